@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The mount of one pool: luns/NAME, snapshots/LUN/SNAP and .vvfs/ (DESIGN section 7).
+ *
+ *     state      entered by                 serves                         leaves by
+ *     new        vv_fuse_new                nothing                        vv_fuse_mount
+ *     mounted    vv_fuse_mount              INIT only: others wait         vv_fuse_run
+ *     running    vv_fuse_run                everything                     the mount ends: umount, stop, force
+ *     detached   vv_fuse_stop               files that are still open      their last close, force
+ *     ended      vv_fuse_run returns        nothing                        vv_fuse_free
+ *
+ * Every function may be called from any thread that is not one of the mount's own, one at a time unless marked [any].
+ * The pool must be open from vv_fuse_new until vv_fuse_free has returned. */
+#ifndef VV_FUSEFS_H
+#define VV_FUSEFS_H
+
+#include "pool.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef struct VvFuse VvFuse;
+
+/* All of it is copied. */
+typedef struct {
+    const char *mount_point;   /* an existing directory */
+    unsigned threads;          /* workers; 0: one per processor, at most VV_WORKERS_MAX; more is cut to that */
+    bool read_only;            /* implied by a read-only pool */
+    bool allow_other;
+    uid_t uid;                 /* owner of what has none of its own: the directories and .vvfs; (uid_t) -1: this process's */
+    gid_t gid;                 /* the same; (gid_t) -1 */
+    uint32_t mode;             /* permission bits of those directories, 0: 0755; the files of .vvfs get 0444 of it */
+    const char *const *extra;  /* NULL-terminated further words for -o ("noatime", "max_read=65536"), or NULL */
+} VvFuseOptions;
+
+/* Prepare: nothing is mounted, no thread runs. Errors: usage (an option that FUSE does not know: it is named),
+ * not-found (no such mount point), unsupported (no workers: io_uring is not to be had). */
+VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error);
+
+/* A text of .vvfs: @producer is called when somebody opens the file, on a thread that may block; what it returns (newly
+ * allocated, *ret_bytes long) is what that open reads to its end; NULL: the open fails with EIO. Before vv_fuse_run.
+ * At most VV_FUSE_TEXTS_MAX; names are copied. */
+typedef char *(*VvFuseText)(void *user, size_t *ret_bytes);
+void vv_fuse_set_text(VvFuse *fuse, const char *name, VvFuseText producer, void *user);
+
+/* Mount, answer INIT, register with the pool (vv_pool_set_mount, vv_pool_set_hooks). From here on the path exists, and
+ * whoever uses it waits until vv_fuse_run serves: call that soon. No fork after it.
+ * Errors: io, denied, unsupported, with what mount(2) or fusermount3 said. Nothing is mounted on failure. */
+bool vv_fuse_mount(VvFuse *fuse, GError **error);
+
+/* Serve until the mount has ended (umount, or the last close after vv_fuse_stop, or vv_fuse_force), then return: by then no
+ * thread of the mount is left, every handle is closed (an elastic LUN is rounded up, an orphan purged, as after any
+ * last close), and hooks and mount are taken back from the pool. Starts the workers, the notifier and the keeper; all of
+ * them block all signals. */
+void vv_fuse_run(VvFuse *fuse);
+
+/* [any] Detach: the mount leaves the file system tree, no new opens by path; open files are served to their last close. Does
+ * nothing the second time or if the mount has ended. May start a process (fusermount3) if not root, and waits for it. */
+void vv_fuse_stop(VvFuse *fuse);
+
+/* [any] End now: every request of every client ends with ENOTCONN or EIO (the connection is aborted), what is parked in the
+ * engine with EIO. What was not flushed and not acknowledged is lost to the clients; what was acknowledged is not lost. */
+void vv_fuse_force(VvFuse *fuse);
+
+/* [any] Handles on LUNs and snapshots that the kernel holds now (a loop device counts one). */
+unsigned vv_fuse_open_count(const VvFuse *fuse);
+/* [any] Absolute and without symbolic links; borrowed until vv_fuse_free. */
+const char *vv_fuse_mount_point(const VvFuse *fuse);
+
+/* Not running. Unmounts if vv_fuse_run was never called. NULL is fine. */
+void vv_fuse_free(VvFuse *fuse);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvFuse, vv_fuse_free)
+
+#define VV_FUSE_TEXTS_MAX 16u
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Slots: see slots.h for states and layout. */
+#include "slots.h"
+
+#include <sys/mman.h>
+#include <time.h>
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* 5.18: also where the process locks its memory */
+#endif
+
+uint64_t vv_coarse_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+static void push_free(VvSlots *slots, VvSlot *slot)
+{
+    if (slots->warm_bytes + slot->touched_bytes > VV_SLOT_WARM_BYTES) {
+        void *area = slot->data - 4096;
+        size_t length_bytes = 4096 + (size_t) slot->touched_bytes;
+        if (madvise(area, length_bytes, MADV_DONTNEED_LOCKED) == 0 || madvise(area, length_bytes, MADV_DONTNEED) == 0)
+            slot->touched_bytes = 0;
+    }
+    slots->warm_bytes += slot->touched_bytes;
+    slot->next = slots->free;
+    slots->free = slot;
+}
+
+static bool grow(VvSlots *slots)
+{
+    uint32_t chunk = atomic_load_explicit(&slots->chunk_count, memory_order_relaxed);
+    if (chunk == VV_SLOT_CHUNKS_MAX)
+        return false;
+    size_t area_bytes = (size_t) VV_SLOTS_PER_CHUNK * VV_SLOT_AREA_BYTES;
+    uint8_t *area = mmap(NULL, area_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED)
+        return false;
+    (void) madvise(area, area_bytes, MADV_NOHUGEPAGE); /* a 4 KiB request must not cost 2 MiB */
+    VvSlot *array = g_new0(VvSlot, VV_SLOTS_PER_CHUNK);
+    for (size_t i = VV_SLOTS_PER_CHUNK; i-- > 0;) {
+        VvSlot *slot = &array[i];
+        slot->slots = slots;
+        slot->data = area + i * VV_SLOT_AREA_BYTES + 4096;
+        slot->io.user = slot;
+        pthread_mutex_init(&slot->lock, NULL);
+        push_free(slots, slot);
+    }
+    slots->areas[chunk] = area;
+    atomic_store_explicit(&slots->chunks[chunk], array, memory_order_release);
+    atomic_store_explicit(&slots->chunk_count, chunk + 1, memory_order_release);
+    return true;
+}
+
+bool vv_slots_init(VvSlots *slots)
+{
+    for (unsigned i = 0; i < 4; i++) { /* 64: usual queue depths find theirs made */
+        if (!grow(slots))
+            return false;
+    }
+    return true;
+}
+
+void vv_slots_clear(VvSlots *slots)
+{
+    uint32_t count = atomic_load(&slots->chunk_count);
+    for (uint32_t chunk = 0; chunk < count; chunk++) {
+        VvSlot *array = atomic_load(&slots->chunks[chunk]);
+        for (size_t i = 0; i < VV_SLOTS_PER_CHUNK; i++) {
+            g_assert(array[i].state == VV_SLOT_FREE);
+            pthread_mutex_destroy(&array[i].lock);
+        }
+        g_free(array);
+        munmap(slots->areas[chunk], (size_t) VV_SLOTS_PER_CHUNK * VV_SLOT_AREA_BYTES);
+    }
+    atomic_store(&slots->chunk_count, 0);
+}
+
+void vv_slots_own(VvSlots *slots)
+{
+    slots->owner = pthread_self();
+    slots->owned = true;
+}
+
+static void take_back(VvSlots *slots)
+{
+    VvSlot *slot = atomic_exchange_explicit(&slots->returned, NULL, memory_order_acquire);
+    while (slot) {
+        VvSlot *next = slot->next;
+        push_free(slots, slot);
+        slot = next;
+    }
+}
+
+VvSlot *vv_slot_get(VvSlots *slots)
+{
+    if (slots->free == NULL)
+        take_back(slots);
+    if (slots->free == NULL && !grow(slots))
+        return NULL;
+    VvSlot *slot = slots->free;
+    slots->free = slot->next;
+    slots->warm_bytes -= slot->touched_bytes;
+    slot->next = NULL;
+    return slot;
+}
+
+void vv_slot_put(VvSlot *slot)
+{
+    VvSlots *slots = slot->slots;
+    slot->account = NULL;
+    slot->charged_bytes = 0;
+    pthread_mutex_lock(&slot->lock);
+    slot->state = VV_SLOT_FREE;
+    slot->interrupted = slot->shed = false;
+    pthread_mutex_unlock(&slot->lock);
+    if (!slots->owned || pthread_equal(slots->owner, pthread_self())) {
+        push_free(slots, slot);
+        return;
+    }
+    VvSlot *head = atomic_load_explicit(&slots->returned, memory_order_relaxed);
+    do
+        slot->next = head;
+    while (!atomic_compare_exchange_weak_explicit(&slots->returned, &head, slot, memory_order_release, memory_order_relaxed));
+}
+
+void vv_slots_each(VvSlots *slots, bool (*each)(void *user, VvSlot *slot), void *user)
+{
+    uint32_t count = atomic_load_explicit(&slots->chunk_count, memory_order_acquire);
+    for (uint32_t chunk = 0; chunk < count; chunk++) {
+        VvSlot *array = atomic_load_explicit(&slots->chunks[chunk], memory_order_acquire);
+        for (size_t i = 0; i < VV_SLOTS_PER_CHUNK; i++) {
+            if (!each(user, &array[i]))
+                return;
+        }
+    }
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A pool's metadata as one object: catalog, pages, space, journal and store together.
+ *
+ * How a change travels: build ops -> vv_meta_log (journal append) -> vv_meta_sync -> vv_meta_apply (catalog and overlay)
+ * -> later vv_meta_checkpoint (store) -> the journal before it is released. Start: open the store, replay.
+ *
+ * Locks, in order: log_lock (one logger at a time; the committer), then the read/write lock of catalog and overlay.
+ * Readers take the read lock through the functions below; apply takes the write lock by itself. */
+#ifndef VV_META_H
+#define VV_META_H
+
+#include "catalog.h"
+#include "journal.h"
+#include "ops.h"
+#include "page.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Called while an op is applied, with the write lock held: must be quick, must not call back. Not called in replay. */
+typedef struct {
+    /* What the head of @branch sees in @region may have another page or other own flags now. */
+    void (*page_changed)(void *user, uint64_t branch, uint64_t region);
+    /* Blocks left the applied map; the engine makes them usable again when I4 allows. */
+    void (*blocks_freed)(void *user, uint64_t family, uint32_t segment, uint32_t first_block, uint32_t count_blocks);
+    void (*segment_granted)(void *user, const VvSegment *segment);
+    /* @segment had @old_shift before; its new shift is in it, 0 if it is gone. */
+    void (*segment_shrunk)(void *user, const VvSegment *segment, uint8_t old_shift);
+    void (*job_added)(void *user, const VvJob *job);
+    void (*job_ended)(void *user, const VvJob *job);
+} VvMetaHooks;
+
+typedef struct {
+    const char *name;
+    VvUuid uuid;
+    uint64_t created_ns;
+} VvMetaCreate;
+
+/* Make the pool's metadata in the existing directory: "map/" (store), "journal/", "reserve", and the identity file
+ * "vvfs-pool" last (so a pool directory without it is an unfinished one). */
+bool vv_meta_create(const char *directory, const VvMetaCreate *create, GError **error);
+
+/* The identity file: name and UUID of the pool in @directory. Errors: not-found (no pool there), unsupported (newer
+ * format), damaged. */
+bool vv_meta_identify(const char *directory, char **ret_name, VvUuid *ret_uuid, GError **error);
+
+/* Open and replay. The caller holds the pool's lock file (the daemon's), unless @read_only: then nothing is written and
+ * the journal's tail is applied in memory only. @run_ops: see journal.h, NULL for files. */
+VvMeta *vv_meta_open(const char *directory, bool read_only, const VvRunOps *run_ops, GError **error);
+void vv_meta_set_hooks(VvMeta *meta, const VvMetaHooks *hooks, void *user); /* before the first apply */
+void vv_meta_close(VvMeta *meta);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvMeta, vv_meta_close)
+
+void vv_meta_read_lock(VvMeta *meta);
+void vv_meta_read_unlock(VvMeta *meta);
+
+/* A new id; kept across crashes because every op that uses one raises the counter. Any thread. */
+uint64_t vv_meta_new_id(VvMeta *meta);
+
+/* ---- changing: the committer's thread (vv_meta_log and _sync under its own serialisation) */
+/* Append one entry of these ops. 0; -ENOSPC: checkpoint first; -EIO: journal stopped. */
+int vv_meta_log(VvMeta *meta, const VvOps *ops, uint64_t *ret_index);
+int vv_meta_sync(VvMeta *meta);
+/* Apply the entry logged as @index (the next one). 0, or -EUCLEAN/-EIO: the metadata contradicts itself or cannot be
+ * read; the pool has failed: nothing more can be applied (I5), reads go on. */
+int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops);
+/* Why the pool failed, NULL if it did not. Borrowed for ever. */
+const char *vv_meta_failure(VvMeta *meta);
+
+/* ---- checkpoints: one thread */
+/* Is there enough in overlay or journal that one is due? */
+bool vv_meta_checkpoint_due(VvMeta *meta);
+/* Write everything applied so far to the store, release the journal. Blocks on the disk; not on appliers, save while
+ * generations are switched. 0, -ENOSPC (also after giving up the reserve file), -EIO. */
+int vv_meta_checkpoint(VvMeta *meta);
+
+/* ---- pages. Source: overlay, then table "page". Take the read lock by themselves; may page-fault; never wait for I/O
+ * otherwise. 0; -ENODATA no version (all holes; ret_* untouched); -EUCLEAN a record failed to decode; -EIO. */
+/* What a reader at (branch, epoch) sees in @region; *ret_key is the page's own key (its branch may be an origin),
+ * *ret_family the family its places are in. Any of the ret_ may be NULL. The branch must exist, else -ESTALE. */
+int vv_map_lookup(VvMeta *meta, uint64_t branch, uint64_t region, uint64_t epoch, VvPage *ret_page, VvPageKey *ret_key,
+                  uint64_t *ret_family);
+/* The first region at or after @region in which that reader sees a page. */
+int vv_map_next_region(VvMeta *meta, uint64_t branch, uint64_t region, uint64_t epoch, uint64_t *ret_region);
+/* Is @key's page the head's own page (R1)? Read lock held. */
+bool vv_map_page_is_heads(const VvBranch *branch, const VvPageKey *key);
+
+/* Ranges in which two points (or a point and a LUN's head, epoch UINT64_MAX) differ by address, in order, merged, in
+ * blocks; @zero: the second maps nothing there. Clipped to regions that either maps. A false return of @range stops. */
+typedef struct { uint64_t branch; uint64_t epoch; uint64_t size_bytes; } VvPoint;
+typedef bool (*VvDiffFunc)(void *user, uint64_t offset_bytes, uint64_t length_bytes, bool zero);
+int vv_map_diff(VvMeta *meta, const VvPoint *from, const VvPoint *to, VvDiffFunc range, void *user);
+
+/* ---- space */
+typedef struct { uint64_t total_bytes, used_bytes, free_bytes, held_bytes, freeing_bytes; } VvSpaceSummary;
+void vv_meta_space(VvMeta *meta, VvSpaceSummary *ret_space); /* takes the read lock */
+/* A free aligned run of 1 << @shift bytes: best fit over the disks (most free first, @avoid excepted). Read lock held.
+ * The caller reserves it by logging the grant before it asks again. False: none. */
+bool vv_space_find_run(const VvMeta *meta, uint8_t shift, const GHashTable *taken, VvCopy *ret_copy);
+/* The applied free bitmap of a piece: 1 = free. -ENODATA: all used. Takes the read lock. */
+int vv_space_piece(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t piece, uint64_t *ret_bits /* [128] */);
+
+/* What removing these objects (LUNs each with the snapshots named too) would free, exactly, in blocks; by walking the
+ * pages of the families concerned. @ids: snapshots and LUNs. Takes the read lock in slices; -EAGAIN if the family
+ * changed meanwhile (try again); -EUCLEAN, -EIO. */
+int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t *ret_blocks);
+
+/* ---- requests (CLI.md --id): the recorded result or NULL; newly allocated. Takes the read lock. */
+char *vv_meta_request_result(VvMeta *meta, const char *id);
+
+/* ---- check */
+typedef struct { const char *code; char *object; char *message; bool repaired; } VvCheckError;
+typedef void (*VvCheckFunc)(void *user, const VvCheckError *error);
+/* Recompute everything from the pages and compare: double use, leaks, own flags, shadowed pages that nothing can reach,
+ * index, counters, bad records. On a consistent state (takes the read lock in one piece if @meta serves; @repair only
+ * offline). Returns 0 when it could look at everything (errors are told through @report), else -EIO. */
+int vv_meta_check(VvMeta *meta, bool repair, VvCheckFunc report, void *user);
+
+#endif

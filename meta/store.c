@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The LMDB environment behind store.h, and the only file that includes <lmdb.h>.
+ *
+ *     PATH/data.mdb   all tables, as named LMDB databases
+ *     PATH/lock.mdb   LMDB's table of readers and its writer lock
+ *
+ * Invariants:
+ *   S1  Every commit is synchronous: no MDB_NOSYNC, MDB_NOMETASYNC, MDB_WRITEMAP or MDB_MAPASYNC, ever.
+ *   S2  Tables are opened once, before anybody else has the store; their handles never change after that.
+ *   S3  A pooled read holds a reader slot but no view (mdb_txn_reset), so it keeps no old pages from being reused.
+ *   S4  The data file is at least as long as LMDB's header says. LMDB reads through a mapping, where a missing tail is a
+ *       SIGBUS and not an error. LMDB itself leaves the file short where a transaction took pages at the end and gave them
+ *       back unwritten (up to 9 % of the commits of a random load), so commit and open lengthen it with zeroes: a page of
+ *       zeroes that something points at reads as -EUCLEAN.
+ *   S5  The first error of a write transaction is the result of its commit, which then changes nothing.
+ *   S6  LMDB's own assertions on what a cursor reads from the file end as -EUCLEAN, not as an abort.
+ *
+ * Sizes, measured with 10,000 values under 24-byte keys on 4 KiB pages (mdb_stat; tests/unit/meta-store.c repeats it by
+ * bytes in use), per value:
+ *
+ *     value      keys in scattered order          keys in ascending order
+ *     2,006      3,182 bytes, no overflow page    4,131 bytes, no overflow page
+ *     2,007      4,150 bytes, all on overflow     4,139 bytes, all on overflow
+ *
+ * LMDB moves a node of more than (4096 - 16) / 2 - 2 = 2,038 bytes (8 of them the node's header, 24 the key) to an
+ * overflow page of its own. With larger system pages the limit is higher, so VV_PAGE_VALUE_BYTES_MAX holds everywhere.
+ *
+ * LMDB's own rules that callers inherit: do not open one directory twice in a process (closing one drops the file locks
+ * of both); open after fork, never before; begin, put and commit of a write transaction on one thread. */
+#include "store.h"
+
+#include "error.h"
+#include "limits.h"
+#include "util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Address space, not memory or disk: 1 TiB of tables maps some 100 TiB of data in the smallest pieces. */
+#define STORE_MAP_BYTES ((size_t) 1 << 40)
+/* Where address space is rationed (ulimit -v, small virtual address sizes) the map is halved down to this. */
+#define STORE_MAP_BYTES_MIN ((size_t) 1 << 30)
+/* Workers, helpers and jobs hold a few dozen; the rest is for other processes (`pool check`). */
+#define STORE_READERS_MAX 512u
+
+_Static_assert(sizeof(size_t) == 8, "the store maps 1 TiB of address space");
+_Static_assert(VV_PAGE_VALUE_BYTES_MAX == (4096 - 16) / 2 - 2 - 8 - 24, "LMDB's largest node on a 4 KiB leaf");
+
+static const char *const table_names[VV_N_TABLES] = {
+    [VV_TABLE_POOL] = "pool",         [VV_TABLE_DISK] = "disk",     [VV_TABLE_FAMILY] = "family",
+    [VV_TABLE_SEGMENT] = "segment",   [VV_TABLE_LUN] = "lun",       [VV_TABLE_BRANCH] = "branch",
+    [VV_TABLE_SNAPSHOT] = "snapshot", [VV_TABLE_ORPHAN] = "orphan", [VV_TABLE_JOB] = "job",
+    [VV_TABLE_REQUEST] = "request",   [VV_TABLE_FREE] = "free",     [VV_TABLE_SUM] = "sum",
+    [VV_TABLE_PAGE] = "page",         [VV_TABLE_INDEX] = "index",
+};
+
+struct VvStore {
+    char *path;                  /* owned */
+    MDB_env *env;                /* owned */
+    MDB_dbi tables[VV_N_TABLES]; /* S2 */
+    size_t page_bytes;
+    bool read_only;
+    pthread_mutex_t lock;   /* guards what follows */
+    VvStoreRead *idle;      /* owned: reads waiting to be used again */
+    unsigned count_reading; /* reads between begin and end */
+    bool writing;
+};
+
+struct VvStoreTxn {
+    VvStore *store; /* borrowed */
+    MDB_txn *txn;   /* owned */
+    int error;      /* S5: 0 or the first -errno */
+};
+
+struct VvStoreRead {
+    VvStore *store;                   /* borrowed */
+    VvStoreRead *next;                /* in the idle list; guarded by store->lock */
+    MDB_txn *txn;                     /* owned */
+    MDB_cursor *cursors[VV_N_TABLES]; /* owned, made at first use */
+    bool renewed[VV_N_TABLES];        /* the cursor belongs to this view */
+    bool placed[VV_N_TABLES];         /* the cursor stands on a record */
+};
+
+const char *vv_table_name(VvTable table)
+{
+    g_assert(table < VV_N_TABLES);
+    return table_names[table];
+}
+
+/* ---- LMDB's codes stop here */
+
+static int store_errno(int rc)
+{
+    switch (rc) {
+    case 0:
+        return 0;
+    case MDB_NOTFOUND:
+        return -ENODATA;
+    case MDB_MAP_FULL:
+    case ENOSPC:
+    case EDQUOT:
+        return -ENOSPC;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_INCOMPATIBLE:
+    case MDB_BAD_DBI:
+        return -EUCLEAN;
+    case MDB_READERS_FULL:
+    case MDB_TXN_FULL:
+    case MDB_CURSOR_FULL:
+    case ENOMEM:
+        return -ENOMEM;
+    default:
+        return -EIO;
+    }
+}
+
+static void set_store_error(GError **error, int rc, const char *path, const char *doing)
+{
+    VvErrorCode code = VV_ERROR_IO;
+
+    if (rc == ENOENT)
+        code = VV_ERROR_NOT_FOUND;
+    else if (rc == EACCES || rc == EPERM || rc == EROFS)
+        code = VV_ERROR_DENIED;
+    else if (store_errno(rc) == -EUCLEAN)
+        code = VV_ERROR_DAMAGED;
+    else if (store_errno(rc) == -ENOSPC)
+        code = VV_ERROR_NO_SPACE;
+    vv_set_error(error, code, path, NULL, "metadata store %s: %s: %s", path, doing, mdb_strerror(rc));
+}
+
+/* S6: where to go on when LMDB asserts in a read of this thread. LMDB has no other way out: it aborts if its assertion
+ * handler returns. Reads hold no lock, and a cursor that was left this way is closed. */
+static _Thread_local jmp_buf *read_trap;
+
+static void on_lmdb_assert(MDB_env *env, const char *text)
+{
+    (void) env;
+    vv_log(VV_LOG_ERROR, "metadata store: %s", text);
+    if (read_trap != NULL)
+        longjmp(*read_trap, 1);
+}
+
+static int trapped_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
+{
+    jmp_buf here;
+    int rc;
+
+    if (setjmp(here) != 0) {
+        read_trap = NULL;
+        return MDB_CORRUPTED;
+    }
+    read_trap = &here;
+    rc = mdb_cursor_get(cursor, key, value, op);
+    read_trap = NULL;
+    return rc;
+}
+
+/* ---- open and close */
+
+/* On 0 *ret_env is owned by the caller. */
+static int open_env(const char *path, unsigned flags, MDB_env **ret_env)
+{
+    int rc = ENOMEM;
+
+    for (size_t map_bytes = STORE_MAP_BYTES; map_bytes >= STORE_MAP_BYTES_MIN; map_bytes /= 2) {
+        MDB_env *env = NULL;
+
+        rc = mdb_env_create(&env);
+        if (rc != 0)
+            return rc;
+        if ((rc = mdb_env_set_assert(env, on_lmdb_assert)) == 0 && (rc = mdb_env_set_mapsize(env, map_bytes)) == 0 && (rc = mdb_env_set_maxdbs(env, VV_N_TABLES)) == 0 &&
+            (rc = mdb_env_set_maxreaders(env, STORE_READERS_MAX)) == 0 &&
+            (rc = mdb_env_open(env, path, flags | MDB_NOTLS | MDB_NORDAHEAD, 0600)) == 0) {
+            *ret_env = env;
+            return 0;
+        }
+        mdb_env_close(env);
+        if (rc != ENOMEM)
+            break;
+    }
+    return rc;
+}
+
+static int open_tables(VvStore *store, bool create)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(store->env, NULL, store->read_only ? MDB_RDONLY : 0, &txn);
+
+    for (unsigned i = 0; rc == 0 && i < VV_N_TABLES; i++)
+        rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &store->tables[i]);
+    if (txn != NULL && rc == 0)
+        return mdb_txn_commit(txn);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
+    return rc;
+}
+
+static int file_bytes(VvStore *store, uint64_t *ret_bytes, uint64_t *ret_needed_bytes)
+{
+    struct stat st;
+    MDB_envinfo info;
+    int fd = -1;
+    int rc = mdb_env_get_fd(store->env, &fd);
+
+    if (rc == 0)
+        rc = mdb_env_info(store->env, &info);
+    if (rc != 0)
+        return rc;
+    if (fstat(fd, &st) != 0)
+        return errno;
+    *ret_bytes = (uint64_t) st.st_size;
+    *ret_needed_bytes = (info.me_last_pgno + 1) * store->page_bytes;
+    return 0;
+}
+
+/* S4. Beside a writer in another process the file must never get shorter, which ftruncate could make it; fallocate
+ * cannot. 0 or an errno. */
+static int lengthen_file(VvStore *store)
+{
+    g_autofree char *name = NULL;
+    vv_autofd int fd = -1;
+    uint64_t have_bytes = 0, needed_bytes = 0;
+    int rc = file_bytes(store, &have_bytes, &needed_bytes);
+
+    if (rc != 0 || have_bytes >= needed_bytes)
+        return rc;
+    name = g_build_filename(store->path, "data.mdb", NULL);
+    fd = open(name, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    if (fallocate(fd, 0, (off_t) have_bytes, (off_t) (needed_bytes - have_bytes)) == 0)
+        return 0;
+    if (!store->read_only && ftruncate(fd, (off_t) needed_bytes) == 0)
+        return 0;
+    return errno;
+}
+
+static VvStore *open_store(const char *path, bool read_only, bool create, GError **error)
+{
+    g_autoptr(VvStore) store = g_new0(VvStore, 1);
+    MDB_stat stat;
+    int rc, dead = 0;
+
+    store->path = g_strdup(path);
+    store->read_only = read_only;
+    pthread_mutex_init(&store->lock, NULL);
+    if ((rc = open_env(path, read_only ? MDB_RDONLY : 0, &store->env)) != 0 ||
+        (rc = mdb_env_stat(store->env, &stat)) != 0) {
+        set_store_error(error, rc, path, "opening");
+        return NULL;
+    }
+    store->page_bytes = stat.ms_psize;
+    rc = lengthen_file(store);
+    if (rc != 0) {
+        set_store_error(error, rc, path, "data.mdb is shorter than its header says, and lengthening it failed");
+        return NULL;
+    }
+    rc = open_tables(store, create);
+    if (rc == MDB_NOTFOUND) {
+        vv_set_error(error, VV_ERROR_DAMAGED, path, NULL, "metadata store %s: a table is missing", path);
+        return NULL;
+    }
+    if (rc != 0) {
+        set_store_error(error, rc, path, "opening tables");
+        return NULL;
+    }
+    if (!read_only)
+        mdb_reader_check(store->env, &dead);
+    return g_steal_pointer(&store);
+}
+
+/* 0, or an errno; @ret_bytes is the length of PATH/data.mdb. */
+static int stat_data(const char *path, uint64_t *ret_bytes)
+{
+    g_autofree char *name = g_build_filename(path, "data.mdb", NULL);
+    struct stat st;
+
+    if (stat(name, &st) != 0)
+        return errno;
+    *ret_bytes = (uint64_t) st.st_size;
+    return 0;
+}
+
+bool vv_store_create(const char *path, GError **error)
+{
+    g_autoptr(VvStore) store = NULL;
+    uint64_t bytes = 0;
+    int rc = stat_data(path, &bytes);
+
+    if (rc == 0) {
+        vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "metadata store %s: exists already", path);
+        return false;
+    }
+    store = open_store(path, false, true, error);
+    if (store == NULL)
+        return false;
+    rc = vv_sync_directory(path);
+    if (rc != 0) {
+        vv_set_error_errno(error, rc, path, "metadata store %s: syncing the directory", path);
+        return false;
+    }
+    return true;
+}
+
+VvStore *vv_store_open(const char *path, bool read_only, GError **error)
+{
+    uint64_t bytes = 0;
+    int rc = stat_data(path, &bytes);
+
+    /* LMDB would make a missing file and fill an empty one. */
+    if (rc != 0) {
+        set_store_error(error, rc, path, "opening data.mdb");
+        return NULL;
+    }
+    if (bytes == 0) {
+        vv_set_error(error, VV_ERROR_DAMAGED, path, NULL, "metadata store %s: data.mdb is empty", path);
+        return NULL;
+    }
+    return open_store(path, read_only, false, error);
+}
+
+static void free_read(VvStoreRead *read)
+{
+    for (unsigned i = 0; i < VV_N_TABLES; i++) {
+        if (read->cursors[i] != NULL)
+            mdb_cursor_close(read->cursors[i]);
+    }
+    mdb_txn_abort(read->txn);
+    g_free(read);
+}
+
+void vv_store_close(VvStore *store)
+{
+    if (store == NULL)
+        return;
+    g_assert(store->count_reading == 0 && !store->writing);
+    while (store->idle != NULL) {
+        VvStoreRead *read = store->idle;
+
+        store->idle = read->next;
+        free_read(read);
+    }
+    if (store->env != NULL)
+        mdb_env_close(store->env);
+    pthread_mutex_destroy(&store->lock);
+    g_free(store->path);
+    g_free(store);
+}
+
+int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_bytes)
+{
+    VvStoreRead *read = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    uint64_t have_bytes = 0, needed_bytes = 0, count_free = 0;
+    int rc = vv_store_read_begin(store, &read);
+
+    if (rc != 0)
+        return rc;
+    rc = file_bytes(store, &have_bytes, &needed_bytes);
+    if (rc == 0)
+        rc = mdb_cursor_open(read->txn, 0, &cursor); /* handle 0: transaction -> list of pages, a count in front */
+    while (rc == 0 && (rc = trapped_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        size_t count = 0;
+
+        if (value.mv_size >= sizeof count)
+            memcpy(&count, value.mv_data, sizeof count);
+        count_free += count;
+    }
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    vv_store_read_end(read);
+    if (rc != MDB_NOTFOUND)
+        return store_errno(rc);
+    *ret_file_bytes = have_bytes;
+    *ret_free_bytes = count_free * store->page_bytes;
+    return 0;
+}
+
+/* ---- the writer */
+
+int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn)
+{
+    VvStoreTxn *txn;
+    int rc, dead = 0;
+
+    g_assert(!store->read_only);
+    {
+        VV_LOCKED(&store->lock);
+        g_assert(!store->writing);
+        store->writing = true;
+    }
+    /* A reader that was killed must not keep the pages that it looked at forever. */
+    mdb_reader_check(store->env, &dead);
+    txn = g_new0(VvStoreTxn, 1);
+    txn->store = store;
+    rc = mdb_txn_begin(store->env, NULL, 0, &txn->txn);
+    if (rc != 0) {
+        g_free(txn);
+        VV_LOCKED(&store->lock);
+        store->writing = false;
+        return store_errno(rc);
+    }
+    *ret_txn = txn;
+    return 0;
+}
+
+static int latch(VvStoreTxn *txn, int rc)
+{
+    int err = store_errno(rc);
+
+    if (txn->error == 0)
+        txn->error = err;
+    return err;
+}
+
+int vv_store_put(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes, const void *value,
+                 size_t value_bytes)
+{
+    MDB_val k = { .mv_size = key_bytes, .mv_data = (void *) key };
+    MDB_val v = { .mv_size = value_bytes, .mv_data = (void *) value };
+
+    g_assert(table < VV_N_TABLES && key_bytes > 0);
+    if (txn->error != 0)
+        return txn->error;
+    return latch(txn, mdb_put(txn->txn, txn->store->tables[table], &k, &v, 0));
+}
+
+int vv_store_delete(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes)
+{
+    MDB_val k = { .mv_size = key_bytes, .mv_data = (void *) key };
+    int rc;
+
+    g_assert(table < VV_N_TABLES && key_bytes > 0);
+    if (txn->error != 0)
+        return txn->error;
+    rc = mdb_del(txn->txn, txn->store->tables[table], &k, NULL);
+    return rc == MDB_NOTFOUND ? 0 : latch(txn, rc);
+}
+
+static void end_txn(VvStoreTxn *txn)
+{
+    VvStore *store = txn->store;
+
+    g_free(txn);
+    VV_LOCKED(&store->lock);
+    store->writing = false;
+}
+
+int vv_store_commit(VvStoreTxn *txn)
+{
+    int err = txn->error;
+
+    if (err != 0) {
+        mdb_txn_abort(txn->txn);
+    } else {
+        err = store_errno(mdb_txn_commit(txn->txn));
+        if (err == 0 && lengthen_file(txn->store) != 0)
+            vv_log(VV_LOG_WARNING, "metadata store %s: lengthening data.mdb failed", txn->store->path);
+    }
+    end_txn(txn);
+    return err;
+}
+
+void vv_store_abort(VvStoreTxn *txn)
+{
+    mdb_txn_abort(txn->txn);
+    end_txn(txn);
+}
+
+/* ---- readers */
+
+int vv_store_read_begin(VvStore *store, VvStoreRead **ret_read)
+{
+    VvStoreRead *read;
+    int rc;
+
+    {
+        VV_LOCKED(&store->lock);
+        read = store->idle;
+        if (read != NULL)
+            store->idle = read->next;
+        store->count_reading++;
+    }
+    if (read != NULL) {
+        rc = mdb_txn_renew(read->txn);
+        memset(read->renewed, 0, sizeof read->renewed);
+        memset(read->placed, 0, sizeof read->placed);
+    } else {
+        read = g_new0(VvStoreRead, 1);
+        read->store = store;
+        rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &read->txn);
+        if (rc != 0)
+            g_clear_pointer(&read, g_free);
+    }
+    if (rc != 0) {
+        if (read != NULL)
+            free_read(read);
+        VV_LOCKED(&store->lock);
+        store->count_reading--;
+        return store_errno(rc);
+    }
+    *ret_read = read;
+    return 0;
+}
+
+void vv_store_read_end(VvStoreRead *read)
+{
+    VvStore *store = read->store;
+
+    mdb_txn_reset(read->txn);
+    VV_LOCKED(&store->lock);
+    read->next = store->idle;
+    store->idle = read;
+    g_assert(store->count_reading > 0);
+    store->count_reading--;
+}
+
+int vv_store_get(VvStoreRead *read, VvTable table, const void *key, size_t key_bytes, const uint8_t **ret_value,
+                 size_t *ret_value_bytes)
+{
+    MDB_val k = { .mv_size = key_bytes, .mv_data = (void *) key };
+    MDB_val v;
+    int rc;
+
+    g_assert(table < VV_N_TABLES && key_bytes > 0);
+    rc = mdb_get(read->txn, read->store->tables[table], &k, &v);
+    if (rc != 0)
+        return store_errno(rc);
+    *ret_value = v.mv_data;
+    *ret_value_bytes = v.mv_size;
+    return 0;
+}
+
+/* The cursor of @table in this view, standing anywhere. */
+static int get_cursor(VvStoreRead *read, VvTable table, MDB_cursor **ret_cursor)
+{
+    int rc = 0;
+
+    if (read->cursors[table] == NULL)
+        rc = mdb_cursor_open(read->txn, read->store->tables[table], &read->cursors[table]);
+    else if (!read->renewed[table])
+        rc = mdb_cursor_renew(read->txn, read->cursors[table]);
+    if (rc != 0)
+        return rc;
+    read->renewed[table] = true;
+    *ret_cursor = read->cursors[table];
+    return 0;
+}
+
+/* A cursor that met damage is not used again. */
+static int lose_place(VvStoreRead *read, VvTable table, int rc)
+{
+    read->placed[table] = false;
+    if (rc != MDB_NOTFOUND && read->cursors[table] != NULL)
+        g_clear_pointer(&read->cursors[table], mdb_cursor_close);
+    return store_errno(rc);
+}
+
+static int compare_keys(const MDB_val *a, const void *key, size_t key_bytes)
+{
+    int order = memcmp(a->mv_data, key, MIN(a->mv_size, key_bytes));
+
+    return order != 0 ? order : (a->mv_size > key_bytes) - (a->mv_size < key_bytes);
+}
+
+int vv_store_seek(VvStoreRead *read, VvTable table, VvSeek how, const void *key, size_t key_bytes,
+                  const uint8_t **ret_key, size_t *ret_key_bytes, const uint8_t **ret_value, size_t *ret_value_bytes)
+{
+    MDB_val k = { .mv_size = key_bytes, .mv_data = (void *) key };
+    MDB_val v;
+    MDB_cursor *cursor = NULL;
+    int rc;
+
+    g_assert(table < VV_N_TABLES && key_bytes > 0);
+    read->placed[table] = false;
+    rc = get_cursor(read, table, &cursor);
+    if (rc == 0)
+        rc = trapped_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    if (how == VV_SEEK_LE && rc == MDB_NOTFOUND)
+        rc = trapped_cursor_get(cursor, &k, &v, MDB_LAST);
+    else if (how == VV_SEEK_LE && rc == 0 && compare_keys(&k, key, key_bytes) > 0)
+        rc = trapped_cursor_get(cursor, &k, &v, MDB_PREV);
+    if (rc != 0)
+        return lose_place(read, table, rc);
+    read->placed[table] = true;
+    *ret_key = k.mv_data;
+    *ret_key_bytes = k.mv_size;
+    *ret_value = v.mv_data;
+    *ret_value_bytes = v.mv_size;
+    return 0;
+}
+
+int vv_store_next(VvStoreRead *read, VvTable table, const uint8_t **ret_key, size_t *ret_key_bytes,
+                  const uint8_t **ret_value, size_t *ret_value_bytes)
+{
+    MDB_val k, v;
+    int rc;
+
+    g_assert(table < VV_N_TABLES);
+    if (!read->placed[table])
+        return -ENODATA;
+    rc = trapped_cursor_get(read->cursors[table], &k, &v, MDB_NEXT);
+    if (rc != 0)
+        return lose_place(read, table, rc);
+    *ret_key = k.mv_data;
+    *ret_key_bytes = k.mv_size;
+    *ret_value = v.mv_data;
+    *ret_value_bytes = v.mv_size;
+    return 0;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The pool's LMDB environment: named tables of key and value. The only file that includes <lmdb.h> is store.c.
+ *
+ * Durability: every commit is fully synchronous (never MDB_NOSYNC, never MDB_WRITEMAP). One writer at a time: the
+ * checkpointer (or create and repair, before there is one). Readers on any thread, each with a transaction of its own.
+ *
+ * All functions returning int give 0 or: -ENODATA no such key; -ENOSPC file system or map full; -EUCLEAN LMDB says the
+ * file is damaged or of another version; -ENOMEM; -EIO anything else. LMDB's codes stop here. */
+#ifndef VV_STORE_H
+#define VV_STORE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Keys are big-endian, so that LMDB's order is the numbers' order. */
+typedef enum {
+    VV_TABLE_POOL,     /* "pool": one record, key u8 0 */
+    VV_TABLE_DISK,     /* id be64 */
+    VV_TABLE_FAMILY,   /* id be64 */
+    VV_TABLE_SEGMENT,  /* family be64, number be64 */
+    VV_TABLE_LUN,      /* id be64 */
+    VV_TABLE_BRANCH,   /* id be64 */
+    VV_TABLE_SNAPSHOT, /* id be64 */
+    VV_TABLE_ORPHAN,   /* kind u8, id be64: a LUN or snapshot that is removed but open */
+    VV_TABLE_JOB,      /* id be64 */
+    VV_TABLE_REQUEST,  /* time be64, crc32c of the request id be64 */
+    VV_TABLE_FREE,     /* family be64, segment be64, piece be64: 1 KiB of bits, 1 = free; absent = all used */
+    VV_TABLE_SUM,      /* family be64, segment be64, MiB be64: checksums of places */
+    VV_TABLE_PAGE,     /* branch be64, region be64, ~epoch be64 */
+    VV_TABLE_INDEX,    /* branch be64, epoch be64, region be64: empty value */
+    VV_N_TABLES,
+} VvTable;
+
+const char *vv_table_name(VvTable table);
+
+/* The longest value that stays on its leaf page with a 24-byte key; measured, see docs/format.md. */
+#define VV_PAGE_VALUE_BYTES_MAX 2006u
+
+typedef struct VvStore VvStore;
+typedef struct VvStoreTxn VvStoreTxn;
+typedef struct VvStoreRead VvStoreRead;
+
+/* Make an environment with all tables in the existing, empty directory @path. */
+bool vv_store_create(const char *path, GError **error);
+/* @read_only: for `pool check` beside a living daemon and for looking. Errors: damaged (also: a table is missing),
+ * io, not-found. Free with vv_store_close; no transaction may be open then (asserted). */
+VvStore *vv_store_open(const char *path, bool read_only, GError **error);
+void vv_store_close(VvStore *store);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvStore, vv_store_close)
+
+/* Bytes the data file occupies, and bytes of it that are free pages inside. */
+int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_bytes);
+
+/* ---- the writer */
+int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn);
+int vv_store_put(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes, const void *value,
+                 size_t value_bytes);
+/* Deleting what is not there is 0. */
+int vv_store_delete(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes);
+/* Both end and free @txn, whatever they return. A commit that failed changed nothing. */
+int vv_store_commit(VvStoreTxn *txn);
+void vv_store_abort(VvStoreTxn *txn);
+
+/* ---- readers: a consistent view as of begin. Transactions are pooled, so begin costs no malloc in the steady state. */
+int vv_store_read_begin(VvStore *store, VvStoreRead **ret_read);
+void vv_store_read_end(VvStoreRead *read);
+
+/* *ret_value is borrowed until the read ends. -ENODATA if absent. */
+int vv_store_get(VvStoreRead *read, VvTable table, const void *key, size_t key_bytes, const uint8_t **ret_value,
+                 size_t *ret_value_bytes);
+/* The first record at or after @key (VV_SEEK_GE), or the last one at or before it (VV_SEEK_LE); -ENODATA if none.
+ * Keys and values are borrowed until the read ends. One cursor per table and read is kept inside. */
+typedef enum { VV_SEEK_GE, VV_SEEK_LE } VvSeek;
+int vv_store_seek(VvStoreRead *read, VvTable table, VvSeek how, const void *key, size_t key_bytes,
+                  const uint8_t **ret_key, size_t *ret_key_bytes, const uint8_t **ret_value, size_t *ret_value_bytes);
+/* The record after the one that the last seek or next of this table returned; -ENODATA at the end. */
+int vv_store_next(VvStoreRead *read, VvTable table, const uint8_t **ret_key, size_t *ret_key_bytes,
+                  const uint8_t **ret_value, size_t *ret_value_bytes);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Every maximum of vvfs, in one place, with where the number comes from. */
+#ifndef VV_LIMITS_H
+#define VV_LIMITS_H
+
+#include <stdint.h>
+
+/* ---- units of the map (DESIGN section 1) */
+#define VV_SECTOR_BYTES 512u
+#define VV_BLOCK_SHIFT 12
+#define VV_BLOCK_BYTES (1u << VV_BLOCK_SHIFT)
+#define VV_REGION_SHIFT 20
+#define VV_REGION_BYTES (1u << VV_REGION_SHIFT)
+#define VV_REGION_BLOCKS 256u
+
+/* A LUN's size must stay a valid positive loff_t after rounding up to a block. */
+#define VV_LUN_BYTES_MAX ((uint64_t) INT64_MAX - (VV_BLOCK_BYTES - 1))
+
+/* Segments are buddies from 1 MiB (one region) to 1 GiB (the 18 offset bits of an extent). */
+#define VV_SEGMENT_SHIFT_MIN 20u
+#define VV_SEGMENT_SHIFT_MAX 30u
+#define VV_SEGMENTS_PER_FAMILY (1u << 20) /* 20 bits of an extent */
+#define VV_SEGMENT_COPIES_MAX 4u
+
+/* A piece of a segment's free bitmap is 1 KiB, so it tells of 8192 blocks (32 MiB). */
+#define VV_PIECE_BYTES 1024u
+#define VV_PIECE_BLOCKS (VV_PIECE_BYTES * 8u)
+
+/* ---- disks */
+#define VV_LABEL_BYTES (1u << 20)      /* reserved in front of every disk */
+#define VV_DISK_TAIL_BYTES (64u << 10) /* reserved at its end */
+#define VV_DISK_BYTES_MIN ((uint64_t) 16 << 20)
+#define VV_DISKS_MAX 1024u
+
+/* ---- journal: files are small enough that an idle pool stays small, and enough of them that a burst
+ * does not wait for a checkpoint. */
+#define VV_JOURNAL_FILE_BYTES (8u << 20)
+#define VV_JOURNAL_FILES_MAX 16u
+#define VV_ENTRY_BYTES_MAX (1u << 20) /* 1,024 regions of 256 changes of 12 bytes do not fit: the builder splits */
+#define VV_ENTRY_REGIONS_MAX 1024u    /* DESIGN section 5 */
+#define VV_RECLAIM_BATCH_PAGES 512u   /* page visits per reclaim op: each touches at most two regions' pages */
+
+/* ---- memory */
+#define VV_OVERLAY_BYTES_MAX (16u << 20) /* a generation larger than this asks for a checkpoint */
+#define VV_PAGE_CACHE_BYTES (16u << 20)
+#define VV_PENDING_BYTES_MAX (32u << 20) /* DESIGN section 5: starts background journalling */
+#define VV_PENDING_SECONDS_MAX 5u
+#define VV_RESERVE_FILE_BYTES (32u << 20)
+
+/* ---- I/O */
+#define VV_IO_BYTES_MAX (1u << 20)             /* FUSE max_write; longer work is cut by the caller */
+#define VV_IO_RUNS_MAX (VV_REGION_BLOCKS + 1u) /* 1 MiB at an odd offset touches 257 blocks */
+#define VV_WORKERS_MAX 4u
+#define VV_RING_ENTRIES 512u
+#define VV_FUSE_BACKGROUND_MAX 4096u /* DESIGN section 7: the default lets one waiting LUN stop all */
+#define VV_HELD_BYTES_PER_LUN (16u << 20)
+#define VV_HELD_BYTES_MAX (64u << 20)
+#define VV_LUN_TIMEOUT_SECONDS 60u /* default of `lun set timeout=` */
+#define VV_FREEZE_SECONDS_MAX 10u
+
+/* ---- catalog */
+#define VV_NAME_BYTES_MAX 128u
+#define VV_NOTE_BYTES_MAX 1024u
+#define VV_PATH_BYTES_MAX 4096u
+#define VV_OBJECTS_PER_COMMAND 4096u /* LUNs or snapshots named by one transaction */
+#define VV_LUNS_MAX 100000u
+#define VV_SNAPSHOTS_MAX 1000000u
+
+/* ---- administration */
+#define VV_RPC_LINE_BYTES_MAX (4u << 20)
+#define VV_RPC_CLIENTS_MAX 256u
+#define VV_EVENTS_KEPT 4096u
+#define VV_REQUEST_IDS_KEPT 16384u
+#define VV_REQUEST_ID_SECONDS 86400u /* CLI.md: an --id answers for 24 h */
+
+#endif

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Making something a disk of a pool, and letting it go again.
+ *
+ * F1  Everything is checked before anything is written, on the same open file description that is then written to, with
+ *     the lock and (block devices) the exclusive claim held from before the first check to after the last write.
+ * F2  A file that was made here is removed again if anything fails. */
+#include "disk_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/blkzoned.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+
+#define UNCHANGED "nothing was changed"
+#define HINT_OVERWRITE "`--overwrite` erases it."
+
+/* ---- checks */
+
+static bool check_size(const char *path, uint64_t size_bytes, GError **error)
+{
+    if (size_bytes >= VV_DISK_BYTES_MIN)
+        return true;
+    g_autofree char *has = vv_size_format(size_bytes), *least = vv_size_format(VV_DISK_BYTES_MIN);
+    vv_set_error(error, VV_ERROR_USAGE, path, NULL, "%s is too small: a disk has at least %s, not %s", path, least, has);
+    return false;
+}
+
+static bool check_not_own_lun(const char *path, int fd, const VvDiskFormat *format, GError **error)
+{
+    if (format->mount_point == NULL || !vv_disk_stands_on(fd, format->mount_point))
+        return true;
+    vv_set_error(error, VV_ERROR_IN_USE_DEVICE, path, NULL, "%s stands on a LUN of this pool (mounted at %s): " UNCHANGED, path,
+                 format->mount_point);
+    return false;
+}
+
+/* Is @fd the only opener of a regular file? A write lease is given to nobody else. */
+static bool is_open_elsewhere(int fd)
+{
+    if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) {
+        (void) fcntl(fd, F_SETLEASE, F_UNLCK);
+        return false;
+    }
+    return errno == EAGAIN; /* other errors: the file system has no leases */
+}
+
+static void set_in_use_error(GError **error, const char *path, const char *otherwise)
+{
+    g_autofree char *opener = vv_disk_find_opener(path);
+    vv_set_error(error, VV_ERROR_IN_USE_DEVICE, path, NULL, "%s is %s: " UNCHANGED, path, opener ? opener : otherwise);
+}
+
+static bool check_block_device(const char *path, GError **error)
+{
+    int read_only = 0;
+    uint32_t zone_sectors = 0;
+    vv_autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        vv_set_error_errno(error, errno, path, "%s cannot be opened", path);
+        return false;
+    }
+    if (ioctl(fd, BLKROGET, &read_only) == 0 && read_only) {
+        vv_set_error(error, VV_ERROR_DENIED, path, NULL, "%s is read-only", path);
+        return false;
+    }
+    if (ioctl(fd, BLKGETZONESZ, &zone_sectors) == 0 && zone_sectors != 0) {
+        vv_set_error(error, VV_ERROR_UNSUPPORTED, path, NULL, "%s is a zoned device: these are not supported", path);
+        return false;
+    }
+    return true;
+}
+
+/* Open @path for us alone, or say who has it. -1: refused. */
+static int open_alone(const char *path, GError **error)
+{
+    struct stat st;
+    if (!vv_disk_stat(path, &st, error))
+        return -1;
+    g_autofree char *user = vv_disk_find_user(&st);
+    if (user) {
+        vv_set_error(error, VV_ERROR_IN_USE_DEVICE, path, NULL, "%s is %s: " UNCHANGED, path, user);
+        return -1;
+    }
+    bool block_device = S_ISBLK(st.st_mode);
+    if (block_device && !check_block_device(path, error))
+        return -1;
+    vv_autofd int fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | (block_device ? O_EXCL : 0));
+    if (fd < 0 && errno == EBUSY) {
+        set_in_use_error(error, path, "in use by the kernel or another process (exclusive open failed)");
+        return -1;
+    }
+    if (fd < 0) {
+        vv_set_error_errno(error, errno, path, "%s cannot be opened for writing", path);
+        return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0 || (!block_device && is_open_elsewhere(fd))) {
+        set_in_use_error(error, path, "open in another process");
+        return -1;
+    }
+    return g_steal_fd(&fd);
+}
+
+/* A label that is there already, good or not. */
+static bool check_label(const char *path, int fd, const VvDiskFormat *format, const VvLabel *label, GError **error)
+{
+    VvLabelPair pair;
+    int rc = vv_label_pair_read(fd, &pair);
+    if (rc == -ENODATA)
+        return true;
+    if (rc == -EIO) {
+        vv_set_error(error, VV_ERROR_IO, path, NULL, "%s cannot be read", path);
+        return false;
+    }
+    if (rc == 0 && vv_uuid_equal(&pair.label.pool_uuid, &label->pool_uuid)) {
+        vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "%s is disk %s of this pool already: " UNCHANGED, path,
+                     pair.label.disk_name);
+        return false;
+    }
+    if (format->overwrite)
+        return true;
+    if (rc == 0)
+        vv_set_error(error, VV_ERROR_EXISTS, path, HINT_OVERWRITE, "%s is disk %s of the pool %s: " UNCHANGED, path,
+                     pair.label.disk_name, pair.label.pool_name);
+    else
+        vv_set_error(error, VV_ERROR_EXISTS, path, HINT_OVERWRITE, "%s holds a vvfs label that %s: " UNCHANGED, path,
+                     rc == -EUCLEAN ? "is damaged" : "is of a newer format");
+    return false;
+}
+
+/* A file is seldom empty by chance: one that starts with anything is somebody's. */
+static bool starts_with_data(int fd)
+{
+    bool found = true;
+    void *data = g_malloc(VV_LABEL_BYTES);
+    if (vv_pread_full(fd, data, VV_LABEL_BYTES, 0) == 0)
+        found = !vv_is_zero(data, VV_LABEL_BYTES);
+    g_free(data);
+    return found;
+}
+
+static bool check_contents(const char *path, int fd, const struct stat *st, uint64_t size_bytes, GError **error)
+{
+    g_autofree char *signature = vv_disk_find_signature(fd, size_bytes);
+    if (signature == NULL && S_ISREG(st->st_mode) && starts_with_data(fd))
+        signature = g_strdup("data of unknown kind");
+    if (signature == NULL)
+        return true;
+    vv_set_error(error, VV_ERROR_IN_USE_DEVICE, path, HINT_OVERWRITE, "%s holds %s: " UNCHANGED, path, signature);
+    return false;
+}
+
+/* ---- writing */
+
+static int zero_label_area(int fd)
+{
+    void *zeroes = g_malloc0(VV_LABEL_BYTES);
+    int rc = vv_pwrite_full(fd, zeroes, VV_LABEL_BYTES, 0);
+    g_free(zeroes);
+    return rc == 0 && fdatasync(fd) < 0 ? -errno : rc;
+}
+
+static bool write_disk(const char *path, int fd, bool overwrite, const VvLabel *label, GError **error)
+{
+    int rc = overwrite ? vv_disk_wipe_signatures(fd, label->size_bytes) : 0;
+    if (rc < 0) {
+        vv_set_error_errno(error, rc, path, "what %s holds cannot be erased", path);
+        return false;
+    }
+    rc = zero_label_area(fd);
+    if (rc == 0)
+        rc = vv_label_pair_write(fd, label);
+    if (rc < 0) {
+        vv_set_error_errno(error, rc, path, "the label of %s cannot be written", path);
+        return false;
+    }
+    if (overwrite)
+        (void) ioctl(fd, BLKRRPART); /* the partitions that were there; a file or a partition has none */
+    return true;
+}
+
+static bool format_existing(const char *path, const VvDiskFormat *format, VvLabel *label, GError **error)
+{
+    struct stat st;
+    uint64_t size_bytes;
+    vv_autofd int fd = open_alone(path, error);
+    if (fd < 0 || !vv_disk_examine(fd, path, &st, &size_bytes, error))
+        return false;
+    if (!check_not_own_lun(path, fd, format, error) || !check_size(path, size_bytes, error) ||
+        !check_label(path, fd, format, label, error))
+        return false;
+    if (!format->overwrite && !check_contents(path, fd, &st, size_bytes, error))
+        return false;
+    label->size_bytes = size_bytes - size_bytes % VV_BLOCK_BYTES;
+    return write_disk(path, fd, format->overwrite, label, error);
+}
+
+/* ---- a sparse file */
+
+static bool fill_created(const char *path, const char *folder, int fd, const VvLabel *label, GError **error)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        vv_set_error_errno(error, errno, path, "%s cannot be locked", path);
+        return false;
+    }
+    if (ftruncate(fd, (off_t) label->size_bytes) < 0) {
+        g_autofree char *size = vv_size_format(label->size_bytes);
+        vv_set_error_errno(error, errno, path, "%s cannot have %s", path, size);
+        return false;
+    }
+    int rc = vv_label_pair_write(fd, label);
+    if (rc == 0 && fsync(fd) < 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = vv_sync_directory(folder);
+    if (rc < 0)
+        vv_set_error_errno(error, rc, path, "the label of %s cannot be written", path);
+    return rc == 0;
+}
+
+static bool format_created(const char *path, const VvDiskFormat *format, VvLabel *label, GError **error)
+{
+    if (!check_size(path, format->create_bytes, error))
+        return false;
+    g_autofree char *folder = g_path_get_dirname(path);
+    vv_autofd int folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder_fd < 0) {
+        vv_set_error_errno(error, errno, path, "%s", folder);
+        return false;
+    }
+    if (!check_not_own_lun(path, folder_fd, format, error))
+        return false;
+    vv_autofd int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == EEXIST) {
+        vv_set_error(error, VV_ERROR_EXISTS, path, "without a size what is there is used", "%s exists already: " UNCHANGED, path);
+        return false;
+    }
+    if (fd < 0) {
+        vv_set_error_errno(error, errno, path, "%s cannot be made", path);
+        return false;
+    }
+    label->size_bytes = format->create_bytes - format->create_bytes % VV_BLOCK_BYTES;
+    if (fill_created(path, folder, fd, label, error))
+        return true;
+    (void) unlink(path); /* F2 */
+    return false;
+}
+
+/* ---- in and out */
+
+bool vv_disk_format(const char *path, const VvDiskFormat *format, VvLabel *label, GError **error)
+{
+    VvLabel wanted = *label;
+    bool ok = format->create_bytes ? format_created(path, format, &wanted, error)
+                                   : format_existing(path, format, &wanted, error);
+    if (ok)
+        label->size_bytes = wanted.size_bytes;
+    return ok;
+}
+
+bool vv_disk_erase_label(const char *path, const VvUuid *disk_uuid, GError **error)
+{
+    VvLabelPair pair;
+    vv_autofd int fd = open_alone(path, error);
+    if (fd < 0)
+        return false;
+    int rc = vv_label_pair_read(fd, &pair);
+    if (rc < 0) {
+        vv_label_set_error(error, rc, path);
+        return false;
+    }
+    if (!vv_uuid_equal(&pair.label.disk_uuid, disk_uuid)) {
+        vv_set_error(error, VV_ERROR_CONFLICT, path, NULL, "%s is now disk %s of the pool %s: " UNCHANGED, path,
+                     pair.label.disk_name, pair.label.pool_name);
+        return false;
+    }
+    rc = zero_label_area(fd);
+    if (rc < 0)
+        vv_set_error_errno(error, rc, path, "the label of %s cannot be erased", path);
+    return rc == 0;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pending blocks and their records.
+ *
+ * N1  A block is present exactly as long as some record in the ring names it, and then shows the newest of them.
+ * N2  used_delta is the sum of the blocks' deltas; a delta compares with the applied map as it is when the blocks' older
+ *     records have been applied. A look-up that is out of date may make one wrong by one until the block is applied. */
+#include "pending.h"
+
+#define BUCKETS_MIN 16u
+#define SPARE_MAX 64u
+#define CAPACITY_MIN 8u
+
+/* ---- regions */
+
+void vv_pending_init(VvPending *pending)
+{
+    *pending = (VvPending){ .bucket_count = BUCKETS_MIN };
+    pending->buckets = g_new0(VvPendingRegion *, BUCKETS_MIN);
+}
+
+static void free_region(VvPendingRegion *region)
+{
+    g_free(region->blocks);
+    g_free(region);
+}
+
+static void free_chain(VvPendingRegion *region)
+{
+    while (region) {
+        VvPendingRegion *next = region->next;
+        free_region(region);
+        region = next;
+    }
+}
+
+void vv_pending_clear(VvPending *pending)
+{
+    for (unsigned i = 0; i < pending->bucket_count; i++)
+        free_chain(pending->buckets[i]);
+    free_chain(pending->spare);
+    g_free(pending->buckets);
+    *pending = (VvPending){ .bucket_count = 0 };
+}
+
+static VvPendingRegion **find_link(const VvPending *pending, uint64_t region)
+{
+    VvPendingRegion **link = &pending->buckets[region & (pending->bucket_count - 1)];
+    while (*link && (*link)->region != region)
+        link = &(*link)->next;
+    return link;
+}
+
+const VvPendingRegion *vv_pending_find(const VvPending *pending, uint64_t region)
+{
+    return pending->region_count > 0 ? *find_link(pending, region) : NULL;
+}
+
+bool vv_pending_next_region(const VvPending *pending, uint64_t region, uint64_t *ret_region)
+{
+    bool found = false;
+    for (unsigned i = 0; i < pending->bucket_count; i++)
+        for (const VvPendingRegion *r = pending->buckets[i]; r; r = r->next)
+            if (r->region >= region && (!found || r->region < *ret_region)) {
+                *ret_region = r->region;
+                found = true;
+            }
+    return found;
+}
+
+static void grow_buckets(VvPending *pending)
+{
+    VvPendingRegion **old = pending->buckets;
+    unsigned old_count = pending->bucket_count;
+    pending->bucket_count = 2 * old_count;
+    pending->buckets = g_new0(VvPendingRegion *, pending->bucket_count);
+    for (unsigned i = 0; i < old_count; i++) {
+        VvPendingRegion *region = old[i];
+        while (region) {
+            VvPendingRegion *next = region->next;
+            VvPendingRegion **bucket = &pending->buckets[region->region & (pending->bucket_count - 1)];
+            region->next = *bucket;
+            *bucket = region;
+            region = next;
+        }
+    }
+    g_free(old);
+}
+
+static VvPendingRegion *get_region(VvPending *pending, uint64_t number)
+{
+    VvPendingRegion **link = find_link(pending, number);
+    if (*link)
+        return *link;
+    if (pending->region_count >= 2 * pending->bucket_count) {
+        grow_buckets(pending);
+        link = find_link(pending, number);
+    }
+    VvPendingRegion *region = pending->spare;
+    if (region) {
+        pending->spare = region->next;
+        pending->spare_count--;
+    } else {
+        region = g_new0(VvPendingRegion, 1);
+        region->capacity = CAPACITY_MIN;
+        region->blocks = g_new(VvPendingBlock, CAPACITY_MIN);
+    }
+    region->region = number;
+    region->next = NULL;
+    *link = region;
+    pending->region_count++;
+    return region;
+}
+
+static void put_region_if_empty(VvPending *pending, VvPendingRegion *region)
+{
+    if (region->count > 0)
+        return;
+    VvPendingRegion **link = find_link(pending, region->region);
+    *link = region->next;
+    pending->region_count--;
+    if (pending->spare_count == SPARE_MAX) {
+        free_region(region);
+        return;
+    }
+    region->next = pending->spare;
+    pending->spare = region;
+    pending->spare_count++;
+}
+
+/* ---- blocks of a region */
+
+static bool is_present(const VvPendingRegion *region, unsigned block)
+{
+    return region->present[block / 64] >> block % 64 & 1;
+}
+
+/* How many present blocks are below @block: its index. */
+static unsigned rank(const VvPendingRegion *region, unsigned block)
+{
+    unsigned below = (unsigned) __builtin_popcountll(region->present[block / 64] & (((uint64_t) 1 << block % 64) - 1));
+    for (unsigned i = 0; i < block / 64; i++)
+        below += (unsigned) __builtin_popcountll(region->present[i]);
+    return below;
+}
+
+const VvPendingBlock *vv_pending_block(const VvPendingRegion *region, unsigned block)
+{
+    return is_present(region, block) ? &region->blocks[rank(region, block)] : NULL;
+}
+
+static VvPendingBlock *insert_block(VvPendingRegion *region, unsigned block)
+{
+    unsigned at = rank(region, block);
+    if (region->count == region->capacity) {
+        region->capacity = MIN(2 * region->capacity, VV_REGION_BLOCKS);
+        region->blocks = g_renew(VvPendingBlock, region->blocks, region->capacity);
+    }
+    memmove(&region->blocks[at + 1], &region->blocks[at], (region->count - at) * sizeof *region->blocks);
+    region->present[block / 64] |= (uint64_t) 1 << block % 64;
+    region->count++;
+    return &region->blocks[at];
+}
+
+static void remove_block(VvPendingRegion *region, unsigned block)
+{
+    unsigned at = rank(region, block);
+    region->count--;
+    memmove(&region->blocks[at], &region->blocks[at + 1], (region->count - at) * sizeof *region->blocks);
+    region->present[block / 64] &= ~((uint64_t) 1 << block % 64);
+}
+
+static void set_delta(VvPending *pending, VvPendingBlock *block, int applied)
+{
+    int delta = (block->place != 0) - applied;
+    pending->used_delta += delta - block->delta;
+    block->delta = (int8_t) delta;
+}
+
+void vv_pending_set(VvPending *pending, const VvRecord *record, const VvPlace *applied)
+{
+    if (record->count == 0)
+        return;
+    VvPendingRegion *region = get_region(pending, record->region);
+    for (unsigned i = 0; i < record->count; i++) {
+        unsigned number = record->first + i;
+        VvPendingBlock *block;
+        int base;
+        if (is_present(region, number)) {
+            block = &region->blocks[rank(region, number)];
+            base = (block->place != 0) - block->delta;
+        } else {
+            block = insert_block(region, number);
+            block->delta = 0;
+            base = applied[i] != 0;
+        }
+        block->sequence = record->sequence;
+        block->place = vv_place_after(record->place, i);
+        block->tag = record->tag;
+        set_delta(pending, block, base);
+    }
+}
+
+void vv_pending_drop(VvPending *pending, const VvRecord *record)
+{
+    if (record->count == 0)
+        return;
+    VvPendingRegion *region = *find_link(pending, record->region);
+    g_assert(region != NULL); /* N1 */
+    for (unsigned i = 0; i < record->count; i++) {
+        unsigned number = record->first + i;
+        g_assert(is_present(region, number)); /* N1 */
+        VvPendingBlock *block = &region->blocks[rank(region, number)];
+        if (block->sequence == record->sequence) {
+            pending->used_delta -= block->delta;
+            remove_block(region, number);
+        } else {
+            set_delta(pending, block, record->place != 0);
+        }
+    }
+    put_region_if_empty(pending, region);
+}
+
+/* ---- records */
+
+void vv_records_push(VvRecordRing *ring, const VvRecord *record)
+{
+    if (ring->count == ring->capacity) {
+        size_t capacity = MAX(2 * ring->capacity, 16);
+        VvRecord *records = g_new(VvRecord, capacity);
+        for (size_t i = 0; i < ring->count; i++)
+            records[i] = *vv_records_get(ring, i);
+        g_free(ring->records);
+        *ring = (VvRecordRing){ .records = records, .count = ring->count, .capacity = capacity };
+    }
+    ring->records[(ring->first + ring->count) & (ring->capacity - 1)] = *record;
+    ring->count++;
+}
+
+const VvRecord *vv_records_get(const VvRecordRing *ring, size_t i)
+{
+    return &ring->records[(ring->first + i) & (ring->capacity - 1)];
+}
+
+void vv_records_pop(VvRecordRing *ring)
+{
+    g_assert(ring->count > 0);
+    ring->first = (ring->first + 1) & (ring->capacity - 1);
+    ring->count--;
+}
+
+void vv_records_clear(VvRecordRing *ring)
+{
+    g_free(ring->records);
+    *ring = (VvRecordRing){ .count = 0 };
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The open pool and its configuration transactions.
+ *
+ * A transaction is validate -> quiesce -> one entry -> apply -> resume; they are serialised by the pool's configuration
+ * lock. All functions here block (on disks, on draining) and are for control and operation threads, never for workers or
+ * the daemon's event loop, save those marked [any]. Errors: GError as CLI.md's codes, with object and hint. */
+#ifndef VV_POOL_H
+#define VV_POOL_H
+
+#include "io.h"
+#include "meta.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ---- life */
+typedef struct {
+    const char *directory;  /* absolute; made if it does not exist, refused if it is not empty */
+    const char *name;
+    uint64_t size_bytes;    /* of the sparse disk file "disk0" in it, if there are no @disks */
+    const char *const *disks; /* NULL-terminated paths, or NULL */
+    bool overwrite;
+} VvPoolCreate;
+bool vv_pool_create(const VvPoolCreate *create, GError **error);
+/* End the unmounted pool in @directory: clear its disks' labels, remove the files vvfs made. */
+bool vv_pool_destroy(const char *directory, GError **error);
+/* `pool check` of an unmounted pool. */
+bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc report, void *user, GError **error);
+
+typedef struct {
+    bool read_only;
+    unsigned lock_wait_ms;          /* for a daemon that is ending: 30,000 */
+    const VvRunOps *run_ops;        /* faults, or NULL */
+    const VvDiskOps *disk_ops;      /* faults, or NULL */
+    void *ops_user;
+} VvPoolOptions;
+VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError **error);
+/* Refuse new requests, flush everything, checkpoint, stop the threads. No handles may be open. */
+void vv_pool_close(VvPool *pool);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvPool, vv_pool_close)
+/* Flush every LUN, now. */
+int vv_pool_flush(VvPool *pool);
+/* End every parked request with -EIO and hold no new ones (forced stop). [any] */
+void vv_pool_abort_waiting(VvPool *pool);
+
+const char *vv_pool_directory(const VvPool *pool); /* [any] */
+VvMeta *vv_pool_meta(VvPool *pool);                /* [any]: for looking at the catalog under its read lock */
+bool vv_pool_is_read_only(const VvPool *pool);
+/* Tell where the pool is mounted (device numbers and path), so that openers can be traced through loop devices. */
+void vv_pool_set_mount(VvPool *pool, const char *mount_point);
+const char *vv_pool_mount(const VvPool *pool); /* NULL: not mounted */
+
+/* What other layers are told; called without locks, on control threads, before a command returns. */
+typedef struct {
+    void (*object_changed)(void *user, uint64_t object_id); /* size or attributes: push to the kernel */
+    void (*object_removed)(void *user, uint64_t object_id);
+    void (*content_changed)(void *user, uint64_t lun_id);   /* restore: drop cached data */
+} VvPoolHooks;
+void vv_pool_set_hooks(VvPool *pool, const VvPoolHooks *hooks, void *user);
+
+/* ---- request ids (CLI.md --id). Given to a transaction, {id, result} goes into its entry. If the id is recorded
+ * already the transaction changes nothing, returns true and sets ret_previous (owned by the caller). */
+typedef struct {
+    const char *id;          /* NULL: none */
+    const char *result_json; /* what to record */
+    char *ret_previous;
+} VvRequest;
+
+/* ---- LUNs. Where a name list is given: all or none. */
+typedef struct {
+    const char *name;
+    uint64_t size_bytes; /* 0 only with elastic */
+    uint32_t props_mask; /* which of @props are given; others get the pool's defaults */
+    VvLunProps props;
+    bool elastic;
+} VvLunCreate;
+bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *request, uint64_t *ret_id, GError **error);
+bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, bool shrink, bool dry_run, VvRequest *request, GError **error);
+/* ftruncate through the mount: grows any LUN, sets an elastic one both ways; else denied. */
+bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error);
+bool vv_pool_lun_rename(VvPool *pool, const char *old_name, const char *new_name, VvRequest *request, GError **error);
+bool vv_pool_lun_set(VvPool *pool, const char *name, uint32_t mask, const VvLunProps *props, VvRequest *request, GError **error);
+/* chmod, chown, utimens through the mount; mtime and atime only if in @mask. */
+bool vv_pool_lun_set_attributes(VvPool *pool, uint64_t id, uint32_t mask, const VvLunProps *props, uint64_t mtime_ns, uint64_t atime_ns, GError **error);
+/* copy_file_range into the empty @to from offset 0: make it a clone of @from's present (a LUN: after flushing it and with a
+ * hidden point; or a snapshot) with @size_bytes = what was asked so far, at most the source's size. unsupported: not empty,
+ * or not possible: copy instead. Later pieces extend it with vv_pool_lun_adopt_more (same source, continuing offset). */
+bool vv_pool_lun_adopt(VvPool *pool, uint64_t to, uint64_t from, uint64_t size_bytes, GError **error);
+
+typedef struct {
+    char **removed;       /* names, NULL-terminated */
+    uint64_t freed_bytes; /* what goes free, exactly */
+    uint64_t alone_bytes; /* the sum of what each alone would free */
+} VvRemoval;
+void vv_removal_clear(VvRemoval *removal);
+bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapshots, bool if_exists, bool dry_run, VvRequest *request, VvRemoval *ret_removal, GError **error);
+bool vv_pool_clone(VvPool *pool, const char *snapshot, const char *name, uint32_t props_mask, const VvLunProps *props, VvRequest *request, uint64_t *ret_id, GError **error);
+
+/* ---- snapshots; objects are "LUN@SNAP" */
+typedef struct { VvSnapshotKind kind; uint64_t keep_until_ns; const char *note; } VvSnapshotOptions;
+bool vv_pool_snapshot_create(VvPool *pool, const char *const *objects, const VvSnapshotOptions *options, VvRequest *request, GError **error);
+/* Objects may hold patterns in the SNAP part; @ret_removal->removed tells what matched. A pattern that matches nothing is
+ * not-found, unless if_exists. */
+bool vv_pool_snapshot_remove(VvPool *pool, const char *const *objects, bool if_exists, bool dry_run, VvRequest *request, VvRemoval *ret_removal, GError **error);
+bool vv_pool_snapshot_rename(VvPool *pool, const char *object, const char *new_name, VvRequest *request, GError **error);
+bool vv_pool_snapshot_set(VvPool *pool, const char *object, const uint64_t *keep_until_ns, const char *note, VvRequest *request, GError **error);
+bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *request, GError **error);
+/* *ret_kept: "LUN@before-restore-N", or NULL with @discard. */
+bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run, VvRequest *request, char **ret_kept, GError **error);
+/* Ranges in which @from (a snapshot) differs from @to (a snapshot, or NULL: the LUN now, flushed first). */
+bool vv_pool_snapshot_diff(VvPool *pool, const char *from, const char *to, VvDiffFunc range, void *user, GError **error);
+/* Choose what `prune` removes (names made with the prefix, never kept ones); keep_* < 0: not given. */
+typedef struct { const char *prefix; int keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly; } VvPrune;
+bool vv_pool_snapshot_prune(VvPool *pool, const char *const *luns, const VvPrune *prune, bool dry_run, VvRequest *request, VvRemoval *ret_removal, unsigned *ret_of, GError **error);
+
+/* ---- disks and pool */
+bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, const char *name, bool overwrite, VvRequest *request, char **ret_name, GError **error);
+bool vv_pool_disk_grow(VvPool *pool, const char *disk, uint64_t size_bytes /* 0: all there is */, VvRequest *request, GError **error);
+bool vv_pool_disk_remove(VvPool *pool, const char *disk, bool dry_run, VvRequest *request, GError **error);
+bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request, GError **error);
+bool vv_pool_check(VvPool *pool, VvCheckFunc report, void *user, GError **error); /* mounted: looks only */
+
+/* ---- jobs */
+bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error); /* PAUSED, QUEUED (resume), CANCELLED */
+/* 0 ids: all that run now. True when all have ended; *ret_failed if one failed. timeout error. */
+bool vv_pool_job_wait(VvPool *pool, const uint64_t *ids, unsigned count, unsigned timeout_ms, bool *ret_failed, GError **error);
+/* Progress as the runner knows it. [any] */
+typedef struct { uint64_t rate_bytes; uint64_t seconds_left; } VvJobRate;
+bool vv_pool_job_rate(VvPool *pool, uint64_t id, VvJobRate *ret_rate);
+
+/* ---- looking [any] */
+typedef struct { pid_t pid; char *process; bool write; char *device; char *mountpoint; } VvOpener; /* device: /dev/loopN or NULL */
+void vv_opener_free(VvOpener *opener);
+/* Who has @object_id open: handles, and through loop devices over our mount point the file systems mounted from them. */
+GPtrArray *vv_pool_openers(VvPool *pool, uint64_t object_id); /* of VvOpener */
+/* Bytes that removing the object (a LUN with its snapshots) would free. True with *ret_bytes; false while unknown (a count is
+ * started in the background; @wait: counts now). */
+bool vv_pool_exclusive(VvPool *pool, uint64_t object_id, bool wait, uint64_t *ret_bytes);
+
+typedef enum { VV_SEVERITY_INFO, VV_SEVERITY_WARNING, VV_SEVERITY_ERROR, VV_SEVERITY_CRITICAL } VvSeverity;
+const char *vv_severity_name(VvSeverity severity);
+typedef struct { uint64_t number, time_ns; VvSeverity severity; char *code, *object, *message; } VvEvent;
+void vv_pool_event(VvPool *pool, VvSeverity severity, const char *code, const char *object, const char *format, ...) G_GNUC_PRINTF(5, 6);
+/* Copies of events numbered above @after, oldest first; of VvEvent with free function. The last VV_EVENTS_KEPT are kept. */
+GPtrArray *vv_pool_events(VvPool *pool, uint64_t after);
+/* Call @notify (any thread, must be quick) at each new event. */
+void vv_pool_watch_events(VvPool *pool, void (*notify)(void *user), void *user);
+
+/* Problems, for status and doctor. */
+typedef struct { VvSeverity severity; char *code, *object, *message; char **fix, **effect; } VvProblem; /* effect[i]: what fix[i] brings, or "" */
+GPtrArray *vv_pool_problems(VvPool *pool); /* of VvProblem, worst first */
+const char *vv_pool_state(VvPool *pool);   /* "failed", "full", "degraded", "ok" */
+
+/* ---- counters [any] */
+typedef enum { VV_STAT_READ, VV_STAT_WRITE, VV_STAT_FLUSH, VV_STAT_DISCARD, VV_N_STATS } VvStatOp;
+#define VV_STAT_BUCKETS 24u /* bucket i: up to 2^i microseconds; the last is the rest */
+typedef struct { uint64_t count, bytes, nanoseconds, buckets[VV_STAT_BUCKETS]; } VvOpStat;
+typedef struct {
+    uint64_t cow_bytes_copied, blocks_redirected, blocks_in_place, journal_entries, journal_syncs, disk_syncs;
+    uint64_t quiesce_count, quiesce_max_us, checkpoints, page_lookups, page_misses, reclaimed_blocks;
+    VvOpStat snapshot_stall;
+} VvPoolStats;
+void vv_pool_stats(VvPool *pool, VvPoolStats *ret_stats);
+/* Of one LUN since the daemon started; all zero if nobody used it. */
+void vv_pool_lun_stats(VvPool *pool, uint64_t lun_id, VvOpStat ret_stats[VV_N_STATS]);
+GPtrArray *vv_pool_disk_handles(VvPool *pool); /* VvDisk, borrowed, with the read lock of the catalog held */
+bool vv_pool_disk_stats(VvPool *pool, uint64_t disk_id, VvDiskCounters *ret_counters);
+
+#endif

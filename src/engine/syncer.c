@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Sync tickets: one thread per disk turns all the tickets that wait into one sync.
+ *
+ * Y1  A sync starts after the last ticket that it carries was asked for: the batch is taken first, then the disk is
+ *     synced. So a ticket covers every write completed before it was asked for, and one in flight never covers more.
+ * Y2  The error of the first sync that fails stays. The kernel reports a lost write once and then calls the pages
+ *     clean: a second sync that succeeds would say nothing about them. */
+#include "disk_private.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define SYNCER_STACK_BYTES (256u << 10)
+#define BATCH_TICKETS_MIN 64u
+
+void vv_syncer_init(VvSyncer *syncer)
+{
+    pthread_mutex_init(&syncer->lock, NULL);
+    pthread_cond_init(&syncer->changed, NULL);
+}
+
+void vv_syncer_clear(VvSyncer *syncer)
+{
+    bool started;
+    {
+        VV_LOCKED(&syncer->lock);
+        g_assert(syncer->waiting.count == 0); /* the last batch may still be answering: joined below */
+        syncer->stopping = true;
+        started = syncer->started;
+        pthread_cond_signal(&syncer->changed);
+    }
+    if (started)
+        pthread_join(syncer->thread, NULL);
+    g_free(syncer->waiting.tickets);
+    g_free(syncer->running.tickets);
+    pthread_cond_destroy(&syncer->changed);
+    pthread_mutex_destroy(&syncer->lock);
+}
+
+static void batch_add(VvSyncBatch *batch, VvSyncDone done, void *user)
+{
+    if (batch->count == batch->capacity) {
+        batch->capacity = MAX(2 * batch->capacity, BATCH_TICKETS_MIN);
+        batch->tickets = g_renew(VvSyncTicket, batch->tickets, batch->capacity);
+    }
+    batch->tickets[batch->count++] = (VvSyncTicket){ .done = done, .user = user };
+}
+
+static void run_batch(VvDisk *disk, VvSyncBatch *batch)
+{
+    int result = atomic_load(&disk->syncer.error);
+    if (result == 0) {
+        result = vv_disk_errno(disk->ops->sync(disk));
+        vv_disk_count_sync(disk, result);
+        if (result != 0)
+            atomic_store(&disk->syncer.error, result); /* Y2 */
+    }
+    for (size_t i = 0; i < batch->count; i++)
+        batch->tickets[i].done(batch->tickets[i].user, result);
+    batch->count = 0;
+}
+
+static void *syncer_main(void *user)
+{
+    VvDisk *disk = user;
+    VvSyncer *syncer = &disk->syncer;
+    char name[16];
+    snprintf(name, sizeof name, "sync-%u", (unsigned) (disk->label.disk_id % 1000000));
+    pthread_setname_np(pthread_self(), name);
+
+    pthread_mutex_lock(&syncer->lock);
+    for (;;) {
+        while (syncer->waiting.count == 0 && !syncer->stopping)
+            pthread_cond_wait(&syncer->changed, &syncer->lock);
+        if (syncer->waiting.count == 0)
+            break;
+        VvSyncBatch batch = syncer->waiting; /* Y1 */
+        syncer->waiting = syncer->running;
+        syncer->running = batch;
+        pthread_mutex_unlock(&syncer->lock);
+        run_batch(disk, &syncer->running);
+        pthread_mutex_lock(&syncer->lock);
+    }
+    pthread_mutex_unlock(&syncer->lock);
+    return NULL;
+}
+
+static int start_locked(VvDisk *disk)
+{
+    pthread_attr_t attributes;
+    sigset_t all, old;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, SYNCER_STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* the program's signals are not this thread's */
+    int rc = pthread_create(&disk->syncer.thread, &attributes, syncer_main, disk);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attributes);
+    disk->syncer.started = rc == 0;
+    return rc;
+}
+
+void vv_disk_sync_async(VvDisk *disk, VvSyncDone done, void *user)
+{
+    VvSyncer *syncer = &disk->syncer;
+    int rc = 0;
+    {
+        VV_LOCKED(&syncer->lock);
+        g_assert(!syncer->stopping);
+        if (!syncer->started)
+            rc = start_locked(disk);
+        if (rc == 0) {
+            batch_add(&syncer->waiting, done, user);
+            if (syncer->waiting.count == 1)
+                pthread_cond_signal(&syncer->changed);
+        }
+    }
+    if (rc != 0)
+        done(user, -ENOMEM); /* no thread to be had: nothing was synced */
+}
+
+typedef struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool done;
+    int result;
+} SyncWait;
+
+static void sync_wait_done_cb(void *user, int result)
+{
+    SyncWait *wait = user;
+    VV_LOCKED(&wait->lock);
+    wait->result = result;
+    wait->done = true;
+    pthread_cond_signal(&wait->changed);
+}
+
+int vv_disk_sync(VvDisk *disk)
+{
+    SyncWait wait = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+    vv_disk_sync_async(disk, sync_wait_done_cb, &wait);
+    pthread_mutex_lock(&wait.lock);
+    while (!wait.done)
+        pthread_cond_wait(&wait.changed, &wait.lock);
+    pthread_mutex_unlock(&wait.lock);
+    pthread_cond_destroy(&wait.changed);
+    pthread_mutex_destroy(&wait.lock);
+    return wait.result;
+}
+
+int vv_disk_sync_error(const VvDisk *disk)
+{
+    return atomic_load(&disk->syncer.error);
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One configuration transaction: what config_*.c share. Control threads only.
+ *
+ * begin (configuration lock, request id) -> look up and validate under the read lock -> ops -> [quiesce] -> commit -> clear
+ * (lock released) -> hooks. Names and points change only under the configuration lock, so what was validated holds until
+ * the entry is applied; what pointers into the catalog show (sizes, counters) may change once the read lock is gone. */
+#ifndef VV_TRANSACTION_H
+#define VV_TRANSACTION_H
+
+#include "engine.h"
+#include "error.h"
+
+/* Gates are given up after this: a disk that does not answer for so long fails a snapshot, never its writers. */
+#define VV_QUIESCE_MS_MAX 10000u
+#define VV_EXCLUSIVE_TRIES 20u /* a count whose family changed meanwhile is begun again */
+
+typedef struct {
+    VvPool *pool; /* NULL: nothing is locked */
+    VvRequest *request;
+    VvOps *ops;
+    uint64_t now_ns;
+    bool repeated; /* the request id is known: nothing to do */
+    bool dry_run;
+} VvTransaction;
+#define VV_TRANSACTION_INIT { .pool = NULL }
+
+/* False: return @tx->repeated to the caller (true: answered before; false: refused, @error set). @dry_run changes nothing,
+ * so it works on a read-only pool. Errors: denied (read-only), io (failed), stale (closing). */
+bool vv_transaction_begin(VvTransaction *tx, VvPool *pool, VvRequest *request, bool dry_run, GError **error);
+VvOp *vv_transaction_add(VvTransaction *tx, VvOpKind kind);
+/* The request is added; @object names the transaction in messages. @views: see vv_commit_ops. Errors: no-space, limit (an entry
+ * cannot hold it), io, damaged. Without ops it does nothing. */
+bool vv_transaction_commit(VvTransaction *tx, VvView *const *views, unsigned view_count, const char *object, GError **error);
+/* Unlocks. Hooks of other layers are called after it. */
+void vv_transaction_clear(VvTransaction *tx);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvTransaction, vv_transaction_clear)
+
+/* ---- looking, with the read lock held; borrowed from the catalog. Error: not-found as CLI.md words it. */
+const VvLun *vv_find_lun(VvPool *pool, const char *name, GError **error);
+/* "LUN@SNAP". @ret_lun may be NULL. Errors: invalid-name, not-found. */
+const VvSnapshot *vv_find_snapshot(VvPool *pool, const char *object, const VvLun **ret_lun, GError **error);
+/* exists, if there is a LUN of that name. */
+bool vv_refuse_existing_lun(VvPool *pool, const char *name, GError **error);
+bool vv_refuse_existing_snapshot(VvPool *pool, const VvLun *lun, const char *name, GError **error);
+/* keep: does it refuse removal at @now_ns? */
+bool vv_keep_holds(uint64_t keep_until_ns, uint64_t now_ns);
+/* Error keep, if so. @snapshot NULL: of the LUN. */
+bool vv_refuse_kept(const VvLun *lun, const VvSnapshot *snapshot, uint64_t now_ns, GError **error);
+
+/* A read lock for the rest of the block: VV_META_READ(pool->meta). */
+typedef VvMeta VvMetaReadHolder;
+static inline void vv_meta_read_holder_free(VvMetaReadHolder *meta)
+{
+    vv_meta_read_unlock(meta);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvMetaReadHolder, vv_meta_read_holder_free)
+static inline VvMetaReadHolder *vv_meta_hold_read(VvMeta *meta)
+{
+    vv_meta_read_lock(meta);
+    return meta;
+}
+#define VV_META_READ(meta) G_GNUC_UNUSED g_autoptr(VvMetaReadHolder) VV_LOCKED_NAME(__LINE__) = vv_meta_hold_read(meta)
+
+/* ---- views of a transaction */
+/* A new array that drops its references; ids are sorted and told once. Errors: not-found, io. */
+GPtrArray *vv_views_get(VvPool *pool, const GArray *ids, GError **error);
+/* Flush each with gates open. Error: io, no-space ... naming the LUN. */
+bool vv_views_flush(GPtrArray *views, GError **error);
+/* Close the gates in the order of ids and wait until they are drained. On error all are open again. Error: timeout. */
+bool vv_views_close_gates(GPtrArray *views, bool reads_too, GError **error);
+void vv_views_open_gates(GPtrArray *views, bool reads_too);
+/* The name of an object, for messages: "db", "db@x", or its number. Takes the read lock. */
+char *vv_object_name(VvPool *pool, uint64_t id);
+
+/* ---- opens */
+/* Has somebody (or only somebody who may write) @object_id open? The daemon's own handles do not count unless @internal_too.
+ * Under the configuration lock the answer "no" stays true: opening takes that lock. */
+bool vv_pool_is_open(VvPool *pool, uint64_t object_id, bool write_only, bool internal_too);
+/* "db is open for writing on web1: ..." as CLI.md words it; the hint goes by @restore. */
+bool vv_refuse_open_for_writing(VvPool *pool, uint64_t lun_id, const char *name, bool restore, GError **error);
+/* Objects that an entry just made orphans although their last handle was closed meanwhile: purge them. */
+void vv_pool_purge_unopened(VvPool *pool, const GArray *ids);
+
+/* ---- config_remove.c: what it shares with prune and restore */
+/* Append the removal of a snapshot: the caller has checked it. */
+void vv_add_snapshot_removal(VvTransaction *tx, const VvSnapshot *snapshot, GArray *orphans);
+/* What removing the objects would free, exactly, tried until the family holds still: false if it never does. */
+bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint64_t *ret_bytes);
+/* The LUN's id and those of its visible snapshots. Read lock held. */
+void vv_append_lun_ids(const VvLun *lun, GArray *ids);
+
+/* ---- config_pool.c: settings */
+/* The value or its default. Read lock held. */
+uint64_t vv_setting_number(const VvPool *pool, const char *key);
+void vv_setting_defaults(const VvPool *pool, VvLunProps *ret_props);
+/* usage or unsupported, if a property cannot be. */
+bool vv_props_check(uint32_t mask, const VvLunProps *props, const char *object, GError **error);
+/* Those of @mask from @given. */
+void vv_props_merge(VvLunProps *props, uint32_t mask, const VvLunProps *given);
+
+#endif

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A worker's loop: one request source, one io_uring, one mailbox.
+ *
+ *   what wakes it        when it sleeps in
+ *   a request            the blocking read of the source (nothing in flight) or the ring (a poll of the source)
+ *   a disk completion    the ring
+ *   a posted task        the ring (a read of the mailbox's eventfd)
+ *
+ * W1  The blocking read is entered only with nothing in flight, no hold and an empty mailbox: only a request can be
+ *     next.
+ * W2  At most IN_RING_MAX disk I/Os are in the ring, the rest wait in a queue. So there is always an SQE for the
+ *     loop's own needs, and completions never exceed the completion queue.
+ * W3  Completions are copied out of the ring before any is acted on: acting submits, and submitting may reap.
+ * W4  The poster that finds the mailbox empty writes the eventfd; the owner empties the mailbox after it was woken and
+ *     before it sleeps. Tasks that the owner posts need no write: it looks before it sleeps.
+ * W5  An inline I/O whose submitter runs inside another inline completion waits in a queue that the outermost one
+ *     empties: the stack does not grow with the number of I/Os.
+ * W6  When run returns nothing of this worker is left in the kernel: the poll and the eventfd read are cancelled and
+ *     their completions seen. */
+#include "worker.h"
+
+#include "disk_private.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+
+#define RING_OWN_MAX 8u /* eventfd read, poll, and their cancellations, with room */
+#define IN_RING_MAX (VV_RING_ENTRIES - RING_OWN_MAX)
+#define COMPLETIONS_MAX 256u /* copied out at once: FUSE.md section 1 */
+#define TAKES_MAX 32u        /* requests taken per wake-up: FUSE.md section 5, no gain beyond */
+
+/* user_data of the loop's own requests; anything else is a VvDiskIo. */
+enum { TAG_NONE = 0, TAG_SOURCE = 1, TAG_MAILBOX = 2 };
+
+typedef struct {
+    VvDiskIo *first;
+    VvDiskIo **last;
+} VvDiskIoQueue;
+
+struct VvWorker {
+    unsigned index;
+    pthread_t thread; /* that runs it */
+    bool ran;
+
+    /* the source: borrowed */
+    int blocking_fd, nonblocking_fd;
+    VvWorkerTake take;
+    void *take_user;
+    bool source_ended;
+    bool source_ready; /* the non-blocking descriptor may have more */
+    bool poll_armed;
+
+    /* the ring */
+    struct io_uring ring;
+    unsigned in_ring;      /* disk I/Os given to it, W2 */
+    VvDiskIoQueue waiting; /* for room in it */
+    unsigned holds;
+
+    /* inline I/O, W5 */
+    bool inside_inline;
+    VvDiskIoQueue nested;
+
+    /* the mailbox: any thread */
+    _Atomic(VvTask *) mailbox; /* newest first */
+    atomic_bool stopping;
+    int event_fd;
+    bool event_armed;
+    uint64_t event_value; /* the ring reads into it */
+};
+
+static __thread VvWorker *current_worker;
+
+VvWorker *vv_worker_current(void)
+{
+    return current_worker;
+}
+
+unsigned vv_worker_index(const VvWorker *worker)
+{
+    return worker->index;
+}
+
+/* ---- queues of I/Os */
+
+static void queue_init(VvDiskIoQueue *queue)
+{
+    queue->first = NULL;
+    queue->last = &queue->first;
+}
+
+static void queue_push(VvDiskIoQueue *queue, VvDiskIo *io)
+{
+    io->next = NULL;
+    *queue->last = io;
+    queue->last = &io->next;
+}
+
+static VvDiskIo *queue_pop(VvDiskIoQueue *queue)
+{
+    VvDiskIo *io = queue->first;
+    if (io) {
+        queue->first = io->next;
+        if (queue->first == NULL)
+            queue->last = &queue->first;
+        io->next = NULL;
+    }
+    return io;
+}
+
+/* ---- making one */
+
+/* liburing before 2.4 does not export its own. */
+static int enable_ring(struct io_uring *ring)
+{
+    return (int) syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
+/* The newest way of running completions that the kernel takes: on this thread, when it asks (6.1); else at its next
+ * system call (5.19); else by interrupting it. Made disabled, because the first to enable it is its only user. */
+static int init_ring(struct io_uring *ring)
+{
+    static const unsigned ways[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+        IORING_SETUP_COOP_TASKRUN,
+        0,
+    };
+    int rc = -EINVAL;
+    for (size_t i = 0; i < G_N_ELEMENTS(ways) && rc == -EINVAL; i++) {
+        struct io_uring_params params = {
+            .flags = ways[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
+            .cq_entries = 2 * VV_RING_ENTRIES,
+        };
+        rc = io_uring_queue_init_params(VV_RING_ENTRIES, ring, &params);
+    }
+    return rc;
+}
+
+VvWorker *vv_worker_new(unsigned index, GError **error)
+{
+    VvWorker *worker = g_new0(VvWorker, 1);
+    worker->index = index;
+    worker->blocking_fd = worker->nonblocking_fd = -1;
+    queue_init(&worker->waiting);
+    queue_init(&worker->nested);
+    worker->event_fd = eventfd(0, EFD_CLOEXEC); /* blocking: the ring would answer EAGAIN where it should wait */
+    if (worker->event_fd < 0) {
+        vv_set_error_errno(error, errno, NULL, "no eventfd for worker %u", index);
+        g_free(worker);
+        return NULL;
+    }
+    int rc = init_ring(&worker->ring);
+    if (rc < 0) {
+        const char *hint = rc == -EPERM || rc == -ENOSYS ? "`sysctl kernel.io_uring_disabled=0`, or let the container use it" : NULL;
+        vv_set_error(error, hint ? VV_ERROR_UNSUPPORTED : VV_ERROR_INTERNAL, NULL, hint, "no io_uring for worker %u: %s", index,
+                     g_strerror(-rc));
+        close(worker->event_fd);
+        g_free(worker);
+        return NULL;
+    }
+    return worker;
+}
+
+void vv_worker_free(VvWorker *worker)
+{
+    if (worker == NULL)
+        return;
+    g_assert(worker->in_ring == 0 && worker->holds == 0 && worker->waiting.first == NULL);
+    g_assert(atomic_load(&worker->mailbox) == NULL);
+    g_assert(current_worker != worker);
+    io_uring_queue_exit(&worker->ring);
+    close(worker->event_fd);
+    g_free(worker);
+}
+
+void vv_worker_set_source(VvWorker *worker, int blocking_fd, int nonblocking_fd, VvWorkerTake take, void *user)
+{
+    g_assert(!worker->ran);
+    worker->blocking_fd = blocking_fd;
+    worker->nonblocking_fd = nonblocking_fd;
+    worker->take = take;
+    worker->take_user = user;
+}
+
+/* ---- mailbox */
+
+static void kick(VvWorker *worker)
+{
+    uint64_t one = 1;
+    ssize_t n;
+    do
+        n = write(worker->event_fd, &one, sizeof one);
+    while (n < 0 && errno == EINTR);
+    g_assert(n == sizeof one);
+}
+
+void vv_worker_post(VvWorker *worker, VvTask *task)
+{
+    VvTask *head = atomic_load_explicit(&worker->mailbox, memory_order_relaxed);
+    do
+        task->next = head;
+    while (!atomic_compare_exchange_weak_explicit(&worker->mailbox, &head, task, memory_order_release, memory_order_relaxed));
+    if (head == NULL && current_worker != worker) /* W4 */
+        kick(worker);
+}
+
+void vv_worker_stop(VvWorker *worker)
+{
+    atomic_store_explicit(&worker->stopping, true, memory_order_release);
+    kick(worker);
+}
+
+static bool mailbox_is_empty(VvWorker *worker)
+{
+    return atomic_load_explicit(&worker->mailbox, memory_order_relaxed) == NULL;
+}
+
+/* Run what is there now; what these tasks post waits for the next round. */
+static void run_tasks(VvWorker *worker)
+{
+    if (mailbox_is_empty(worker))
+        return;
+    VvTask *newest = atomic_exchange_explicit(&worker->mailbox, NULL, memory_order_acquire);
+    VvTask *oldest = NULL;
+    while (newest) {
+        VvTask *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        VvTask *task = oldest;
+        oldest = task->next; /* running may free the task, or post it again */
+        task->next = NULL;
+        task->run(task);
+    }
+}
+
+void vv_worker_hold(VvWorker *worker)
+{
+    g_assert(current_worker == worker);
+    worker->holds++;
+}
+
+void vv_worker_unhold(VvWorker *worker)
+{
+    g_assert(current_worker == worker && worker->holds > 0);
+    worker->holds--;
+}
+
+static bool is_busy(const VvWorker *worker)
+{
+    return worker->in_ring > 0 || worker->waiting.first || worker->holds > 0;
+}
+
+/* ---- disk I/O */
+
+static struct io_uring_sqe *get_sqe(VvWorker *worker)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&worker->ring);
+    if (sqe == NULL) { /* the kernel was short of memory and left some behind */
+        (void) io_uring_submit(&worker->ring);
+        sqe = io_uring_get_sqe(&worker->ring);
+    }
+    return sqe;
+}
+
+/* False: no room, W2. */
+static bool give_to_ring(VvWorker *worker, VvDiskIo *io)
+{
+    struct io_uring_sqe *sqe = worker->in_ring < IN_RING_MAX ? get_sqe(worker) : NULL;
+    if (sqe == NULL)
+        return false;
+    uint8_t *data = (uint8_t *) io->data + io->progress_bytes;
+    unsigned length_bytes = io->length_bytes - io->progress_bytes;
+    uint64_t offset = io->offset + io->progress_bytes;
+    if (io->write)
+        io_uring_prep_write(sqe, io->disk->fd, data, length_bytes, offset);
+    else
+        io_uring_prep_read(sqe, io->disk->fd, data, length_bytes, offset);
+    io_uring_sqe_set_data(sqe, io);
+    worker->in_ring++;
+    return true;
+}
+
+static void submit_to_ring(VvWorker *worker, VvDiskIo *io)
+{
+    if (worker->waiting.first == NULL && give_to_ring(worker, io))
+        return;
+    queue_push(&worker->waiting, io);
+}
+
+static void submit_waiting(VvWorker *worker)
+{
+    while (worker->waiting.first && give_to_ring(worker, worker->waiting.first))
+        (void) queue_pop(&worker->waiting);
+}
+
+static void do_inline(VvDiskIo *io)
+{
+    io->result = io->write ? vv_disk_write(io->disk, io->data, io->length_bytes, io->offset)
+                           : vv_disk_read(io->disk, io->data, io->length_bytes, io->offset);
+    io->done(io);
+}
+
+void vv_worker_submit(VvWorker *worker, VvDiskIo *io)
+{
+    g_assert(current_worker == worker);
+    g_assert(io->length_bytes > 0 && (io->length_bytes | io->offset | (uintptr_t) io->data) % VV_BLOCK_BYTES == 0);
+    io->result = 0;
+    io->progress_bytes = 0;
+    if (!vv_disk_is_inline(io->disk)) {
+        vv_disk_begin(io->disk);
+        submit_to_ring(worker, io);
+        return;
+    }
+    if (worker->inside_inline) { /* W5 */
+        queue_push(&worker->nested, io);
+        return;
+    }
+    worker->inside_inline = true;
+    do_inline(io);
+    while ((io = queue_pop(&worker->nested)))
+        do_inline(io);
+    worker->inside_inline = false;
+}
+
+/* What the ring said of @io. True: it is over, and io->result is set. */
+static bool advance(VvDiskIo *io, int res)
+{
+    if (res == -EINTR || res == -EAGAIN)
+        return false;
+    if (res <= 0) {
+        io->result = res < 0 ? vv_disk_errno(res) : -EIO; /* nothing more: the medium ends here */
+        return true;
+    }
+    uint32_t done_bytes = io->progress_bytes + (uint32_t) res;
+    if (done_bytes >= io->length_bytes) {
+        io->progress_bytes = io->length_bytes;
+        return true;
+    }
+    if (vv_disk_is_direct(io->disk)) /* the rest must start at a block again */
+        done_bytes -= done_bytes % VV_BLOCK_BYTES;
+    if (done_bytes == io->progress_bytes) {
+        io->result = -EIO;
+        return true;
+    }
+    io->progress_bytes = done_bytes;
+    return false;
+}
+
+static void complete(VvWorker *worker, VvDiskIo *io, int res)
+{
+    worker->in_ring--;
+    if (!advance(io, res)) {
+        submit_to_ring(worker, io);
+        return;
+    }
+    vv_disk_count(io->disk, io->write, io->length_bytes, io->result);
+    vv_disk_end(io->disk);
+    io->done(io);
+}
+
+/* ---- the loop */
+
+static void arm_mailbox(VvWorker *worker)
+{
+    struct io_uring_sqe *sqe = worker->event_armed ? NULL : get_sqe(worker);
+    if (sqe) {
+        io_uring_prep_read(sqe, worker->event_fd, &worker->event_value, sizeof worker->event_value, 0);
+        io_uring_sqe_set_data64(sqe, TAG_MAILBOX);
+        worker->event_armed = true;
+    }
+}
+
+static void arm_source(VvWorker *worker)
+{
+    struct io_uring_sqe *sqe = worker->poll_armed ? NULL : get_sqe(worker);
+    if (sqe) {
+        io_uring_prep_poll_add(sqe, worker->nonblocking_fd, POLLIN);
+        io_uring_sqe_set_data64(sqe, TAG_SOURCE);
+        worker->poll_armed = true;
+    }
+}
+
+/* Give the ring what is prepared; with @wait, sleep until something completes. */
+static void enter_ring(VvWorker *worker, bool wait)
+{
+    int rc = wait ? io_uring_submit_and_wait(&worker->ring, 1) : io_uring_submit_and_get_events(&worker->ring);
+    /* EAGAIN: no memory for a request now; EBUSY: completions must be reaped first. Both: reap, and come again. */
+    g_assert(rc >= 0 || rc == -EINTR || rc == -EAGAIN || rc == -EBUSY);
+}
+
+static void reap(VvWorker *worker)
+{
+    struct {
+        uint64_t tag;
+        int res;
+    } seen[COMPLETIONS_MAX];
+    struct io_uring_cqe *cqes[COMPLETIONS_MAX];
+    unsigned count;
+    do {
+        count = io_uring_peek_batch_cqe(&worker->ring, cqes, COMPLETIONS_MAX);
+        for (unsigned i = 0; i < count; i++) {
+            seen[i].tag = cqes[i]->user_data;
+            seen[i].res = cqes[i]->res;
+        }
+        io_uring_cq_advance(&worker->ring, count); /* W3 */
+        for (unsigned i = 0; i < count; i++) {
+            switch (seen[i].tag) {
+            case TAG_NONE:
+                break;
+            case TAG_SOURCE:
+                worker->poll_armed = false;
+                worker->source_ready = true;
+                break;
+            case TAG_MAILBOX:
+                worker->event_armed = false;
+                break;
+            default:
+                complete(worker, (VvDiskIo *) (uintptr_t) seen[i].tag, seen[i].res); /* NOLINT */
+            }
+        }
+        submit_waiting(worker);
+    } while (count == COMPLETIONS_MAX);
+}
+
+/* False: there was none. */
+static bool take_one(VvWorker *worker, int fd)
+{
+    int rc = worker->take(worker->take_user, fd);
+    if (rc == 1)
+        return true;
+    g_assert(rc == 0 || rc == -ENODEV);
+    if (rc == -ENODEV)
+        worker->source_ended = true;
+    return false;
+}
+
+static void take_more(VvWorker *worker)
+{
+    for (unsigned n = 0; n < TAKES_MAX && worker->source_ready; n++)
+        worker->source_ready = take_one(worker, worker->nonblocking_fd);
+}
+
+/* One round. False: it is over. */
+static bool run_once(VvWorker *worker)
+{
+    run_tasks(worker);
+    bool ending = atomic_load_explicit(&worker->stopping, memory_order_acquire) || worker->source_ended;
+    bool busy = is_busy(worker) || !mailbox_is_empty(worker);
+    if (ending && !busy)
+        return false;
+
+    bool taking = worker->take && !ending;
+    if (taking && !busy) { /* W1 */
+        worker->source_ready = take_one(worker, worker->blocking_fd);
+        if (!is_busy(worker))
+            return true;
+    }
+    if (taking) {
+        take_more(worker);
+        if (!is_busy(worker)) /* what was taken has been answered already: nothing to sleep for */
+            return true;
+    }
+
+    bool more = (taking && (worker->source_ready || worker->source_ended)) || !mailbox_is_empty(worker);
+
+    arm_mailbox(worker);
+    if (taking && !worker->source_ready)
+        arm_source(worker);
+    enter_ring(worker, !more);
+    reap(worker);
+    return true;
+}
+
+/* W6 */
+static void disarm(VvWorker *worker)
+{
+    static const uint64_t tags[] = { TAG_SOURCE, TAG_MAILBOX };
+    for (size_t i = 0; i < G_N_ELEMENTS(tags); i++) {
+        struct io_uring_sqe *sqe = get_sqe(worker);
+        if (sqe) {
+            io_uring_prep_cancel64(sqe, tags[i], 0);
+            io_uring_sqe_set_data64(sqe, TAG_NONE);
+        }
+    }
+    while (worker->poll_armed || worker->event_armed) {
+        enter_ring(worker, true);
+        reap(worker);
+    }
+}
+
+void vv_worker_run(VvWorker *worker)
+{
+    g_assert(current_worker == NULL);
+    if (!worker->ran) {
+        int rc = enable_ring(&worker->ring);
+        g_assert(rc == 0);
+        worker->thread = pthread_self();
+        worker->ran = true;
+    }
+    g_assert(pthread_equal(worker->thread, pthread_self())); /* the ring has one user */
+    current_worker = worker;
+    bool registered = io_uring_register_ring_fd(&worker->ring) == 1; /* saves a look-up per entry; 5.18 */
+    while (run_once(worker))
+        ;
+    disarm(worker);
+    if (registered)
+        io_uring_unregister_ring_fd(&worker->ring);
+    current_worker = NULL;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A worker: a thread's loop over one request source (a /dev/fuse descriptor), one io_uring for disks, and a mailbox.
+ *
+ * The loop is the measured one of ../shared/FUSE.md section 1(a), restated in docs/fuse.md: when nothing is in flight
+ * a blocking read of the source (same latency as a plain FUSE loop); otherwise the ring: poll of the non-blocking
+ * descriptor, disk completions and the mailbox's eventfd, woken by one io_uring_enter. Disks that are inline
+ * (vv_disk_is_inline) never touch the ring.
+ *
+ * "In flight" counts disk I/O in the ring and holds: a request that is parked somewhere (gate, block lock, look-up
+ * helper, committer) and will be brought back by vv_worker_post takes a hold, so that the worker waits where the
+ * mailbox can wake it. A worker without a source waits in the ring always. */
+#ifndef VV_WORKER_H
+#define VV_WORKER_H
+
+#include "disk.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct VvWorker VvWorker;
+
+/* Something to run on a worker's thread; embedded in its owner, which must stay alive until it has run. */
+typedef struct VvTask VvTask;
+struct VvTask {
+    void (*run)(VvTask *task);
+    VvTask *next; /* the mailbox's */
+};
+
+/* One disk I/O. The submitter owns it and keeps it and the data until @done. Offsets, lengths and addresses are
+ * multiples of VV_BLOCK_BYTES. */
+typedef struct VvDiskIo VvDiskIo;
+struct VvDiskIo {
+    VvDisk *disk;
+    void *data;
+    uint32_t length_bytes;
+    bool write;
+    uint64_t offset;
+    void (*done)(VvDiskIo *io); /* on the worker's thread; for inline disks before submit returns */
+    int result;                 /* 0 or -errno; short transfers are continued by the worker, at end of file -EIO */
+    VvDiskIo *next;             /* the worker's: queue when the ring is full */
+    uint32_t progress_bytes;    /* the worker's */
+};
+
+VvWorker *vv_worker_new(unsigned index, GError **error);
+/* Not running, nothing in flight (asserted). */
+void vv_worker_free(VvWorker *worker);
+unsigned vv_worker_index(const VvWorker *worker);
+
+/* @take reads one request from @fd and starts it: returns 1 if it did, 0 if there was none (EAGAIN, EINTR, ENOENT), and
+ * -ENODEV when the source has ended for good. Both descriptors stay the caller's. Before run only. */
+typedef int (*VvWorkerTake)(void *user, int fd);
+void vv_worker_set_source(VvWorker *worker, int blocking_fd, int nonblocking_fd, VvWorkerTake take, void *user);
+
+/* Run until vv_worker_stop, or the source ended, and then until nothing is in flight. Sets the thread's current worker. */
+void vv_worker_run(VvWorker *worker);
+/* Any thread. A worker inside the blocking read of its source notices at the next request or when the source ends
+ * (the mount going away is how that is brought about). */
+void vv_worker_stop(VvWorker *worker);
+/* The worker whose thread this is, or NULL. */
+VvWorker *vv_worker_current(void);
+
+/* Owner's thread only. May call io->done before it returns. Never fails: errors are in io->result. */
+void vv_worker_submit(VvWorker *worker, VvDiskIo *io);
+/* Any thread (owner's too): run @task on the worker's thread, in order of posting. Lock-free push, one eventfd write if
+ * the mailbox was empty. The worker must have a hold, or no source. */
+void vv_worker_post(VvWorker *worker, VvTask *task);
+/* Owner's thread only. */
+void vv_worker_hold(VvWorker *worker);
+void vv_worker_unhold(VvWorker *worker);
+
+#endif

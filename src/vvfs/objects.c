@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Copies of catalog records, and looking them up by what people type. */
+#include "objects.h"
+
+#include "error.h"
+
+#include <string.h>
+
+void vv_lun_item_free(VvLunItem *item)
+{
+    if (!item)
+        return;
+    g_free(item->name);
+    g_free(item->origin);
+    g_clear_pointer(&item->clones, g_ptr_array_unref);
+    g_free(item);
+}
+
+void vv_snapshot_item_free(VvSnapshotItem *item)
+{
+    if (!item)
+        return;
+    g_free(item->lun);
+    g_free(item->name);
+    g_free(item->object);
+    g_free(item->note);
+    g_clear_pointer(&item->clones, g_ptr_array_unref);
+    g_free(item);
+}
+
+void vv_disk_item_free(VvDiskItem *item)
+{
+    if (!item)
+        return;
+    g_free(item->name);
+    g_free(item->path);
+    g_free(item);
+}
+
+/* ---- copying; the read lock is held */
+static VvLunItem *copy_lun(const VvLun *lun)
+{
+    VvLunItem *item = g_new0(VvLunItem, 1);
+
+    item->id = lun->id;
+    item->uuid = lun->uuid;
+    item->name = g_strdup(lun->name);
+    item->origin = g_strdup(lun->origin ? lun->origin : "");
+    item->size_bytes = lun->size_bytes;
+    item->used_bytes = lun->used_blocks << VV_BLOCK_SHIFT;
+    item->created_ns = lun->created_ns;
+    item->snapshot_count = lun->snapshots->len;
+    item->props = lun->props;
+    return item;
+}
+
+static VvSnapshotItem *copy_snapshot(const VvLun *lun, const VvSnapshot *snapshot)
+{
+    VvSnapshotItem *item = g_new0(VvSnapshotItem, 1);
+
+    item->id = snapshot->id;
+    item->uuid = snapshot->uuid;
+    item->lun = g_strdup(lun->name);
+    item->name = g_strdup(snapshot->name);
+    item->object = g_strdup_printf("%s@%s", lun->name, snapshot->name);
+    item->note = g_strdup(snapshot->note ? snapshot->note : "");
+    item->size_bytes = snapshot->size_bytes;
+    item->used_bytes = snapshot->used_blocks << VV_BLOCK_SHIFT;
+    item->created_ns = snapshot->created_ns;
+    item->keep_until_ns = snapshot->keep_until_ns;
+    item->kind = snapshot->kind;
+    return item;
+}
+
+static VvDiskItem *copy_disk(const VvDaemon *daemon, const VvDiskInfo *disk)
+{
+    VvDiskItem *item = g_new0(VvDiskItem, 1);
+
+    item->id = disk->id;
+    item->uuid = disk->uuid;
+    item->name = g_strdup(disk->name);
+    item->path = *disk->path == '/' ? g_strdup(disk->path) : g_build_filename(daemon->directory, disk->path, NULL);
+    item->size_bytes = disk->size_bytes;
+    item->free_bytes = (uint64_t) disk->free_unit_count << VV_SEGMENT_SHIFT_MIN;
+    item->used_bytes = (uint64_t) (disk->unit_count - disk->free_unit_count) << VV_SEGMENT_SHIFT_MIN;
+    item->state = disk->state;
+    return item;
+}
+
+/* The snapshot of another LUN that @lun's head goes back to, NULL if it is no clone. A restored LUN's branch hangs on a
+ * snapshot of its own: the way leads on from there. */
+static const VvSnapshot *lun_parent(const VvMeta *meta, const VvLun *lun)
+{
+    const VvBranch *branch = vv_meta_branch(meta, lun->branch);
+
+    while (branch && branch->origin_snapshot) {
+        const VvSnapshot *origin = vv_meta_snapshot(meta, branch->origin_snapshot);
+
+        if (!origin)
+            return NULL;
+        if (origin->lun != lun->id)
+            return origin;
+        branch = vv_meta_branch(meta, origin->branch);
+    }
+    return NULL;
+}
+
+/* Names of the LUNs whose parent is a snapshot of @lun or, if given, @snapshot itself. */
+static GPtrArray *copy_clones(const VvMeta *meta, uint64_t lun_id, uint64_t snapshot_id)
+{
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+    GPtrArray *luns = vv_meta_luns(meta);
+
+    for (unsigned i = 0; i < luns->len; i++) {
+        const VvLun *lun = luns->pdata[i];
+        const VvSnapshot *parent = lun_parent(meta, lun);
+
+        if (parent && (snapshot_id ? parent->id == snapshot_id : parent->lun == lun_id))
+            g_ptr_array_add(names, g_strdup(lun->name));
+    }
+    return names;
+}
+
+/* ---- lists */
+static gint compare_luns(gconstpointer a, gconstpointer b)
+{
+    const VvLun *const *left = a, *const *right = b;
+
+    return strcmp((*left)->name, (*right)->name);
+}
+
+/* Borrowed LUNs by name, from @from on. The read lock is held. */
+static GPtrArray *sorted_luns(const VvMeta *meta, const char *from)
+{
+    GPtrArray *all = vv_meta_luns(meta);
+    GPtrArray *sorted = g_ptr_array_new();
+
+    for (unsigned i = 0; i < all->len; i++) {
+        const VvLun *lun = all->pdata[i];
+
+        if (!from || strcmp(lun->name, from) >= 0)
+            g_ptr_array_add(sorted, all->pdata[i]);
+    }
+    g_ptr_array_sort(sorted, compare_luns);
+    return sorted;
+}
+
+GPtrArray *vv_lun_items(VvDaemon *daemon, const char *from, unsigned max)
+{
+    VvMeta *meta = vv_pool_meta(daemon->pool);
+    GPtrArray *items = g_ptr_array_new_with_free_func((GDestroyNotify) vv_lun_item_free);
+    g_autoptr(GPtrArray) luns = NULL;
+
+    vv_meta_read_lock(meta);
+    luns = sorted_luns(meta, from);
+    for (unsigned i = 0; i < luns->len && items->len < max; i++)
+        g_ptr_array_add(items, copy_lun(luns->pdata[i]));
+    vv_meta_read_unlock(meta);
+    return items;
+}
+
+GPtrArray *vv_snapshot_items(VvDaemon *daemon, const char *const *luns, const char *from_lun, uint64_t from_id, unsigned max)
+{
+    VvMeta *meta = vv_pool_meta(daemon->pool);
+    GPtrArray *items = g_ptr_array_new_with_free_func((GDestroyNotify) vv_snapshot_item_free);
+    g_autoptr(GPtrArray) all = NULL;
+
+    vv_meta_read_lock(meta);
+    all = sorted_luns(meta, from_lun);
+    for (unsigned i = 0; i < all->len && items->len < max; i++) {
+        const VvLun *lun = all->pdata[i];
+        uint64_t first = from_lun && strcmp(lun->name, from_lun) == 0 ? from_id : 0;
+
+        if (luns && *luns && !g_strv_contains(luns, lun->name))
+            continue;
+        for (unsigned j = 0; j < lun->snapshots->len && items->len < max; j++) {
+            const VvSnapshot *snapshot = lun->snapshots->pdata[j];
+
+            if (snapshot->id >= first)
+                g_ptr_array_add(items, copy_snapshot(lun, snapshot));
+        }
+    }
+    vv_meta_read_unlock(meta);
+    return items;
+}
+
+GPtrArray *vv_disk_items(VvDaemon *daemon)
+{
+    VvMeta *meta = vv_pool_meta(daemon->pool);
+    GPtrArray *items = g_ptr_array_new_with_free_func((GDestroyNotify) vv_disk_item_free);
+    GPtrArray *disks;
+
+    vv_meta_read_lock(meta);
+    disks = vv_meta_disks(meta);
+    for (unsigned i = 0; i < disks->len; i++)
+        g_ptr_array_add(items, copy_disk(daemon, disks->pdata[i]));
+    vv_meta_read_unlock(meta);
+    return items;
+}
+
+/* ---- one */
+void vv_set_error_no_lun(VvDaemon *daemon, const char *name, GError **error)
+{
+    vv_set_error(error, VV_ERROR_NOT_FOUND, name, "vvfs-admin lun list", "no LUN %s in pool %s", name, daemon->name);
+}
+
+VvLunItem *vv_lun_item(VvDaemon *daemon, const char *name, GError **error)
+{
+    VvMeta *meta = vv_pool_meta(daemon->pool);
+    VvLunItem *item = NULL;
+    const VvLun *lun;
+
+    if (!vv_name_check(name, "LUN", error))
+        return NULL;
+    vv_meta_read_lock(meta);
+    lun = vv_meta_lun_by_name(meta, name);
+    if (lun) {
+        item = copy_lun(lun);
+        item->clones = copy_clones(meta, lun->id, 0);
+    }
+    vv_meta_read_unlock(meta);
+    if (!item)
+        vv_set_error_no_lun(daemon, name, error);
+    return item;
+}
+
+VvSnapshotItem *vv_snapshot_item(VvDaemon *daemon, const char *object, GError **error)
+{
+    VvMeta *meta = vv_pool_meta(daemon->pool);
+    VvSnapshotItem *item = NULL;
+    g_autofree char *lun_name = NULL, *name = NULL;
+    const VvLun *lun;
+    const VvSnapshot *snapshot;
+
+    if (!vv_name_split(object, false, &lun_name, &name, error))
+        return NULL;
+    vv_meta_read_lock(meta);
+    lun = vv_meta_lun_by_name(meta, lun_name);
+    snapshot = lun ? vv_meta_snapshot_by_name(meta, lun, name) : NULL;
+    if (snapshot) {
+        item = copy_snapshot(lun, snapshot);
+        item->clones = copy_clones(meta, lun->id, snapshot->id);
+    }
+    vv_meta_read_unlock(meta);
+    if (!lun)
+        vv_set_error_no_lun(daemon, lun_name, error);
+    else if (!item) {
+        g_autofree char *hint = g_strdup_printf("vvfs-admin snapshot list %s", lun_name);
+
+        vv_set_error(error, VV_ERROR_NOT_FOUND, object, hint, "no snapshot %s in pool %s", object, daemon->name);
+    }
+    return item;
+}
+
+VvDiskItem *vv_disk_item(VvDaemon *daemon, const char *disk, GError **error)
+{
+    g_autoptr(GPtrArray) items = vv_disk_items(daemon);
+    g_autofree char *path = *disk == '/' ? g_canonicalize_filename(disk, "/") : NULL;
+    VvUuid uuid;
+    bool is_uuid = vv_uuid_parse(disk, &uuid);
+
+    for (unsigned i = 0; i < items->len; i++) {
+        VvDiskItem *item = items->pdata[i];
+
+        if (strcmp(item->name, disk) == 0 || (is_uuid && vv_uuid_equal(&item->uuid, &uuid)) ||
+            (path && strcmp(item->path, path) == 0)) {
+            g_ptr_array_set_free_func(items, NULL);
+            for (unsigned j = 0; j < items->len; j++)
+                if (j != i)
+                    vv_disk_item_free(items->pdata[j]);
+            return item;
+        }
+    }
+    vv_set_error(error, VV_ERROR_NOT_FOUND, disk, "vvfs-admin disk list", "no disk %s in pool %s", disk, daemon->name);
+    return NULL;
+}

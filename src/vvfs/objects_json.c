@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* LUNs, snapshots and disks as the documents of the protocol. */
+#include "objects.h"
+#include "settings.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+char *vv_object_path(VvDaemon *daemon, const char *lun, const char *snapshot)
+{
+    const char *mount = vv_pool_mount(daemon->pool);
+
+    if (!mount)
+        return NULL;
+    return snapshot ? g_build_filename(mount, "snapshots", lun, snapshot, NULL) : g_build_filename(mount, "luns", lun, NULL);
+}
+
+/* PREFIX-20261102T030700Z, perhaps with -2 behind. */
+char *vv_snapshot_prefix(const char *name)
+{
+    static GRegex *pattern; /* compiled once: two at once would do no harm but leak one */
+    g_autoptr(GMatchInfo) match = NULL;
+
+    if (g_once_init_enter(&pattern)) {
+        GRegex *made = g_regex_new("^(.+)-[0-9]{8}T[0-9]{6}Z(-[0-9]+)?$", 0, 0, NULL);
+
+        g_once_init_leave(&pattern, made);
+    }
+    return g_regex_match(pattern, name, 0, &match) ? g_match_info_fetch(match, 1) : NULL;
+}
+
+static void set_exclusive(VvDaemon *daemon, JsonObject *object, uint64_t id, bool exact)
+{
+    uint64_t bytes;
+
+    if (vv_pool_exclusive(daemon->pool, id, exact, &bytes))
+        vv_json_set_u64(object, "exclusive", bytes);
+    else
+        vv_json_set_null(object, "exclusive");
+}
+
+static void set_uuid(JsonObject *object, const VvUuid *uuid)
+{
+    g_autofree char *text = vv_uuid_format(uuid);
+
+    vv_json_set_string(object, "uuid", text);
+}
+
+static void set_keep(JsonObject *object, uint64_t keep_until_ns)
+{
+    g_autofree char *text = vv_keep_format(keep_until_ns);
+
+    vv_json_set_string(object, "keep", text);
+}
+
+/* A pool that has failed cannot promise anything of what it holds. */
+static const char *object_state(VvDaemon *daemon)
+{
+    return strcmp(vv_pool_state(daemon->pool), "failed") == 0 ? "failed" : "ok";
+}
+
+JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, bool exact)
+{
+    JsonObject *object = json_object_new();
+    g_autoptr(GPtrArray) openers = vv_pool_openers(daemon->pool, item->id);
+    VvViewStat now;
+    bool have_now = vv_pool_stat(daemon->pool, item->id, &now) == 0;
+    JsonArray *open;
+
+    vv_json_set_string(object, "object", item->name);
+    vv_json_set_string(object, "name", item->name);
+    set_uuid(object, &item->uuid);
+    vv_json_set_u64(object, "size", have_now ? now.size_bytes : item->size_bytes);
+    vv_json_set_u64(object, "used", have_now ? now.used_bytes : item->used_bytes);
+    set_exclusive(daemon, object, item->id, exact);
+    vv_json_set_u64(object, "snapshots", item->snapshot_count);
+    vv_json_set_u64(object, "copies", item->props.copies);
+    vv_json_set_string(object, "origin", *item->origin ? item->origin : NULL);
+    open = vv_json_set_array(object, "open");
+    if (openers->len)
+        vv_json_add_string(open, daemon->node);
+    set_keep(object, item->props.keep_until_ns);
+    vv_json_set_string(object, "state", object_state(daemon));
+    vv_json_set_time(object, "created", item->created_ns);
+    return object;
+}
+
+JsonObject *vv_snapshot_json(VvDaemon *daemon, const VvSnapshotItem *item, bool exact)
+{
+    static const char *const kinds[] = { "manual", "auto", "restore" };
+    JsonObject *object = json_object_new();
+
+    vv_json_set_string(object, "object", item->object);
+    vv_json_set_string(object, "lun", item->lun);
+    vv_json_set_string(object, "name", item->name);
+    vv_json_set_u64(object, "size", item->size_bytes);
+    vv_json_set_u64(object, "used", item->used_bytes);
+    set_exclusive(daemon, object, item->id, exact);
+    vv_json_set_string(object, "form", "row");
+    vv_json_set_string(object, "kind", item->kind < G_N_ELEMENTS(kinds) ? kinds[item->kind] : NULL);
+    set_keep(object, item->keep_until_ns);
+    vv_json_set_string(object, "note", item->note);
+    vv_json_set_string(object, "state", object_state(daemon));
+    vv_json_set_time(object, "created", item->created_ns);
+    return object;
+}
+
+JsonObject *vv_disk_json(VvDaemon *daemon, const VvDiskItem *item)
+{
+    JsonObject *object = json_object_new();
+    JsonObject *paths;
+
+    vv_json_set_string(object, "name", item->name);
+    set_uuid(object, &item->uuid);
+    vv_json_set_string(object, "node", daemon->node);
+    vv_json_set_string(object, "path", item->path);
+    vv_json_set_u64(object, "size", item->size_bytes);
+    vv_json_set_u64(object, "free", item->free_bytes);
+    vv_json_set_string(object, "state", vv_state_name(item->state));
+    paths = vv_json_set_object(object, "paths");
+    vv_json_set_string(paths, daemon->node, item->state == VV_STATE_MISSING ? "none" : "direct");
+    return object;
+}
+
+/* ---- what `show` adds */
+static void set_openers(VvDaemon *daemon, uint64_t id, JsonObject *object)
+{
+    g_autoptr(GPtrArray) openers = vv_pool_openers(daemon->pool, id);
+    JsonArray *array = vv_json_set_array(object, "openers");
+
+    for (unsigned i = 0; i < openers->len; i++) {
+        const VvOpener *opener = openers->pdata[i];
+        JsonObject *element = vv_json_add_object(array);
+
+        vv_json_set_string(element, "node", daemon->node);
+        if (opener->pid > 0)
+            vv_json_set_u64(element, "pid", (uint64_t) opener->pid);
+        else
+            vv_json_set_null(element, "pid");
+        vv_json_set_string(element, "process", opener->process);
+        vv_json_set_string(element, "mode", opener->write ? "read-write" : "read-only");
+        vv_json_set_string(element, "device", opener->device);
+        vv_json_set_string(element, "mountpoint", opener->mountpoint);
+    }
+}
+
+/* One node: everybody who can see the pool may use everything in it. */
+static void set_share(JsonObject *object, const char *mode)
+{
+    JsonObject *share = vv_json_set_object(object, "share");
+
+    vv_json_set_string(share, "default", mode);
+    vv_json_set_object(share, "nodes");
+}
+
+static void set_clones(JsonObject *object, GPtrArray *clones)
+{
+    JsonArray *array = vv_json_set_array(object, "clones");
+
+    for (unsigned i = 0; clones && i < clones->len; i++)
+        vv_json_add_string(array, clones->pdata[i]);
+}
+
+void vv_lun_json_more(VvDaemon *daemon, const VvLunItem *item, JsonObject *object)
+{
+    g_autofree char *path = vv_object_path(daemon, item->name, NULL);
+
+    set_openers(daemon, item->id, object);
+    set_share(object, "rw");
+    set_clones(object, item->clones);
+    vv_lun_settings_format(&item->props, vv_json_set_object(object, "settings"));
+    vv_json_set_string(object, "path", path);
+}
+
+void vv_snapshot_json_more(VvDaemon *daemon, const VvSnapshotItem *item, JsonObject *object)
+{
+    g_autofree char *path = vv_object_path(daemon, item->lun, item->name);
+    g_autofree char *prefix = item->kind == VV_SNAPSHOT_AUTO ? vv_snapshot_prefix(item->name) : NULL;
+
+    set_uuid(object, &item->uuid);
+    set_openers(daemon, item->id, object);
+    set_share(object, "ro");
+    set_clones(object, item->clones);
+    vv_json_set_string(object, "prefix", prefix);
+    vv_json_set_string(object, "path", path);
+}
+
+void vv_disk_json_more(VvDaemon *daemon, const VvDiskItem *item, JsonObject *object)
+{
+    struct stat st;
+    bool there = stat(item->path, &st) == 0;
+
+    (void) daemon;
+    vv_json_set_string(object, "kind", there ? S_ISBLK(st.st_mode) ? "device" : "file" : NULL);
+    vv_json_set_u64(object, "used", item->used_bytes);
+    vv_json_set_u64(object, "label_version", 1);
+}
