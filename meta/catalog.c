@@ -266,9 +266,18 @@ void vvm_lun_delete(VvMeta *meta, VvLun *lun)
 /* ---- snapshots */
 static char *snapshot_key(uint64_t lun, const char *name) { return g_strdup_printf("%" G_GUINT64_FORMAT "/%s", lun, name); }
 
+/* What counts of this branch's family were worth is over. */
+static void family_changed(VvMeta *meta, const VvBranch *branch)
+{
+    VvFamily *family = branch != NULL ? g_hash_table_lookup(meta->families, &branch->family) : NULL;
+    if (family != NULL)
+        family->change_number++;
+}
+
 void vvm_snapshot_add(VvMeta *meta, VvSnapshot *snapshot)
 {
     VvBranch *branch = g_hash_table_lookup(meta->branches, &snapshot->branch);
+    family_changed(meta, branch);
     VvLun *lun = g_hash_table_lookup(meta->luns, &snapshot->lun);
     snapshot->kids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     g_hash_table_insert(meta->snapshots, &snapshot->id, snapshot);
@@ -293,6 +302,7 @@ void vvm_snapshot_unname(VvMeta *meta, VvSnapshot *snapshot)
     }
     if (snapshot->orphan)
         list_remove(meta->orphan_snapshots, snapshot);
+    family_changed(meta, vv_meta_branch(meta, snapshot->branch));
     vvm_dirty(meta, VV_TABLE_SNAPSHOT, snapshot->id, 0);
 }
 
@@ -305,6 +315,16 @@ void vvm_snapshot_hide(VvMeta *meta, VvSnapshot *snapshot, bool orphan)
     snapshot->name = g_strdup("");
     if (orphan)
         list_insert(meta->orphan_snapshots, snapshot, snapshot->id, snapshot_id);
+}
+
+void vvm_snapshot_rename(VvMeta *meta, VvSnapshot *snapshot, const char *name)
+{
+    g_autofree char *key = snapshot_key(snapshot->lun, snapshot->name);
+    g_hash_table_remove(meta->snapshot_names, key);
+    g_free(snapshot->name);
+    snapshot->name = g_strdup(name);
+    g_hash_table_insert(meta->snapshot_names, snapshot_key(snapshot->lun, name), snapshot);
+    vvm_dirty(meta, VV_TABLE_SNAPSHOT, snapshot->id, 0);
 }
 
 void vvm_snapshot_delete(VvMeta *meta, VvSnapshot *snapshot)
@@ -324,6 +344,7 @@ void vvm_branch_add(VvMeta *meta, VvBranch *branch)
     branch->jobs = g_ptr_array_new();
     g_hash_table_insert(meta->branches, &branch->id, branch);
     g_ptr_array_add(family->branches, branch);
+    family->change_number++;
     vvm_dirty(meta, VV_TABLE_BRANCH, branch->id, 0);
 }
 

@@ -37,6 +37,7 @@ typedef struct {
     uint64_t incarnation;       /* of its last entry */
     uint64_t offset_bytes;      /* behind its last entry */
     uint64_t batch_offset_bytes; /* of its last batch; 0: none in this file */
+    uint64_t missing_offset_bytes; /* where the next entry should be: at once or, if zeroes follow, in the next sector */
 } Walk;
 
 static char *slot_name(const VvJournal *journal, unsigned slot)
@@ -279,6 +280,17 @@ static bool find_entry(const Walk *walk, uint64_t *ret_offset, JournalEntry *ret
     return chains(walk, sector, ret_entry) && (ret_entry->flags & JOURNAL_ENTRY_BATCH) != 0;
 }
 
+static uint64_t find_missing(const Walk *walk)
+{
+    uint64_t sector = journal_align(walk->offset_bytes, VV_SECTOR_BYTES);
+
+    for (uint64_t offset = walk->offset_bytes; offset < sector; offset++) {
+        if (walk->image[offset] != 0)
+            return walk->offset_bytes;
+    }
+    return sector;
+}
+
 /* Follow the chain in the loaded file, up to entry @end_index, which is in the next one. */
 static bool follow(Walk *walk, uint64_t end_index, GError **error)
 {
@@ -304,6 +316,7 @@ static bool follow(Walk *walk, uint64_t end_index, GError **error)
         walk->incarnation = entry.incarnation;
         walk->offset_bytes = offset + journal_entry_space(entry.length_bytes);
     }
+    walk->missing_offset_bytes = find_missing(walk);
     return true;
 }
 
@@ -313,7 +326,7 @@ static void set_entry_error(const Walk *walk, const char *why, GError **error)
 
     vv_set_error(error, VV_ERROR_DAMAGED, name, NULL,
         "journal file %s: entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT " is damaged: %s", name,
-        walk->next_index, walk->offset_bytes, why);
+        walk->next_index, walk->missing_offset_bytes, why);
 }
 
 static void begin_file(Walk *walk, unsigned slot)

@@ -154,6 +154,52 @@ int vvm_index_next(VvMeta *meta, VvStoreRead *read, const VvPageKey *from, VvPag
     }
 }
 
+/* The least region at or after @region that has any live version in one branch at or below @epoch. */
+static int next_in_branch(VvMeta *meta, VvStoreRead *read, uint64_t branch, uint64_t region, uint64_t epoch,
+                          uint64_t *ret_region)
+{
+    uint64_t at = region;
+    for (;;) {
+        VvPageKey want = { .branch = branch, .region = at, .epoch = UINT64_MAX };
+        uint8_t key_bytes[VV_KEY_BYTES];
+        const uint8_t *key, *value;
+        size_t found_bytes, value_bytes;
+        VvPageKey found;
+        uint64_t candidate = UINT64_MAX;
+        vv_page_key_encode(&want, key_bytes);
+        int result = vv_store_seek(read, VV_TABLE_PAGE, VV_SEEK_GE, key_bytes, sizeof key_bytes, &key, &found_bytes, &value,
+                                   &value_bytes);
+        if (result != 0 && result != -ENODATA)
+            return result;
+        if (result == 0) {
+            vv_page_key_decode(key, &found);
+            if (found.branch == branch)
+                candidate = found.region;
+        }
+        uint64_t changed;
+        if (vvm_overlay_next_region(&meta->filling, branch, at, &changed))
+            candidate = MIN(candidate, changed);
+        if (vvm_overlay_next_region(&meta->writing, branch, at, &changed))
+            candidate = MIN(candidate, changed);
+        if (candidate == UINT64_MAX)
+            return -ENODATA;
+        VvVersion version;
+        result = vvm_version_at_or_below(meta, read, branch, candidate, epoch, &version);
+        if (result == 0) {
+            *ret_region = candidate;
+            return 0;
+        }
+        if (result != -ENODATA)
+            return result;
+        at = candidate + 1;
+    }
+}
+
+int vvm_next_region(VvMeta *meta, VvStoreRead *read, uint64_t branch, uint64_t region, uint64_t *ret_region)
+{
+    return next_in_branch(meta, read, branch, region, UINT64_MAX, ret_region);
+}
+
 /* ---- changing pages */
 static void count_page(VvMeta *meta, const VvPageKey *key, int by)
 {
@@ -300,47 +346,6 @@ int vv_map_lookup(VvMeta *meta, uint64_t branch_id, uint64_t region, uint64_t ep
     vv_store_read_end(read);
     vv_meta_read_unlock(meta);
     return result;
-}
-
-/* The least region at or after @region that has any live version in one branch at or below @epoch. */
-static int next_in_branch(VvMeta *meta, VvStoreRead *read, uint64_t branch, uint64_t region, uint64_t epoch,
-                          uint64_t *ret_region)
-{
-    uint64_t at = region;
-    for (;;) {
-        VvPageKey want = { .branch = branch, .region = at, .epoch = UINT64_MAX };
-        uint8_t key_bytes[VV_KEY_BYTES];
-        const uint8_t *key, *value;
-        size_t found_bytes, value_bytes;
-        VvPageKey found;
-        uint64_t candidate = UINT64_MAX;
-        vv_page_key_encode(&want, key_bytes);
-        int result = vv_store_seek(read, VV_TABLE_PAGE, VV_SEEK_GE, key_bytes, sizeof key_bytes, &key, &found_bytes, &value,
-                                   &value_bytes);
-        if (result != 0 && result != -ENODATA)
-            return result;
-        if (result == 0) {
-            vv_page_key_decode(key, &found);
-            if (found.branch == branch)
-                candidate = found.region;
-        }
-        uint64_t changed;
-        if (vvm_overlay_next_region(&meta->filling, branch, at, &changed))
-            candidate = MIN(candidate, changed);
-        if (vvm_overlay_next_region(&meta->writing, branch, at, &changed))
-            candidate = MIN(candidate, changed);
-        if (candidate == UINT64_MAX)
-            return -ENODATA;
-        VvVersion version;
-        result = vvm_version_at_or_below(meta, read, branch, candidate, epoch, &version);
-        if (result == 0) {
-            *ret_region = candidate;
-            return 0;
-        }
-        if (result != -ENODATA)
-            return result;
-        at = candidate + 1;
-    }
 }
 
 int vv_map_next_region(VvMeta *meta, uint64_t branch_id, uint64_t region, uint64_t epoch, uint64_t *ret_region)

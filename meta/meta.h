@@ -101,9 +101,9 @@ bool vv_space_find_run(const VvMeta *meta, uint8_t shift, const GHashTable *take
 /* The applied free bitmap of a piece: 1 = free. -ENODATA: all used. Takes the read lock. */
 int vv_space_piece(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t piece, uint64_t *ret_bits /* [128] */);
 
-/* What removing these objects (LUNs each with the snapshots named too) would free, exactly, in blocks; by walking the
- * pages of the families concerned. @ids: snapshots and LUNs. Takes the read lock in slices; -EAGAIN if the family
- * changed meanwhile (try again); -EUCLEAN, -EIO. */
+/* What removing these objects (a LUN: with all its snapshots) would free, exactly, in blocks, opens not counted; by walking
+ * the pages of the families concerned. @count 0: what the jobs now queued will free. Takes the read lock in slices;
+ * -EAGAIN if a family changed meanwhile (try again); -EUCLEAN, -EIO. */
 int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t *ret_blocks);
 
 /* ---- requests (CLI.md --id): the recorded result or NULL; newly allocated. Takes the read lock. */

@@ -71,6 +71,7 @@ struct VvMeta {
     const VvMetaHooks *hooks; /* NULL in replay */
     void *hooks_user;
 
+    pthread_mutex_t log_lock; /* calls into the journal that write */
     pthread_rwlock_t lock;
     /* all below: lock */
     VvPoolInfo pool;
@@ -93,7 +94,6 @@ struct VvMeta {
     pthread_mutex_t id_lock;
     uint64_t reserved_counter; /* id_lock: ids handed out, applied or not */
     char *_Atomic failure;
-    char *replay_error;
 };
 
 typedef struct {
@@ -149,6 +149,7 @@ void vvm_snapshot_hide(VvMeta *meta, VvSnapshot *snapshot, bool orphan);
 void vvm_lun_delete(VvMeta *meta, VvLun *lun);
 void vvm_snapshot_add(VvMeta *meta, VvSnapshot *snapshot);
 void vvm_snapshot_unname(VvMeta *meta, VvSnapshot *snapshot);
+void vvm_snapshot_rename(VvMeta *meta, VvSnapshot *snapshot, const char *name);
 void vvm_snapshot_delete(VvMeta *meta, VvSnapshot *snapshot);
 void vvm_branch_add(VvMeta *meta, VvBranch *branch);
 void vvm_branch_delete(VvMeta *meta, VvBranch *branch);
@@ -179,6 +180,8 @@ int vvm_version_at_or_above(VvMeta *meta, VvStoreRead *read, uint64_t branch, ui
 int vvm_version_find(VvMeta *meta, VvStoreRead *read, uint64_t branch, uint64_t region, uint64_t epoch, bool below, VvVersion *ret);
 /* The first page of the index at or after @from (branch, epoch, region) within its branch. */
 int vvm_index_next(VvMeta *meta, VvStoreRead *read, const VvPageKey *from, VvPageKey *ret_key);
+/* The least region at or after @region of which the branch itself has a page. */
+int vvm_next_region(VvMeta *meta, VvStoreRead *read, uint64_t branch, uint64_t region, uint64_t *ret_region);
 /* Write lock, meta->apply_read open. @fresh: no page has this key yet. */
 int vvm_page_put(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh);
 int vvm_page_remove(VvMeta *meta, const VvPageKey *key);
@@ -210,8 +213,13 @@ VvBranch *vvm_branch_hang(VvMeta *meta, VvSnapshot *point, uint64_t id, uint64_t
 /* ---- reclaim.c */
 int vvm_reclaim(VvMeta *meta, uint64_t branch, uint32_t count);
 
+/* ---- checkpoint.c */
+void vvm_batch_free(VvBatch *batch);
+/* Make or fill up the reserve file; 0 or -errno (then it is empty). */
+int vvm_reserve_make(const char *directory);
+
 /* ---- apply.c */
-int vvm_apply_op(VvMeta *meta, const VvOp *op, uint64_t index);
+int vvm_apply_op(VvMeta *meta, const VvOp *op);
 /* Damage found while applying: remembered for the message; returns -EUCLEAN. */
 int vvm_damaged(VvMeta *meta, const char *format, ...) G_GNUC_PRINTF(2, 3);
 void vvm_fail(VvMeta *meta, const char *format, ...) G_GNUC_PRINTF(2, 3);

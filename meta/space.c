@@ -284,7 +284,8 @@ void vvm_space_tell_freed(VvMeta *meta)
 int vvm_space_grant(VvMeta *meta, const VvSegment *wanted)
 {
     VvFamily *family = g_hash_table_lookup(meta->families, &wanted->family);
-    if (family == NULL || wanted->number != family->next_segment || wanted->number >= VV_SEGMENTS_PER_FAMILY ||
+    bool reused = family != NULL && wanted->number < family->next_segment && vv_meta_segment(meta, wanted->family, wanted->number) == NULL;
+    if (family == NULL || (!reused && wanted->number != family->next_segment) || wanted->number >= VV_SEGMENTS_PER_FAMILY ||
         wanted->shift < VV_SEGMENT_SHIFT_MIN || wanted->shift > VV_SEGMENT_SHIFT_MAX || wanted->copy_count == 0 ||
         wanted->copy_count > VV_SEGMENT_COPIES_MAX)
         return vvm_damaged(meta, "segment %u cannot be granted to family %" G_GUINT64_FORMAT, wanted->number, wanted->family);
@@ -297,7 +298,8 @@ int vvm_space_grant(VvMeta *meta, const VvSegment *wanted)
     VvSegment *segment = g_memdup2(wanted, sizeof *wanted);
     segment->used_blocks = 0;
     vvm_segment_add(meta, family, segment);
-    family->next_segment++;
+    if (!reused)
+        family->next_segment++;
     vvm_dirty(meta, VV_TABLE_FAMILY, family->id, 0);
     uint32_t blocks = vv_segment_blocks(segment);
     for (uint32_t first = 0; first < blocks; first += VV_PIECE_BLOCKS) {

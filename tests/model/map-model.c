@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The map's rules against flat arrays: random ops are logged and applied to a real store and journal, with checkpoints and
+ * reopenings between them; after each step what every LUN, snapshot and orphan reads is compared, and every few steps
+ * the whole metadata is checked. At the end everything is removed and every block must have come back.
+ *
+ * VV_MODEL_SEED repeats one run, VV_MODEL_RUNS and VV_MODEL_STEPS set the length. A failure prints the seed. */
+#include "meta.h"
+#include "error.h"
+
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REGIONS 4u
+#define SPOTS 6u
+#define CELLS (REGIONS * SPOTS)
+#define OBJECTS_MAX 24u
+
+static const unsigned spot_block[SPOTS] = { 0, 1, 2, 3, 100, 255 };
+
+typedef struct {
+    bool used, is_lun, orphan, kept; /* kept: named in the catalog */
+    uint64_t id, lun;
+    char name[16];
+    uint32_t cell[CELLS];
+} Object;
+
+typedef struct {
+    uint64_t seed;
+    GRand *random;
+    char *directory;
+    VvMeta *meta;
+    GHashTable *data; /* "family/segment/block" -> value */
+    Object objects[OBJECTS_MAX];
+    uint32_t next_value, next_name;
+    unsigned in_place, redirected;
+    bool no_orphans;
+} Model;
+
+static void fail(Model *m, const char *format, ...) G_GNUC_PRINTF(2, 3) G_GNUC_NORETURN;
+static void fail(Model *m, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_error("seed %" G_GUINT64_FORMAT ": %s", m->seed, text);
+}
+
+static unsigned pick(Model *m, unsigned below) { return (unsigned) g_rand_int_range(m->random, 0, (gint32) below); }
+
+static void commit(Model *m, VvOps *ops)
+{
+    uint64_t index;
+    g_assert_cmpint(vv_meta_log(m->meta, ops, &index), ==, 0);
+    g_assert_cmpint(vv_meta_sync(m->meta), ==, 0);
+    int result = vv_meta_apply(m->meta, index, ops);
+    if (result != 0)
+        fail(m, "apply: %s", vv_meta_failure(m->meta));
+    vv_ops_free(ops);
+}
+
+static void open_meta(Model *m)
+{
+    g_autoptr(GError) error = NULL;
+    m->meta = vv_meta_open(m->directory, false, NULL, &error);
+    if (m->meta == NULL)
+        fail(m, "open: %s", error->message);
+}
+
+static uint64_t *data_key(uint64_t family, VvPlace place)
+{
+    uint64_t key = family * 1000003u ^ (place & VV_PLACE_ADDRESS_MASK);
+    return g_memdup2(&key, sizeof key);
+}
+
+static uint32_t data_get(Model *m, uint64_t family, VvPlace place)
+{
+    g_autofree uint64_t *key = data_key(family, place);
+    return GPOINTER_TO_UINT(g_hash_table_lookup(m->data, key));
+}
+
+static void data_set(Model *m, uint64_t family, VvPlace place, uint32_t value)
+{
+    g_hash_table_replace(m->data, data_key(family, place), GUINT_TO_POINTER(value));
+}
+
+/* ---- what an object reads */
+static bool object_point(Model *m, const Object *o, uint64_t *branch, uint64_t *epoch)
+{
+    if (o->is_lun) {
+        const VvLun *lun = vv_meta_lun(m->meta, o->id);
+        if (lun == NULL)
+            return false;
+        *branch = lun->branch;
+        *epoch = UINT64_MAX;
+        return true;
+    }
+    const VvSnapshot *s = vv_meta_snapshot(m->meta, o->id);
+    if (s == NULL)
+        return false;
+    *branch = s->branch;
+    *epoch = s->epoch;
+    return true;
+}
+
+static void check_reads(Model *m)
+{
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        const Object *o = &m->objects[i];
+        uint64_t branch, epoch;
+        if (!o->used)
+            continue;
+        if (!object_point(m, o, &branch, &epoch))
+            fail(m, "object %s is gone", o->name);
+        for (unsigned r = 0; r < REGIONS; r++) {
+            VvPage page = { 0 };
+            VvPageKey key;
+            uint64_t family = 0;
+            int result = vv_map_lookup(m->meta, branch, r, epoch, &page, &key, &family);
+            g_assert_true(result == 0 || result == -ENODATA);
+            for (unsigned s = 0; s < SPOTS; s++) {
+                VvPlace place = result == 0 ? page.place[spot_block[s]] : 0;
+                uint32_t value = place != 0 ? data_get(m, family, place) : 0;
+                if (value != o->cell[r * SPOTS + s])
+                    fail(m, "%s reads %u at region %u spot %u, should be %u", o->name, value, r, s, o->cell[r * SPOTS + s]);
+            }
+        }
+    }
+}
+
+static void report(void *user, const VvCheckError *error) { fail(user, "check: %s: %s", error->code, error->message); }
+static void check_meta(Model *m) { g_assert_cmpint(vv_meta_check(m->meta, false, report, m), ==, 0); }
+
+/* ---- objects */
+static Object *free_object(Model *m)
+{
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        if (!m->objects[i].used)
+            return &m->objects[i];
+    }
+    return NULL;
+}
+
+static Object *pick_object(Model *m, bool lun, bool orphans_too)
+{
+    Object *found = NULL;
+    unsigned seen = 0;
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        Object *o = &m->objects[i];
+        if (o->used && o->is_lun == lun && (!o->orphan || orphans_too) && pick(m, ++seen) == 0)
+            found = o;
+    }
+    return found;
+}
+
+static Object *new_object(Model *m, bool lun, uint64_t of_lun, const uint32_t *cells)
+{
+    Object *o = free_object(m);
+    memset(o, 0, sizeof *o);
+    o->used = true;
+    o->is_lun = lun;
+    o->lun = of_lun;
+    o->id = vv_meta_new_id(m->meta);
+    g_snprintf(o->name, sizeof o->name, "%c%u", lun ? 'l' : 's', m->next_name++);
+    if (cells != NULL)
+        memcpy(o->cell, cells, sizeof o->cell);
+    return o;
+}
+
+/* ---- allocation: the first free block of the family, a new segment when there is none */
+static VvPlace allocate(Model *m, uint64_t family_id, GHashTable *taken)
+{
+    for (;;) {
+        const VvFamily *family = vv_meta_family(m->meta, family_id);
+        for (guint n = 0; n < family->segments->len; n++) {
+            uint64_t bits[VV_PIECE_BYTES / 8];
+            if (g_ptr_array_index(family->segments, n) == NULL || vv_space_piece(m->meta, family_id, n, 0, bits) != 0)
+                continue;
+            for (unsigned b = 0; b < 256; b++) {
+                VvPlace place = vv_place(n, b, true);
+                if ((bits[b / 64] >> (b % 64) & 1) != 0 && !g_hash_table_contains(taken, GSIZE_TO_POINTER(place))) {
+                    g_hash_table_add(taken, GSIZE_TO_POINTER(place));
+                    return place;
+                }
+            }
+        }
+        VvOps *ops = vv_ops_new();
+        VvOp *op = vv_ops_add(ops, VV_OP_SEGMENT_GRANT);
+        op->segment_grant.family = family_id;
+        op->segment_grant.number = family->next_segment;
+        op->segment_grant.shift = VV_SEGMENT_SHIFT_MIN;
+        op->segment_grant.copy_count = 1;
+        g_assert_true(vv_space_find_run(m->meta, VV_SEGMENT_SHIFT_MIN, NULL, &op->segment_grant.copies[0]));
+        commit(m, ops);
+    }
+}
+
+static void op_write(Model *m, Object *o, bool discard)
+{
+    const VvLun *lun = vv_meta_lun(m->meta, o->id);
+    const VvBranch *branch = vv_meta_branch(m->meta, lun->branch);
+    uint64_t region = pick(m, REGIONS);
+    VvPage page = { 0 };
+    VvPageKey key = { 0 };
+    int result = vv_map_lookup(m->meta, lun->branch, region, UINT64_MAX, &page, &key, NULL);
+    VvMapChange changes[SPOTS];
+    uint32_t count = 0;
+    g_autoptr(GHashTable) taken = g_hash_table_new(NULL, NULL);
+    uint64_t family = branch->family;
+    for (unsigned s = 0; s < SPOTS; s++) {
+        if (pick(m, 2) == 0)
+            continue;
+        uint32_t value = discard ? 0 : ++m->next_value;
+        VvPlace place = page.place[spot_block[s]];
+        o->cell[region * SPOTS + s] = value;
+        if (!discard && result == 0 && vv_map_page_is_heads(branch, &key) && vv_place_own(place)) {
+            data_set(m, family, place, value);
+            m->in_place++;
+            continue;
+        }
+        VvPlace fresh = discard ? 0 : allocate(m, family, taken);
+        branch = vv_meta_branch(m->meta, vv_meta_lun(m->meta, o->id)->branch);
+        if (!discard)
+            data_set(m, family, fresh, value);
+        m->redirected++;
+        changes[count++] = (VvMapChange){ .region = region, .place = fresh, .first = (uint8_t) spot_block[s], .count = 1 };
+    }
+    if (count == 0)
+        return;
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_MAP);
+    op->map.lun = o->id;
+    op->map.size_bytes = UINT64_MAX;
+    op->map.changes = g_memdup2(changes, count * sizeof changes[0]);
+    op->map.change_count = count;
+    commit(m, ops);
+}
+
+static void op_create(Model *m)
+{
+    Object *o = new_object(m, true, 0, NULL);
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_LUN_CREATE);
+    op->lun_create.id = o->id;
+    op->lun_create.name = g_strdup(o->name);
+    op->lun_create.size_bytes = REGIONS << VV_REGION_SHIFT;
+    op->lun_create.branch = vv_meta_new_id(m->meta);
+    op->lun_create.family = vv_meta_new_id(m->meta);
+    commit(m, ops);
+}
+
+static void add_snapshot(Model *m, VvOps *ops, const Object *snapshot, const char *name)
+{
+    VvOp *op = vv_ops_add(ops, VV_OP_SNAPSHOT_CREATE);
+    op->snapshot_create.id = snapshot->id;
+    op->snapshot_create.lun = snapshot->lun;
+    op->snapshot_create.name = g_strdup(name);
+    (void) m;
+}
+
+static void add_unsnap(VvOps *ops, const Object *snapshot, bool orphan)
+{
+    VvOp *op = vv_ops_add(ops, VV_OP_SNAPSHOT_REMOVE);
+    op->snapshot_remove.id = snapshot->id;
+    op->snapshot_remove.orphan = orphan;
+}
+
+static void op_snapshot(Model *m, const Object *lun)
+{
+    Object *s = new_object(m, false, lun->id, lun->cell);
+    VvOps *ops = vv_ops_new();
+    add_snapshot(m, ops, s, s->name);
+    commit(m, ops);
+}
+
+static void op_unsnap(Model *m, Object *s)
+{
+    VvOps *ops = vv_ops_new();
+    s->orphan = !m->no_orphans && pick(m, 4) == 0;
+    s->used = s->orphan;
+    add_unsnap(ops, s, s->orphan);
+    commit(m, ops);
+}
+
+static void op_refresh(Model *m, Object *s)
+{
+    const Object *lun = NULL;
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        if (m->objects[i].used && m->objects[i].is_lun && m->objects[i].id == s->lun)
+            lun = &m->objects[i];
+    }
+    VvOps *ops = vv_ops_new();
+    add_unsnap(ops, s, false);
+    s->id = vv_meta_new_id(m->meta);
+    memcpy(s->cell, lun->cell, sizeof s->cell);
+    add_snapshot(m, ops, s, s->name);
+    commit(m, ops);
+}
+
+static void op_clone(Model *m, const Object *s)
+{
+    Object *o = new_object(m, true, 0, s->cell);
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_CLONE);
+    op->clone.snapshot = s->id;
+    op->clone.id = o->id;
+    op->clone.name = g_strdup(o->name);
+    op->clone.branch = vv_meta_new_id(m->meta);
+    commit(m, ops);
+}
+
+/* A copy of the LUN's present, through a hidden point, into an empty LUN. */
+static void op_adopt(Model *m, const Object *from)
+{
+    op_create(m);
+    Object *to = NULL;
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        if (m->objects[i].used && m->objects[i].is_lun && (to == NULL || m->objects[i].id > to->id))
+            to = &m->objects[i];
+    }
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_SNAPSHOT_CREATE);
+    uint64_t point = vv_meta_new_id(m->meta);
+    op->snapshot_create.id = point;
+    op->snapshot_create.lun = from->id;
+    op = vv_ops_add(ops, VV_OP_ADOPT);
+    op->adopt.lun = to->id;
+    op->adopt.snapshot = point;
+    op->adopt.branch = vv_meta_new_id(m->meta);
+    op->adopt.size_bytes = REGIONS << VV_REGION_SHIFT;
+    commit(m, ops);
+    memcpy(to->cell, from->cell, sizeof to->cell);
+}
+
+static void op_restore(Model *m, const Object *s)
+{
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_RESTORE);
+    op->restore.lun = s->lun;
+    op->restore.snapshot = s->id;
+    op->restore.branch = vv_meta_new_id(m->meta);
+    commit(m, ops);
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        if (m->objects[i].used && m->objects[i].is_lun && m->objects[i].id == s->lun)
+            memcpy(m->objects[i].cell, s->cell, sizeof s->cell);
+    }
+}
+
+static void op_remove_lun(Model *m, Object *lun)
+{
+    VvOps *ops = vv_ops_new();
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        Object *s = &m->objects[i];
+        if (s->used && !s->is_lun && !s->orphan && s->lun == lun->id) {
+            s->orphan = !m->no_orphans && pick(m, 4) == 0;
+            s->used = s->orphan;
+            add_unsnap(ops, s, s->orphan);
+        }
+    }
+    VvOp *op = vv_ops_add(ops, VV_OP_LUN_REMOVE);
+    op->lun_remove.id = lun->id;
+    op->lun_remove.orphan = lun->orphan = !m->no_orphans && pick(m, 4) == 0;
+    lun->used = lun->orphan;
+    commit(m, ops);
+}
+
+static void op_purge(Model *m, Object *o)
+{
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_PURGE);
+    op->purge.snapshot = !o->is_lun;
+    op->purge.id = o->id;
+    o->used = false;
+    commit(m, ops);
+}
+
+static bool op_reclaim(Model *m, unsigned count)
+{
+    GPtrArray *jobs = vv_meta_jobs(m->meta);
+    if (jobs->len == 0)
+        return false;
+    const VvJob *job = g_ptr_array_index(jobs, pick(m, jobs->len));
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_RECLAIM);
+    op->reclaim.branch = job->branch;
+    op->reclaim.count = count;
+    commit(m, ops);
+    return true;
+}
+
+static uint64_t used_blocks(Model *m)
+{
+    VvSpaceSummary space;
+    vv_meta_space(m->meta, &space);
+    return space.used_bytes / VV_BLOCK_BYTES;
+}
+
+static uint64_t count_exclusive(Model *m, const uint64_t *ids, unsigned count)
+{
+    uint64_t blocks = 0;
+    g_assert_cmpint(vv_space_exclusive(m->meta, ids, count, &blocks), ==, 0);
+    return blocks;
+}
+
+/* What is told to go free must be what goes free: first what jobs owe, then an object's removal. */
+static void op_exclusive(Model *m)
+{
+    uint64_t before = used_blocks(m), told = count_exclusive(m, NULL, 0);
+    while (op_reclaim(m, 64))
+        ;
+    if (before - used_blocks(m) != told)
+        fail(m, "jobs were said to free %" G_GUINT64_FORMAT " blocks, they freed %" G_GUINT64_FORMAT, told, before - used_blocks(m));
+    Object *o = pick_object(m, pick(m, 3) == 0, false);
+    if (o == NULL)
+        return;
+    told = count_exclusive(m, &o->id, 1);
+    before = used_blocks(m);
+    m->no_orphans = true;
+    if (o->is_lun)
+        op_remove_lun(m, o);
+    else
+        op_unsnap(m, o);
+    m->no_orphans = false;
+    while (op_reclaim(m, 64))
+        ;
+    if (before - used_blocks(m) != told)
+        fail(m, "removing %s was said to free %" G_GUINT64_FORMAT " blocks, it freed %" G_GUINT64_FORMAT, o->name, told, before - used_blocks(m));
+}
+
+static void step_object(Model *m, unsigned k)
+{
+    Object *lun = pick_object(m, true, false), *s = pick_object(m, false, false);
+    bool room = free_object(m) != NULL;
+    if (lun == NULL) {
+        if (s != NULL && room && k % 3 != 0)
+            op_clone(m, s);
+        else if (room)
+            op_create(m);
+        return;
+    }
+    if (k < 30)
+        op_write(m, lun, false);
+    else if (k < 38)
+        op_write(m, lun, true);
+    else if (k < 50 && room)
+        op_snapshot(m, lun);
+    else if (k < 60 && s != NULL)
+        op_unsnap(m, s);
+    else if (k < 63 && s != NULL)
+        op_refresh(m, s);
+    else if (k < 67 && s != NULL && room)
+        op_clone(m, s);
+    else if (k < 72 && s != NULL)
+        op_restore(m, s);
+    else if (k < 74)
+        op_remove_lun(m, lun);
+    else if (k < 75 && room)
+        op_adopt(m, lun);
+    else if (k < 76 && room)
+        op_create(m);
+    else
+        op_reclaim(m, 1 + pick(m, 3));
+}
+
+static void step(Model *m)
+{
+    unsigned k = pick(m, 100);
+    if (k < 4) {
+        g_assert_cmpint(vv_meta_checkpoint(m->meta), ==, 0);
+    } else if (k < 7) {
+        vv_meta_close(m->meta);
+        open_meta(m);
+    } else if (k < 9) {
+        op_exclusive(m);
+    } else if (k < 14) {
+        Object *o = pick_object(m, pick(m, 2) == 0, true);
+        if (o != NULL && o->orphan)
+            op_purge(m, o);
+    } else {
+        step_object(m, pick(m, 100));
+    }
+}
+
+/* Remove everything; all space must come back. */
+static void finish(Model *m)
+{
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        Object *o = &m->objects[i];
+        if (o->used && o->is_lun && !o->orphan)
+            op_remove_lun(m, o);
+    }
+    for (unsigned i = 0; i < OBJECTS_MAX; i++) {
+        if (m->objects[i].used)
+            op_purge(m, &m->objects[i]);
+    }
+    while (op_reclaim(m, 64))
+        ;
+    check_meta(m);
+    VvSpaceSummary space;
+    vv_meta_space(m->meta, &space);
+    if (space.used_bytes != 0)
+        fail(m, "%" G_GUINT64_FORMAT " bytes are used by nothing", space.used_bytes);
+    VvOps *ops = vv_ops_new();
+    GPtrArray *families = vv_meta_families(m->meta);
+    for (guint i = 0; i < families->len; i++) {
+        const VvFamily *family = g_ptr_array_index(families, i);
+        if (family->branches->len > 0)
+            fail(m, "a family has %u branches left", family->branches->len);
+        for (guint n = 0; n < family->segments->len; n++) {
+            if (g_ptr_array_index(family->segments, n) == NULL)
+                continue;
+            VvOp *op = vv_ops_add(ops, VV_OP_SEGMENT_SHRINK);
+            op->segment_shrink.family = family->id;
+            op->segment_shrink.number = n;
+        }
+    }
+    commit(m, ops);
+    g_assert_cmpint(vv_meta_checkpoint(m->meta), ==, 0);
+    vv_meta_space(m->meta, &space);
+    g_assert_cmpuint(vv_meta_families(m->meta)->len, ==, 0);
+    g_assert_cmpuint(space.free_bytes, ==, space.total_bytes);
+}
+
+static void remove_tree(const char *directory)
+{
+    const char *argv[] = { "rm", "-rf", directory, NULL };
+    g_spawn_sync(NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
+}
+
+static void run(uint64_t seed, unsigned steps)
+{
+    g_autoptr(GError) error = NULL;
+    Model m = { .seed = seed, .random = g_rand_new_with_seed((guint32) seed) };
+    m.directory = g_strdup("/dev/shm/vvfs-map-XXXXXX");
+    if (g_mkdtemp(m.directory) == NULL) {
+        g_free(m.directory);
+        m.directory = g_dir_make_tmp("vvfs-map-XXXXXX", NULL);
+    }
+    m.data = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    VvMetaCreate create = { .name = "model", .created_ns = 1 };
+    vv_uuid_generate(&create.uuid);
+    if (!vv_meta_create(m.directory, &create, &error))
+        g_error("create: %s", error->message);
+    open_meta(&m);
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_DISK_ADD);
+    op->disk_add.id = vv_meta_new_id(m.meta);
+    op->disk_add.name = g_strdup("disk0");
+    op->disk_add.path = g_strdup("disk0");
+    op->disk_add.size_bytes = (uint64_t) 512 << 20;
+    commit(&m, ops);
+    for (unsigned i = 0; i < steps; i++) {
+        step(&m);
+        check_reads(&m);
+        if (i % 5 == 0)
+            check_meta(&m);
+    }
+    check_meta(&m);
+    finish(&m);
+    g_test_message("seed %" G_GUINT64_FORMAT ": %u in place, %u redirected", seed, m.in_place, m.redirected);
+    vv_meta_close(m.meta);
+    g_hash_table_unref(m.data);
+    g_rand_free(m.random);
+    remove_tree(m.directory);
+    g_free(m.directory);
+}
+
+static unsigned setting(const char *name, unsigned fallback)
+{
+    const char *text = g_getenv(name);
+    return text != NULL ? (unsigned) strtoul(text, NULL, 10) : fallback;
+}
+
+static void test_random(void)
+{
+    unsigned runs = setting("VV_MODEL_RUNS", 40), steps = setting("VV_MODEL_STEPS", 400);
+    const char *seed = g_getenv("VV_MODEL_SEED");
+    if (seed != NULL) {
+        run(strtoull(seed, NULL, 10), steps);
+        return;
+    }
+    uint64_t first = g_random_int();
+    for (unsigned i = 0; i < runs; i++)
+        run((first + i) & UINT32_MAX, steps);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/map/random", test_random);
+    return g_test_run();
+}
