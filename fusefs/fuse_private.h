@@ -23,10 +23,13 @@
 #include <stdatomic.h>
 
 /* ---- maxima of the mount */
-#define VV_FUSE_REQUEST_BYTES_MAX 8192u /* of a request that is not a WRITE: two names of 1 KiB and a header, with room */
-#define VV_NOTICES_MAX 65536u           /* queued for the notifier; past it invalidations are dropped (they only cost a look-up) */
-#define VV_NOTICE_WAIT_MS 2000u         /* how long a command waits for the kernel to learn a size: CLI.md's 2 s */
-#define VV_NAME_TIMEOUT_S 86400.0       /* how long the kernel may believe the names luns, snapshots and .vvfs */
+#define VV_FUSE_REQUEST_BYTES_MAX \
+    8192u /* of a request that is not a WRITE: two names of 1 KiB and a header, with room */
+#define VV_NOTICES_MAX \
+    65536u /* queued for the notifier; past it invalidations are dropped (they only cost a look-up) */
+#define VV_NOTICE_WAIT_MS 2000u       /* how long a command waits for the kernel to learn a size: CLI.md's 2 s */
+#define VV_NAME_TIMEOUT_S 86400.0     /* how long the kernel may believe the names luns, snapshots and .vvfs */
+#define VV_DIRECTORY_BYTES_MAX 65536u /* of one answer to readdir */
 
 typedef struct {
     char *name;
@@ -38,9 +41,9 @@ typedef enum { VV_NOTICE_CHANGED, VV_NOTICE_CONTENT, VV_NOTICE_REMOVED } VvNotic
 
 typedef struct {
     pthread_mutex_t lock;
-    pthread_cond_t changed;   /* something to do, or done */
-    GQueue queue;             /* VvNotice */
-    uint64_t queued, done;    /* counts: notice number n is done when done >= n */
+    pthread_cond_t changed; /* something to do, or done */
+    GQueue queue;           /* VvNotice */
+    uint64_t queued, done;  /* counts: notice number n is done when done >= n */
     bool running, stopping;
     pthread_t thread;
 } VvNotifier;
@@ -48,41 +51,39 @@ typedef struct {
 typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    atomic_bool awake;        /* there may be something to look after */
+    atomic_bool awake; /* there may be something to look after */
     bool running, stopping;
     pthread_t thread;
-    uint64_t told_ms;         /* last event, keeper's thread */
+    uint64_t told_ms; /* last event, keeper's thread */
 } VvKeeper;
 
 /* One thread that serves the kernel. */
 typedef struct {
     VvFuse *fuse;
     unsigned index;
-    VvWorker *worker;         /* owned */
+    VvWorker *worker;                /* owned */
     int blocking_fd, nonblocking_fd; /* clones of the session's descriptor, owned */
     pthread_t thread;
     VvSlots slots;
-    VvSlot *spare;            /* the next request is read into it */
-    uint8_t *scratch;         /* VV_SCRATCH_BYTES, for replies made on this thread */
+    VvSlot *spare; /* the next request is read into it */
 } VvServer;
-#define VV_SCRATCH_BYTES (64u << 10)
 
 struct VvFuse {
-    VvPool *pool;             /* borrowed */
-    VvMeta *meta;             /* borrowed: the pool's */
-    char *mount_point;        /* absolute */
+    VvPool *pool;      /* borrowed */
+    VvMeta *meta;      /* borrowed: the pool's */
+    char *mount_point; /* absolute */
     bool read_only;
     uid_t uid;
     gid_t gid;
     uint32_t mode;
-    uint64_t started_ns;      /* CLOCK_REALTIME: times of the directories */
+    uint64_t started_ns;         /* CLOCK_REALTIME: times of the directories */
     _Atomic uint64_t changed_ns; /* the last change of names: mtime of luns/ and snapshots/ */
-    unsigned device_minor;    /* of the mount, 0 unknown */
+    unsigned device_minor;       /* of the mount, 0 unknown */
     bool mounted;
     atomic_bool detached, forced;
 
     struct fuse_session *session; /* owned */
-    int root_fd;              /* a duplicate of the session's: notifications; -1 */
+    int root_fd;                  /* a duplicate of the session's: notifications; -1 */
     unsigned server_count;
     VvServer servers[VV_WORKERS_MAX];
     VvHandles handles;
@@ -93,7 +94,10 @@ struct VvFuse {
     unsigned text_count;
 };
 
-static inline VvFuse *vv_fuse_of(fuse_req_t request) { return fuse_req_userdata(request); }
+static inline VvFuse *vv_fuse_of(fuse_req_t request)
+{
+    return fuse_req_userdata(request);
+}
 
 /* ---- session.c: the descriptor that replies of this thread go out on; -1: the root's */
 extern __thread int vv_reply_fd;
@@ -122,16 +126,17 @@ void vv_fuse_create(fuse_req_t request, fuse_ino_t parent, const char *name, mod
 void vv_fuse_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, dev_t device);
 void vv_fuse_release(fuse_req_t request, fuse_ino_t node, struct fuse_file_info *info);
 void vv_fuse_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);
-void vv_fuse_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
-    unsigned flags);
+void vv_fuse_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+    const char *new_name, unsigned flags);
 /* Answer with what @error stands for, and log its text: the caller of a system call gets only a number. */
 void vv_reply_error(fuse_req_t request, const GError *error);
 
 /* ---- ranges.c: on operation threads */
-void vv_fuse_fallocate(fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t length, struct fuse_file_info *info);
+void vv_fuse_fallocate(
+    fuse_req_t request, fuse_ino_t node, int mode, off_t offset, off_t length, struct fuse_file_info *info);
 void vv_fuse_lseek(fuse_req_t request, fuse_ino_t node, off_t offset, int whence, struct fuse_file_info *info);
-void vv_fuse_copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_info, fuse_ino_t to,
-    off_t to_offset, struct fuse_file_info *to_info, size_t length, int flags);
+void vv_fuse_copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_info,
+    fuse_ino_t to, off_t to_offset, struct fuse_file_info *to_info, size_t length, int flags);
 
 /* ---- notifier.c */
 void vv_notifier_start(VvFuse *fuse); /* also sets the pool's hooks */
@@ -139,11 +144,16 @@ void vv_notifier_stop(VvFuse *fuse);
 /* Without waiting, for changes that came through the mount. [any] */
 void vv_notify(VvFuse *fuse, VvNoticeKind kind, uint64_t object_id);
 
-/* ---- keeper.c */
+/* ---- keeper.c: quotas of what waits (limits.h has the bytes) */
+#define VV_HELD_COUNT_PER_LUN 1024u
+#define VV_HELD_COUNT_MAX \
+    3072u /* with all LUNs that wait: the kernel has VV_FUSE_BACKGROUND_MAX under way, some must be left */
+#define VV_HELD_GRACE_MS 1000u /* a LUN that has ended no request for so long waits */
+/* The request in @slot (its account and bytes set) begins. False: its LUN waits and holds its quota already. */
+bool vv_hold_charge(VvServer *server, VvSlot *slot);
+void vv_hold_release(VvSlot *slot);
 void vv_keeper_start(VvFuse *fuse);
 void vv_keeper_stop(VvFuse *fuse);
-/* Somebody is over a quota. [any], quick. */
-void vv_keeper_wake(VvFuse *fuse);
 /* A FUSE_INTERRUPT: true if the request was found (waiting, or at an operation thread). [any] */
 bool vv_interrupt(VvFuse *fuse, uint64_t unique);
 

@@ -25,14 +25,14 @@ typedef struct VvFuse VvFuse;
 
 /* All of it is copied. */
 typedef struct {
-    const char *mount_point;   /* an existing directory */
-    unsigned threads;          /* workers; 0: one per processor, at most VV_WORKERS_MAX; more is cut to that */
-    bool read_only;            /* implied by a read-only pool */
+    const char *mount_point; /* an existing directory */
+    unsigned threads;        /* workers; 0: one per processor, at most VV_WORKERS_MAX; more is cut to that */
+    bool read_only;          /* implied by a read-only pool */
     bool allow_other;
-    uid_t uid;                 /* owner of what has none of its own: the directories and .vvfs; (uid_t) -1: this process's */
-    gid_t gid;                 /* the same; (gid_t) -1 */
-    uint32_t mode;             /* permission bits of those directories, 0: 0755; the files of .vvfs get 0444 of it */
-    const char *const *extra;  /* NULL-terminated further words for -o ("noatime", "max_read=65536"), or NULL */
+    uid_t uid;     /* owner of what has none of its own: the directories and .vvfs; (uid_t) -1: this process's */
+    gid_t gid;     /* the same; (gid_t) -1 */
+    uint32_t mode; /* permission bits of those directories, 0: 0755; the files of .vvfs get 0444 of it */
+    const char *const *extra; /* NULL-terminated further words for -o ("noatime", "nodev"), or NULL */
 } VvFuseOptions;
 
 /* Prepare: nothing is mounted, no thread runs. Errors: usage (an option that FUSE does not know: it is named),

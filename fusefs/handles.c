@@ -16,7 +16,8 @@ void vv_handles_init(VvHandles *handles)
 static VvFile *file_at(VvHandles *handles, uint32_t index)
 {
     uint32_t chunk = index / VV_HANDLES_PER_CHUNK;
-    VvFile *files = chunk < VV_HANDLE_CHUNKS_MAX ? atomic_load_explicit(&handles->chunks[chunk], memory_order_acquire) : NULL;
+    VvFile *files =
+        chunk < VV_HANDLE_CHUNKS_MAX ? atomic_load_explicit(&handles->chunks[chunk], memory_order_acquire) : NULL;
     return files ? &files[index % VV_HANDLES_PER_CHUNK] : NULL;
 }
 

@@ -21,9 +21,9 @@
 /* What the requests under way of one LUN or snapshot hold (keeper.c). One per object that is open. */
 typedef struct {
     uint64_t id;
-    unsigned refs;               /* handles: handles.lock */
-    _Atomic uint64_t bytes;      /* of requests under way */
-    _Atomic uint32_t count;      /* of them */
+    unsigned refs;                /* handles: handles.lock */
+    _Atomic uint64_t bytes;       /* of requests under way */
+    _Atomic uint32_t count;       /* of them */
     _Atomic uint64_t progress_ms; /* when one last ended, or the first of a busy time began; coarse monotonic clock */
 } VvAccount;
 
@@ -34,24 +34,24 @@ typedef struct {
     uint32_t index;
     VvHandleKind kind;
     /* object */
-    VvHandle *handle;            /* owned */
-    VvView *view;                /* the handle's */
+    VvHandle *handle; /* owned */
+    VvView *view;     /* the handle's */
     VvAccount *account;
     uint64_t object_id;
     bool may_write;
-    uint64_t adopt_source;       /* copy_file_range made it a clone of this, 0: not; operation threads in turn */
-    uint64_t adopt_bytes;        /* so much of it */
+    uint64_t adopt_source; /* copy_file_range made it a clone of this, 0: not; operation threads in turn */
+    uint64_t adopt_bytes;  /* so much of it */
     /* directory */
-    uint64_t *ids;               /* owned: what it lists, in order */
+    uint64_t *ids; /* owned: what it lists, in order */
     size_t id_count;
     /* text */
-    char *text;                  /* owned */
+    char *text; /* owned */
     size_t text_bytes;
-    uint32_t next_free;          /* handles.lock */
+    uint32_t next_free; /* handles.lock */
 } VvFile;
 
 typedef struct {
-    pthread_mutex_t lock;        /* guards what follows, not the files */
+    pthread_mutex_t lock; /* guards what follows, not the files */
     _Atomic(VvFile *) chunks[VV_HANDLE_CHUNKS_MAX];
     uint32_t chunk_count;
     uint32_t first_free;         /* index, UINT32_MAX: none */

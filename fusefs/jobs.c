@@ -144,7 +144,8 @@ static void provide_thread_locked(VvJobs *jobs)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void vv_jobs_add(VvJobs *jobs, uint64_t node, VvLaneClass class, uint64_t unique, int fd, const void *request, size_t length_bytes)
+void vv_jobs_add(
+    VvJobs *jobs, uint64_t node, VvLaneClass class, uint64_t unique, int fd, const void *request, size_t length_bytes)
 {
     VvJobRequest *job = g_malloc(sizeof *job + length_bytes);
     job->unique = unique;

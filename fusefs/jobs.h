@@ -30,7 +30,7 @@ typedef struct VvLane VvLane;
 typedef struct {
     VvLane *lane;
     uint64_t unique;
-    int fd;              /* that the request came from */
+    int fd; /* that the request came from */
     size_t length_bytes;
     _Alignas(8) uint8_t request[]; /* fuse_in_header and what follows */
 } VvJobRequest;
@@ -40,12 +40,12 @@ typedef void (*VvJobRun)(void *user, VvJobRequest *job);
 typedef struct {
     VvJobRun run;
     void *user;
-    pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t work;  /* runnable grew, or stopping */
-    pthread_cond_t ended; /* a thread ended, or everything is done */
-    GHashTable *lanes;    /* VvLane, by (node, class): those with jobs */
-    GQueue runnable;      /* VvJobRequest whose lane has room */
-    GHashTable *uniques;  /* of jobs queued or running: for interrupts */
+    pthread_mutex_t lock;            /* guards what follows */
+    pthread_cond_t work;             /* runnable grew, or stopping */
+    pthread_cond_t ended;            /* a thread ended, or everything is done */
+    GHashTable *lanes;               /* VvLane, by (node, class): those with jobs */
+    GQueue runnable;                 /* VvJobRequest whose lane has room */
+    GHashTable *uniques;             /* of jobs queued or running: for interrupts */
     unsigned threads, idle, pending; /* pending: queued and running jobs */
     bool stopping;
 } VvJobs;
@@ -55,7 +55,8 @@ void vv_jobs_init(VvJobs *jobs, VvJobRun run, void *user);
 void vv_jobs_stop(VvJobs *jobs);
 void vv_jobs_clear(VvJobs *jobs);
 /* Any thread. Copies @request. */
-void vv_jobs_add(VvJobs *jobs, uint64_t node, VvLaneClass class, uint64_t unique, int fd, const void *request, size_t length_bytes);
+void vv_jobs_add(
+    VvJobs *jobs, uint64_t node, VvLaneClass class, uint64_t unique, int fd, const void *request, size_t length_bytes);
 /* Is a request of that number queued or running? */
 bool vv_jobs_has(VvJobs *jobs, uint64_t unique);
 

@@ -22,10 +22,20 @@
 #define VV_NODE_FOLDER ((uint64_t) 1 << 63)
 
 typedef enum {
-    VV_KIND_ROOT, VV_KIND_LUNS, VV_KIND_SNAPSHOTS, VV_KIND_LIVE, VV_KIND_TEXT, VV_KIND_FOLDER, VV_KIND_OBJECT, VV_KIND_NONE,
+    VV_KIND_ROOT,
+    VV_KIND_LUNS,
+    VV_KIND_SNAPSHOTS,
+    VV_KIND_LIVE,
+    VV_KIND_TEXT,
+    VV_KIND_FOLDER,
+    VV_KIND_OBJECT,
+    VV_KIND_NONE,
 } VvNodeKind;
 VvNodeKind vv_node_kind(const VvFuse *fuse, uint64_t node);
-static inline uint64_t vv_node_object(uint64_t node) { return node & ~VV_NODE_FOLDER; }
+static inline uint64_t vv_node_object(uint64_t node)
+{
+    return node & ~VV_NODE_FOLDER;
+}
 
 /* What stat(2) says of @node. With a view (an open handle's) its size, mtime and space are the view's own; else they are
  * looked up by number. Takes the catalog's read lock for a moment. 0 or -ESTALE. */

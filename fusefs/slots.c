@@ -110,10 +110,10 @@ VvSlot *vv_slot_get(VvSlots *slots)
 void vv_slot_put(VvSlot *slot)
 {
     VvSlots *slots = slot->slots;
-    slot->account = NULL;
-    slot->charged_bytes = 0;
     pthread_mutex_lock(&slot->lock);
     slot->state = VV_SLOT_FREE;
+    slot->account = NULL;
+    slot->charged_bytes = 0;
     slot->interrupted = slot->shed = false;
     pthread_mutex_unlock(&slot->lock);
     if (!slots->owned || pthread_equal(slots->owner, pthread_self())) {
@@ -123,7 +123,8 @@ void vv_slot_put(VvSlot *slot)
     VvSlot *head = atomic_load_explicit(&slots->returned, memory_order_relaxed);
     do
         slot->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&slots->returned, &head, slot, memory_order_release, memory_order_relaxed));
+    while (!atomic_compare_exchange_weak_explicit(
+        &slots->returned, &head, slot, memory_order_release, memory_order_relaxed));
 }
 
 void vv_slots_each(VvSlots *slots, bool (*each)(void *user, VvSlot *slot), void *user)

@@ -26,12 +26,14 @@
 #include <sys/uio.h>
 
 #define VV_SLOT_HEADER_BYTES 80u /* fuse_in_header, fuse_write_in */
-#define VV_SLOT_READ_BYTES (VV_SLOT_HEADER_BYTES + VV_IO_BYTES_MAX) /* what the kernel asks of a reader: max_write and header */
+#define VV_SLOT_READ_BYTES \
+    (VV_SLOT_HEADER_BYTES + VV_IO_BYTES_MAX) /* what the kernel asks of a reader: max_write and header */
 #define VV_SLOT_AREA_BYTES (4096u + VV_IO_BYTES_MAX + 4096u)
 #define VV_SLOTS_PER_CHUNK 16u
 #define VV_SLOT_CHUNKS_MAX 320u
-#define VV_SLOTS_MAX (VV_SLOTS_PER_CHUNK * VV_SLOT_CHUNKS_MAX) /* 5,120: the 4,096 of the background and 1,024 that wait in read(2) */
-#define VV_SLOT_WARM_BYTES (16u << 20) /* per worker */
+#define VV_SLOTS_MAX \
+    (VV_SLOTS_PER_CHUNK * VV_SLOT_CHUNKS_MAX) /* 5,120: the 4,096 of the background and 1,024 that wait in read(2) */
+#define VV_SLOT_WARM_BYTES (16u << 20)        /* per worker */
 
 typedef struct VvSlot VvSlot;
 typedef struct VvSlots VvSlots;
@@ -39,30 +41,32 @@ typedef struct VvSlots VvSlots;
 typedef enum { VV_SLOT_FREE, VV_SLOT_UNDER_WAY, VV_SLOT_SETTLED, VV_SLOT_ANSWERED } VvSlotState;
 
 struct VvSlot {
-    VvIo io;                 /* first: io.user is the slot */
+    VvIo io; /* first: io.user is the slot */
     VvSlots *slots;
-    uint8_t *data;           /* VV_IO_BYTES_MAX and slack; the request stands in front of it */
-    int fd;                  /* that the request came from, and the reply goes to */
+    uint8_t *data; /* VV_IO_BYTES_MAX and slack; the request stands in front of it */
+    int fd;        /* that the request came from, and the reply goes to */
     uint32_t opcode;
-    VvAccount *account;      /* charged */
-    uint32_t charged_bytes;
-    uint32_t touched_bytes;  /* of the area, since memory was last given back */
-    VvSlot *next;            /* free lists */
+    uint32_t touched_bytes; /* of the area, since memory was last given back */
+    VvSlot *next;           /* free lists */
 
     _Atomic uint64_t unique; /* 0 unless under way: so that an interrupt can search without locks */
     pthread_mutex_t lock;    /* guards what follows */
     VvSlotState state;
-    bool interrupted;        /* asked for before it was settled */
-    bool shed;               /* interrupted by the keeper */
+    VvAccount *account; /* charged; its handle is open as long as the request is under way */
+    uint32_t charged_bytes;
+    bool interrupted; /* asked for before it was settled */
+    bool shed;        /* interrupted by the keeper */
     uint64_t begun_ms;
 };
 
 /* One worker's. */
 struct VvSlots {
-    VvSlot *free;            /* owner's thread */
-    uint64_t warm_bytes;     /* touched memory of free slots; owner's thread */
-    _Atomic(VvSlot *) returned; /* by other threads */
-    pthread_t owner;         /* valid once owned */
+    VvSlot *free;                /* owner's thread */
+    uint64_t warm_bytes;         /* touched memory of free slots; owner's thread */
+    _Atomic(VvSlot *) returned;  /* by other threads */
+    _Atomic uint64_t held_bytes; /* of requests under way (keeper.c) */
+    _Atomic uint32_t held_count;
+    pthread_t owner; /* valid once owned */
     bool owned;
     _Atomic(VvSlot *) chunks[VV_SLOT_CHUNKS_MAX]; /* arrays of VV_SLOTS_PER_CHUNK, never freed before the end */
     _Atomic uint32_t chunk_count;

@@ -73,7 +73,6 @@
 #define JOURNAL_BUFFER_BYTES (VV_ENTRY_BYTES_MAX + 8192u)
 #define JOURNAL_USABLE_BYTES (VV_JOURNAL_FILE_BYTES - JOURNAL_FIRST_OFFSET)
 #define JOURNAL_MAGIC "VVJOURNL"
-#define JOURNAL_ENTRY_MAGIC 0x454a5656u /* "VVJE" */
 
 _Static_assert(JOURNAL_HEAD_BYTES == 8 + 4 + 4 + 16 + 4 * 8 + 4 + 4, "the header's table");
 _Static_assert(JOURNAL_HEAD_BYTES <= VV_SECTOR_BYTES, "a header is one sector, written at once");

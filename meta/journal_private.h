@@ -3,6 +3,7 @@
 #ifndef VV_JOURNAL_PRIVATE_H
 #define VV_JOURNAL_PRIVATE_H
 
+#include "codec.h"
 #include "journal.h"
 #include "limits.h"
 
@@ -57,6 +58,7 @@ void vv_journal_encode_head(const JournalHead *head, uint8_t out[JOURNAL_HEAD_BY
 bool vv_journal_decode_head(const uint8_t in[JOURNAL_HEAD_BYTES], JournalHead *ret_head);
 /* Sets entry->crc too. */
 void vv_journal_encode_entry(uint32_t seed, JournalEntry *entry, uint8_t out[JOURNAL_ENTRY_BYTES]);
+#define JOURNAL_ENTRY_MAGIC 0x454a5656u /* "VVJE" */
 /* The header alone; the body is not looked at. */
 bool vv_journal_decode_entry(uint32_t seed, const uint8_t in[JOURNAL_ENTRY_BYTES], JournalEntry *ret_entry);
 

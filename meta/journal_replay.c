@@ -31,6 +31,7 @@ typedef struct {
     uint64_t applied_index;
     VvJournalReplayFunc replay;
     void *user;
+    unsigned image_slot;        /* of the file in the image; NO_SLOT: none */
     unsigned slot;              /* of the file being read */
     uint64_t next_index;        /* the chain's next entry */
     uint32_t crc;               /* of its last entry */
@@ -241,6 +242,7 @@ static bool load_image(Walk *walk, unsigned slot, GError **error)
     g_autofree char *name = slot_name(journal, slot);
     int err = read_file(journal->files[slot].fd, walk->image, VV_JOURNAL_FILE_BYTES);
 
+    walk->image_slot = err == 0 ? slot : NO_SLOT;
     if (err != 0) {
         vv_set_error_errno(error, err, name, "journal file %s", name);
         return false;
@@ -375,16 +377,24 @@ static bool follow_older(Walk *walk, uint64_t first, uint64_t last, GError **err
 
 /* ---- 3. the end */
 
+/* The first valid entry header at or behind *offset; moves *offset there. */
+static bool scan(const Walk *walk, uint64_t *offset, JournalEntry *ret_entry)
+{
+    for (; *offset + JOURNAL_ENTRY_BYTES <= VV_JOURNAL_FILE_BYTES; *offset += JOURNAL_ENTRY_ALIGN) {
+        if (vv_get_u32(walk->image + *offset) == JOURNAL_ENTRY_MAGIC &&
+            vv_journal_decode_entry(walk->journal->seed, walk->image + *offset, ret_entry))
+            return true;
+    }
+    return false;
+}
+
 /* J4: does an entry behind the chain's end prove that the entry missing there was durable? */
 static bool proves_damage(const Walk *walk, JournalEntry *ret_entry, uint64_t *ret_offset)
 {
-    for (uint64_t offset = walk->offset_bytes; offset + JOURNAL_ENTRY_BYTES <= VV_JOURNAL_FILE_BYTES;
-         offset += JOURNAL_ENTRY_ALIGN) {
-        if (vv_journal_decode_entry(walk->journal->seed, walk->image + offset, ret_entry) &&
-            ret_entry->index > walk->next_index && ret_entry->durable_index >= walk->next_index) {
-            *ret_offset = offset;
+    *ret_offset = walk->offset_bytes;
+    for (; scan(walk, ret_offset, ret_entry); *ret_offset += JOURNAL_ENTRY_ALIGN) {
+        if (ret_entry->index > walk->next_index && ret_entry->durable_index >= walk->next_index)
             return true;
-        }
     }
     return false;
 }
@@ -419,16 +429,13 @@ static bool check_bad_heads(Walk *walk, GError **error)
             continue;
         if (!load_image(walk, i, error))
             return false;
-        for (uint64_t offset = JOURNAL_FIRST_OFFSET; offset + JOURNAL_ENTRY_BYTES <= VV_JOURNAL_FILE_BYTES;
-             offset += JOURNAL_ENTRY_ALIGN) {
-            if (vv_journal_decode_entry(walk->journal->seed, walk->image + offset, &entry) &&
-                entry.index >= walk->next_index && entry.incarnation >= walk->incarnation) {
-                set_missing_error(walk->journal, error,
-                    "it holds entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT
-                    ", and the other files end before entry %" G_GUINT64_FORMAT,
-                    entry.index, offset, walk->next_index);
-                return false;
-            }
+        for (uint64_t offset = JOURNAL_FIRST_OFFSET; scan(walk, &offset, &entry); offset += JOURNAL_ENTRY_ALIGN) {
+            if (entry.index < walk->next_index || entry.incarnation < walk->incarnation)
+                continue;
+            set_missing_error(walk->journal, error,
+                "entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT " of such a file is not in the others, which "
+                "end before entry %" G_GUINT64_FORMAT, entry.index, offset, walk->next_index);
+            return false;
         }
     }
     return true;
@@ -491,7 +498,7 @@ static bool repair(Walk *walk, GError **error)
     }
     if (err == 0) {
         slot = walk->slot;
-        if (!load_image(walk, slot, error))
+        if (walk->image_slot != slot && !load_image(walk, slot, error))
             return false;
         err = repair_newest(walk, walk->image);
     }
@@ -522,7 +529,7 @@ VvJournal *vv_journal_open(const char *path, const VvJournalIdentity *identity, 
 {
     g_autoptr(VvJournal) journal = vv_journal_new(path, identity, ops);
     g_autofree uint8_t *image = g_malloc(VV_JOURNAL_FILE_BYTES);
-    Walk walk = { .journal = journal, .image = image, .applied_index = applied_index, .replay = replay, .user = user };
+    Walk walk = { .journal = journal, .image = image, .image_slot = NO_SLOT, .applied_index = applied_index, .replay = replay, .user = user };
     uint64_t first = 0, last = 0;
 
     journal->read_only = read_only;

@@ -287,6 +287,8 @@ int vv_meta_sync(VvMeta *meta)
     return vv_journal_sync(meta->journal);
 }
 
+uint64_t vv_meta_journal_syncs(VvMeta *meta) { return vv_journal_sync_count(meta->journal); }
+
 int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops)
 {
     if (vv_meta_failure(meta) != NULL)

@@ -65,6 +65,8 @@ int vv_meta_sync(VvMeta *meta);
 /* Apply the entry logged as @index (the next one). 0, or -EUCLEAN/-EIO: the metadata contradicts itself or cannot be
  * read; the pool has failed: nothing more can be applied (I5), reads go on. */
 int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops);
+/* Syncs of the journal since the start. [any] */
+uint64_t vv_meta_journal_syncs(VvMeta *meta);
 /* Why the pool failed, NULL if it did not. Borrowed for ever. */
 const char *vv_meta_failure(VvMeta *meta);
 

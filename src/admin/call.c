@@ -11,7 +11,7 @@ uint64_t vv_deadline_ms(const VvInvocation *inv)
 {
     if (inv->timeout_ms > 0)
         return inv->started_ms + inv->timeout_ms;
-    if (inv->command->flags & (VV_COMMAND_SLOW | VV_COMMAND_BACKGROUND))
+    if (inv->command->flags & (VV_COMMAND_SLOW | VV_COMMAND_BACKGROUND) || vv_option(inv, "exact"))
         return 0;
     return inv->started_ms + (inv->command->flags & VV_COMMAND_CHANGES ? VV_CHANGE_TIMEOUT_MS : VV_LOOK_TIMEOUT_MS);
 }
@@ -61,7 +61,7 @@ static JsonObject *call(VvInvocation *inv, const char *method, JsonObject *param
     g_autoptr(JsonObject) owned = params ? params : json_object_new();
     g_autoptr(JsonNode) result = NULL;
     uint64_t deadline_ms = vv_deadline_ms(inv);
-    bool changes = inv->command->flags & VV_COMMAND_CHANGES && !dry;
+    bool changes = (inv->command->flags & VV_COMMAND_CHANGES || vv_option(inv, "repair")) && !dry;
 
     if (!vv_connect(inv, error))
         return NULL;

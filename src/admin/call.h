@@ -12,7 +12,7 @@
 
 /* ---- place.c: pools and mounts of this node */
 struct VvPlace {
-    char *directory;  /* absolute */
+    char *directory; /* absolute */
     char *name;
     char *uuid;       /* NULL: the identity file cannot be read */
     char *mountpoint; /* NULL: not mounted */
@@ -47,7 +47,7 @@ void vv_client_free(VvClient *client);
  * @changes: a connection that breaks off may mean "done", so it is timeout, else no-daemon.
  * Errors: those of the daemon; timeout. */
 bool vv_client_call(VvClient *client, const char *method, JsonObject *params, bool changes, uint64_t deadline_ms,
-                    JsonNode **ret_result, GError **error);
+    JsonNode **ret_result, GError **error);
 /* The next notification; its params are owned. Errors: timeout, no-daemon. */
 bool vv_client_next(VvClient *client, uint64_t deadline_ms, char **ret_method, JsonObject **ret_params, GError **error);
 /* Set by SIGINT while a call waits; the functions above then fail with VV_ERROR_INTERNAL "interrupted". */
@@ -90,7 +90,8 @@ bool vv_jobs_wait(VvInvocation *inv, JsonArray *jobs, bool *ret_failed, JsonArra
  * error of the job. */
 bool vv_job_follow(VvInvocation *inv, JsonObject *result, GError **error);
 /* A bar on stderr if it is a terminal and not --quiet. @total 0: only @what. */
-void vv_bar_draw(const VvInvocation *inv, const char *what, uint64_t done, uint64_t total, double rate, double seconds_left);
+void vv_bar_draw(
+    const VvInvocation *inv, const char *what, uint64_t done, uint64_t total, double rate, double seconds_left);
 void vv_bar_clear(void);
 
 #endif

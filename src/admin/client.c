@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #include "limits.h"
@@ -16,8 +17,8 @@
 struct VvClient {
     int fd;
     int64_t next_id;
-    GString *input;       /* bytes that are not a whole line yet */
-    GQueue notifications; /* JsonObject *, owned */
+    GString *input;          /* bytes that are not a whole line yet */
+    GQueue notifications;    /* JsonObject *, owned */
     const VvInvocation *inv; /* for the bar; borrowed, may be NULL */
     char *pool;              /* name, for messages */
     char *directory;
@@ -42,7 +43,8 @@ static void set_error_gone(const VvClient *client, bool changes, GError **error)
         vv_set_error(error, VV_ERROR_TIMEOUT, client->pool, "Repeat it with the same `--id`, or look first.",
             "the daemon of pool %s ended before it answered: it may have been done", client->pool);
     else
-        vv_set_error(error, VV_ERROR_NO_DAEMON, client->pool, NULL, "the daemon of pool %s ended before it answered", client->pool);
+        vv_set_error(error, VV_ERROR_NO_DAEMON, client->pool, NULL, "the daemon of pool %s ended before it answered",
+            client->pool);
 }
 
 static void set_error_late(const VvClient *client, bool changes, GError **error)
@@ -123,8 +125,8 @@ static void set_error_line(const VvClient *client, int err, bool changes, GError
     else if (err == -EINTR)
         vv_set_error(error, VV_ERROR_INTERNAL, NULL, NULL, "interrupted");
     else if (err == -EMSGSIZE)
-        vv_set_error(error, VV_ERROR_INTERNAL, client->pool, NULL, "the daemon of pool %s sent a line of more than %u bytes", client->pool,
-            VV_RPC_LINE_BYTES_MAX);
+        vv_set_error(error, VV_ERROR_INTERNAL, client->pool, NULL,
+            "the daemon of pool %s sent a line of more than %u bytes", client->pool, VV_RPC_LINE_BYTES_MAX);
     else
         set_error_gone(client, changes, error);
 }
@@ -143,7 +145,8 @@ static JsonObject *read_object(VvClient *client, bool changes, uint64_t deadline
     }
     node = json_from_string(line, NULL);
     if (!node || !JSON_NODE_HOLDS_OBJECT(node)) {
-        vv_set_error(error, VV_ERROR_INTERNAL, client->pool, NULL, "what listens in %s does not speak the protocol of vvfs", client->directory);
+        vv_set_error(error, VV_ERROR_INTERNAL, client->pool, NULL,
+            "what listens in %s does not speak the protocol of vvfs", client->directory);
         return NULL;
     }
     return json_node_dup_object(node);
@@ -158,8 +161,8 @@ void vv_set_error_rpc(GError **error, JsonObject *rpc_error)
     const char *message = vv_json_text(rpc_error, "message");
     int code = word ? vv_error_code_from_name(word) : -1;
 
-    vv_set_error(error, code >= 0 ? (VvErrorCode) code : VV_ERROR_INTERNAL, vv_json_text(data, "object"), vv_json_text(data, "hint"), "%s",
-        message ? message : "the daemon gave an error without a message");
+    vv_set_error(error, code >= 0 ? (VvErrorCode) code : VV_ERROR_INTERNAL, vv_json_text(data, "object"),
+        vv_json_text(data, "hint"), "%s", message ? message : "the daemon gave an error without a message");
 }
 
 JsonNode *vv_response_result(JsonObject *response, GError **error)
@@ -191,7 +194,8 @@ static bool check_greeting(VvClient *client, uint64_t deadline_ms, GError **erro
         return false;
     }
     if (!greeting) {
-        vv_set_error(error, VV_ERROR_INTERNAL, client->pool, NULL, "what listens in %s does not speak the protocol of vvfs", client->directory);
+        vv_set_error(error, VV_ERROR_INTERNAL, client->pool, NULL,
+            "what listens in %s does not speak the protocol of vvfs", client->directory);
         return false;
     }
     if (protocol != VV_PROTOCOL_VERSION) {
@@ -209,13 +213,17 @@ static bool check_greeting(VvClient *client, uint64_t deadline_ms, GError **erro
 
 static void set_error_connect(const VvPlace *place, int err, GError **error)
 {
-    g_autofree char *hint = g_strdup_printf("vvfs %s %s", place->name, place->mountpoint ? place->mountpoint : "MOUNTPOINT");
+    g_autofree char *hint =
+        g_strdup_printf("vvfs %s %s", place->name, place->mountpoint ? place->mountpoint : "MOUNTPOINT");
 
     if (err == EACCES || err == EPERM)
         vv_set_error(error, VV_ERROR_DENIED, place->name, "Root, the daemon's owner and members of `admin-group` may.",
             "pool %s: no access to %s/admin.sock", place->name, place->directory);
+    else if (err == EAGAIN)
+        vv_set_error(error, VV_ERROR_TIMEOUT, place->name, NULL, "the daemon of pool %s does not answer", place->name);
     else if (place->mountpoint)
-        vv_set_error(error, VV_ERROR_NO_DAEMON, place->name, hint, "pool %s has a mount at %s but no daemon", place->name, place->mountpoint);
+        vv_set_error(error, VV_ERROR_NO_DAEMON, place->name, hint, "pool %s has a mount at %s but no daemon",
+            place->name, place->mountpoint);
     else
         vv_set_error(error, VV_ERROR_NO_DAEMON, place->name, hint, "pool %s is not mounted", place->name);
 }
@@ -225,6 +233,8 @@ VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t
     g_autoptr(VvClient) client = g_new0(VvClient, 1);
     g_autofree char *path = g_build_filename(place->directory, "admin.sock", NULL);
     struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct timeval patience = { .tv_sec = (time_t) (timeout_ms / 1000),
+        .tv_usec = (suseconds_t) (timeout_ms % 1000 * 1000) };
 
     client->fd = -1;
     client->inv = inv;
@@ -233,7 +243,8 @@ VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t
     client->directory = g_strdup(place->directory);
     g_queue_init(&client->notifications);
     if (strlen(path) >= sizeof address.sun_path) {
-        vv_set_error(error, VV_ERROR_LIMIT, path, NULL, "%s: a socket's path has at most %zu bytes", path, sizeof address.sun_path - 1);
+        vv_set_error(error, VV_ERROR_LIMIT, path, NULL, "%s: a socket's path has at most %zu bytes", path,
+            sizeof address.sun_path - 1);
         return NULL;
     }
     memcpy(address.sun_path, path, strlen(path));
@@ -242,6 +253,8 @@ VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t
         vv_set_error_errno(error, errno, path, "socket");
         return NULL;
     }
+    /* A daemon that hangs with a full backlog would make connect() wait for ever. */
+    setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (connect(client->fd, (const struct sockaddr *) &address, sizeof address) < 0) {
         set_error_connect(place, errno, error);
         return NULL;
@@ -251,7 +264,8 @@ VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t
     return g_steal_pointer(&client);
 }
 
-static bool send_request(VvClient *client, const char *method, JsonObject *params, int64_t id, bool changes, uint64_t deadline_ms, GError **error)
+static bool send_request(VvClient *client, const char *method, JsonObject *params, int64_t id, bool changes,
+    uint64_t deadline_ms, GError **error)
 {
     g_autoptr(JsonObject) request = json_object_new();
     g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
@@ -266,7 +280,8 @@ static bool send_request(VvClient *client, const char *method, JsonObject *param
     vv_json_append(line, node);
     g_string_append_c(line, '\n');
     if (line->len > VV_RPC_LINE_BYTES_MAX) {
-        vv_set_error(error, VV_ERROR_LIMIT, NULL, NULL, "the request is longer than %u bytes: name fewer objects at once", VV_RPC_LINE_BYTES_MAX);
+        vv_set_error(error, VV_ERROR_LIMIT, NULL, NULL,
+            "the request is longer than %u bytes: name fewer objects at once", VV_RPC_LINE_BYTES_MAX);
         return false;
     }
     while (sent < line->len) {
@@ -307,8 +322,8 @@ void vv_draw_progress(const VvInvocation *inv, JsonObject *message)
         vv_bar_draw(inv, what ? what : "", vv_json_u64(params, "done"), vv_json_u64(params, "total"), 0, -1);
 }
 
-bool vv_client_call(VvClient *client, const char *method, JsonObject *params, bool changes, uint64_t deadline_ms, JsonNode **ret_result,
-    GError **error)
+bool vv_client_call(VvClient *client, const char *method, JsonObject *params, bool changes, uint64_t deadline_ms,
+    JsonNode **ret_result, GError **error)
 {
     int64_t id = ++client->next_id;
     JsonNode *result;

@@ -95,10 +95,10 @@ typedef struct {
     /* @ret_exit is 0 and may be set to 5; NULL: call the method and show the result as the flags say */
     bool (*run)(VvInvocation *inv, int *ret_exit, GError **error);
     unsigned flags;
-    const VvColumn *columns; /* of a list, or the types of what SHOW prints; ends with a NULL key */
-    const char *help;        /* one line, no full stop */
-    const char *text;        /* more, or NULL */
-    const char *examples;    /* lines, or NULL */
+    const VvColumn *columns;                /* of a list, or the types of what SHOW prints; ends with a NULL key */
+    const char *help;                       /* one line, no full stop */
+    const char *text;                       /* more, or NULL */
+    const char *examples;                   /* lines, or NULL */
     VvArgument arguments[VV_ARGUMENTS_MAX]; /* ends with a NULL name or at the end */
     VvOption options[VV_OPTIONS_MAX];       /* ends with NULL name and letter 0, or at the end */
 } VvCommand;
@@ -127,9 +127,9 @@ typedef enum { VV_COLOR_AUTO, VV_COLOR_ALWAYS, VV_COLOR_NEVER } VvColor;
 /* One command line, parsed. Strings are owned by @options or borrowed from argv. */
 struct VvInvocation {
     const VvCommand *command;
-    JsonObject *params;   /* built from the table; common params are added when a call is made */
-    GHashTable *options;  /* name (or letter) -> value, "" for a flag; all that were given */
-    GPtrArray *words;     /* the arguments as typed, borrowed */
+    JsonObject *params;  /* built from the table; common params are added when a call is made */
+    GHashTable *options; /* name (or letter) -> value, "" for a flag; all that were given */
+    GPtrArray *words;    /* the arguments as typed, borrowed */
     bool json;
     bool quiet;
     bool yes;
@@ -137,12 +137,12 @@ struct VvInvocation {
     bool background;
     bool help;
     VvColor color;
-    const char *pool;     /* -p or $VVFS_POOL or NULL */
-    const char *id;       /* or NULL */
-    uint64_t timeout_ms;  /* 0: the default of the kind of command */
-    uint64_t started_ms;  /* monotonic */
-    VvPlace *place;       /* the pool chosen; made on first use */
-    VvClient *client;     /* the same */
+    const char *pool;    /* -p or $VVFS_POOL or NULL */
+    const char *id;      /* or NULL */
+    uint64_t timeout_ms; /* 0: the default of the kind of command */
+    uint64_t started_ms; /* monotonic */
+    VvPlace *place;      /* the pool chosen; made on first use */
+    VvClient *client;    /* the same */
 };
 
 /* ---- parse.c */

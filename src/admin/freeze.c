@@ -88,7 +88,8 @@ static void thaw(const int *fds, unsigned count)
         ioctl(fds[count], FITHAW, 0);
 }
 
-static G_GNUC_NORETURN void run_child(const int *fds, unsigned count, int from_parent, int to_parent, uint64_t deadline_ms)
+static G_GNUC_NORETURN void run_child(
+    const int *fds, unsigned count, int from_parent, int to_parent, uint64_t deadline_ms)
 {
     struct pollfd pfd = { .fd = from_parent, .events = POLLIN };
     Report report = { 0 };
@@ -140,7 +141,8 @@ static bool open_all(GPtrArray *mounts, GArray *fds, GArray *indices, GError **e
         int fd = open(mount->mountpoint, O_RDONLY | O_CLOEXEC);
 
         if (fd < 0 || fstat(fd, &root) < 0) {
-            vv_set_error_errno(error, errno, mount->mountpoint, "cannot freeze %s: nothing was changed", mount->mountpoint);
+            vv_set_error_errno(
+                error, errno, mount->mountpoint, "cannot freeze %s: nothing was changed", mount->mountpoint);
             vv_close_fd(&fd);
             return false;
         }
@@ -173,13 +175,14 @@ static bool read_report(const VvFreeze *freeze, uint64_t deadline_ms, Report *re
     }
 }
 
-static void set_error_report(GPtrArray *mounts, const GArray *indices, bool reported, const Report *report, GError **error)
+static void set_error_report(
+    GPtrArray *mounts, const GArray *indices, bool reported, const Report *report, GError **error)
 {
     const VvLunMount *mount;
 
     if (!reported || report->which >= indices->len) {
-        vv_set_error(error, VV_ERROR_TIMEOUT, NULL, NULL, "the file systems could not be frozen within %u s: no snapshot was taken",
-            VV_FREEZE_SECONDS_MAX);
+        vv_set_error(error, VV_ERROR_TIMEOUT, NULL, NULL,
+            "the file systems could not be frozen within %u s: no snapshot was taken", VV_FREEZE_SECONDS_MAX);
         return;
     }
     mount = g_ptr_array_index(mounts, g_array_index(indices, unsigned, report->which));
@@ -187,10 +190,12 @@ static void set_error_report(GPtrArray *mounts, const GArray *indices, bool repo
         vv_set_error(error, VV_ERROR_BUSY, mount->mountpoint, "`fsfreeze --unfreeze` thaws it.",
             "%s is frozen already, by somebody else: no snapshot was taken", mount->mountpoint);
     else if (report->err == EOPNOTSUPP)
-        vv_set_error(error, VV_ERROR_UNSUPPORTED, mount->mountpoint, "Unmount it, or take the snapshot without `--freeze`.",
-            "%s (%s) cannot be frozen: no snapshot was taken", mount->mountpoint, mount->type);
+        vv_set_error(error, VV_ERROR_UNSUPPORTED, mount->mountpoint,
+            "Unmount it, or take the snapshot without `--freeze`.", "%s (%s) cannot be frozen: no snapshot was taken",
+            mount->mountpoint, mount->type);
     else
-        vv_set_error_errno(error, report->err, mount->mountpoint, "cannot freeze %s: no snapshot was taken", mount->mountpoint);
+        vv_set_error_errno(
+            error, report->err, mount->mountpoint, "cannot freeze %s: no snapshot was taken", mount->mountpoint);
 }
 
 static VvFreeze *start_child(const GArray *fds, GError **error)

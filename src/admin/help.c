@@ -6,7 +6,6 @@
 #include "loop.h"
 #include "nouns.h"
 
-#define HINT_DISTANCE_MAX 2 /* letters that a typing mistake may change */
 #define HELP_WIDTH 100
 
 const char *vv_alias_resolve(const char *word)
@@ -59,7 +58,8 @@ const VvOption *vv_command_option(const VvCommand *command, unsigned index, bool
 
 static char *option_text(const VvOption *option)
 {
-    g_autofree char *word = option->name ? g_strdup_printf("--%s", option->name) : g_strdup_printf("-%c", option->letter);
+    g_autofree char *word =
+        option->name ? g_strdup_printf("--%s", option->name) : g_strdup_printf("-%c", option->letter);
 
     return option->metavar ? g_strdup_printf("%s %s", word, option->metavar) : g_steal_pointer(&word);
 }
@@ -75,7 +75,8 @@ char *vv_command_synopsis(const VvCommand *command)
         const VvArgument *a = &command->arguments[i];
         bool optional = a->flags & VV_OPTIONAL;
 
-        g_string_append_printf(out, " %s%s%s%s", optional ? "[" : "", a->name, a->flags & VV_MANY ? "..." : "", optional ? "]" : "");
+        g_string_append_printf(
+            out, " %s%s%s%s", optional ? "[" : "", a->name, a->flags & VV_MANY ? "..." : "", optional ? "]" : "");
     }
     for (unsigned i = 0; (option = vv_command_option(command, i, false)); i++) {
         g_autofree char *text = option_text(option);
@@ -112,11 +113,17 @@ static unsigned distance(const char *a, const char *b)
     return row[width];
 }
 
+/* Is @word, at distance @d from @known, likely a slip of the fingers? One letter in a short word, two in a long one. */
+static bool is_slip(unsigned d, const char *known)
+{
+    return d <= (strlen(known) < 5 ? 1u : 2u);
+}
+
 /* The verb of @noun that somebody may have meant, or NULL. */
 static const char *guess_verb(const char *noun, const char *word)
 {
     const char *best = NULL;
-    unsigned best_distance = HINT_DISTANCE_MAX + 1;
+    unsigned best_distance = G_MAXUINT;
 
     for (const VvWordPair *pair = vv_other_words; pair->from; pair++)
         if (strcmp(pair->from, word) == 0 && vv_command_lookup(noun, pair->to))
@@ -124,7 +131,7 @@ static const char *guess_verb(const char *noun, const char *word)
     for (const VvCommand *c = vv_commands; c->noun; c++) {
         unsigned d = c->verb && strcmp(c->noun, noun) == 0 ? distance(word, c->verb) : G_MAXUINT;
 
-        if (d < best_distance && d < strlen(c->verb)) {
+        if (d < best_distance && is_slip(d, c->verb)) {
             best = c->verb;
             best_distance = d;
         }
@@ -135,7 +142,7 @@ static const char *guess_verb(const char *noun, const char *word)
 static const char *guess_noun(const char *word)
 {
     const char *best = NULL;
-    unsigned best_distance = HINT_DISTANCE_MAX + 1;
+    unsigned best_distance = G_MAXUINT;
 
     for (const VvWordPair *pair = vv_other_words; pair->from; pair++)
         if (strcmp(pair->from, word) == 0 && vv_noun_exists(pair->to))
@@ -143,7 +150,7 @@ static const char *guess_noun(const char *word)
     for (const VvCommand *c = vv_commands; c->noun; c++) {
         unsigned d = distance(word, c->noun);
 
-        if (d < best_distance && d < strlen(c->noun)) {
+        if (d < best_distance && is_slip(d, c->noun)) {
             best = c->noun;
             best_distance = d;
         }
@@ -164,13 +171,13 @@ static void set_error_noun(GError **error, const char *noun, const char *verb)
     const char *guess = guess_noun(noun);
     g_autofree char *hint = NULL;
 
-    if (guess)
-        hint = g_strdup_printf("`%s`", guess);
-    else if (verb && vv_command_lookup(verb, noun)) /* "create lun" */
+    if (verb && vv_command_lookup(verb, noun)) /* "create lun" */
         hint = g_strdup_printf("`%s %s`", verb, noun);
     for (const VvCommand *c = vv_commands; c->noun && !hint; c++)
         if (g_strcmp0(c->verb, noun) == 0) /* "status" */
             hint = g_strdup_printf("`%s %s`", c->noun, c->verb);
+    if (!hint && guess)
+        hint = g_strdup_printf("`%s`", guess);
     vv_set_error(error, VV_ERROR_USAGE, noun, hint ? hint : "vvfs-admin help", "no noun `%s`", noun);
 }
 
@@ -181,7 +188,7 @@ void vv_set_error_unknown(GError **error, const char *noun, const char *verb)
     g_autofree char *hint = NULL;
 
     if (reserved) {
-        g_autofree char *name = reserved->verb ? g_strdup_printf("%s %s", noun, verb) : g_strdup(noun);
+        g_autofree char *name = verb ? g_strdup_printf("%s %s", noun, verb) : g_strdup(noun);
 
         vv_set_error(error, VV_ERROR_UNSUPPORTED, name, NULL, "not in this version: %s", name);
         return;
@@ -226,7 +233,8 @@ static void print_wrapped(const char *text, unsigned indent)
 static void print_option(const VvOption *option)
 {
     g_autofree char *text = option_text(option);
-    g_autofree char *all = option->name && option->letter ? g_strdup_printf("-%c, %s", option->letter, text) : g_strdup(text);
+    g_autofree char *all =
+        option->name && option->letter ? g_strdup_printf("-%c, %s", option->letter, text) : g_strdup(text);
 
     printf("  %-22s  %s\n", all, option->help);
 }
@@ -293,8 +301,10 @@ static void print_all(void)
     puts("\nOptions, anywhere on the line; `--` ends them:");
     for (const VvOption *option = vv_global_options; option->name; option++)
         print_option(option);
-    puts("\nExit: 0 done, 1 refused or failed, 2 usage, 3 no daemon or quorum, 4 timed out, 5 looked and found something wrong.\n"
-         "Short words: ls = list, rm = remove, mv = rename, snap = snapshot. More: vvfs-admin help NOUN [VERB], vvfs-admin(8)");
+    puts("\nExit: 0 done, 1 refused or failed, 2 usage, 3 no daemon or quorum, 4 timed out, 5 looked and found "
+         "something wrong.\n"
+         "Short words: ls = list, rm = remove, mv = rename, snap = snapshot. More: vvfs-admin help NOUN [VERB], "
+         "vvfs-admin(8)");
 }
 
 bool vv_help_print(const char *noun, const char *verb, GError **error)

@@ -29,7 +29,8 @@ bool vv_run_job_wait(VvInvocation *inv, int *ret_exit, GError **error)
         const char *message = vv_json_text(vv_json_object(job, "error"), "message");
 
         if (g_strcmp0(state, "done") != 0)
-            vv_note(inv, "job %" G_GUINT64_FORMAT " %s%s%s", vv_json_u64(job, "id"), state ? state : "?", message ? ": " : "", message ? message : "");
+            vv_note(inv, "job %" G_GUINT64_FORMAT " %s%s%s", vv_json_u64(job, "id"), state ? state : "?",
+                message ? ": " : "", message ? message : "");
     }
     *ret_exit = failed ? 5 : 0;
     return true;

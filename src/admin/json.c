@@ -196,5 +196,7 @@ const char *vv_json_element_text(JsonArray *array, unsigned index)
 {
     JsonNode *node = json_array_get_element(array, index);
 
-    return node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING ? json_node_get_string(node) : "?";
+    return node && JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING
+               ? json_node_get_string(node)
+               : "?";
 }

@@ -89,7 +89,8 @@ static char *cell(JsonObject *item, const char *key, VvShowType type, Style styl
 
     if (type == VV_SHOW_TIME && vv_json_is_number(item, key_ns)) {
         uint64_t ns = vv_json_u64(item, key_ns);
-        g_autofree char *text = style.script ? g_strdup_printf("%" G_GUINT64_FORMAT, ns / 1000000000u) : vv_time_format_local(ns);
+        g_autofree char *text =
+            style.script ? g_strdup_printf("%" G_GUINT64_FORMAT, ns / 1000000000u) : vv_time_format_local(ns);
 
         g_string_append(out, text);
     } else if (!node) {
@@ -240,7 +241,8 @@ static void print_for_scripts(GPtrArray *items, const Layout *layout)
 {
     for (unsigned i = 0; i < items->len; i++) {
         for (unsigned c = 0; c < layout->count; c++) {
-            g_autofree char *text = cell(g_ptr_array_index(items, i), layout->columns[c]->key, layout->columns[c]->type, layout->style);
+            g_autofree char *text =
+                cell(g_ptr_array_index(items, i), layout->columns[c]->key, layout->columns[c]->type, layout->style);
 
             printf("%s%s", c > 0 ? "\t" : "", text);
         }
@@ -259,7 +261,7 @@ static void print_row(char **cells, const Layout *layout, const size_t *widths)
             g_string_append(line, "  ");
         for (; to_the_right(layout->columns[c]->type) && length < widths[c]; length++)
             g_string_append_c(line, ' ');
-        vv_columns_right_pad(line, cells[c], c + 1 < layout->count ? widths[c] : 0);
+        vv_pad_append(line, cells[c], to_the_right(layout->columns[c]->type) ? 0 : widths[c]);
     }
     while (line->len > 0 && line->str[line->len - 1] == ' ')
         g_string_truncate(line, line->len - 1);
@@ -277,7 +279,8 @@ static void print_for_people(GPtrArray *items, const Layout *layout)
         for (unsigned c = 0; c < layout->count; c++) {
             const VvColumn *column = layout->columns[c];
 
-            cells[c] = i == 0 ? g_ascii_strup(column->key, -1) : cell(g_ptr_array_index(items, i - 1), column->key, column->type, layout->style);
+            cells[c] = i == 0 ? g_ascii_strup(column->key, -1)
+                              : cell(g_ptr_array_index(items, i - 1), column->key, column->type, layout->style);
             widths[c] = MAX(widths[c], (size_t) g_utf8_strlen(cells[c], -1));
         }
         g_ptr_array_add(rows, cells);

@@ -57,7 +57,8 @@ static bool same_file(const char *name, const struct stat *file)
     struct loop_info64 info;
     vv_autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
 
-    return fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_inode == file->st_ino && info.lo_device == file->st_dev;
+    return fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_inode == file->st_ino &&
+           info.lo_device == file->st_dev;
 }
 
 /* Does @backing lie beside @path: in the same tree of luns or snapshots? */
@@ -125,7 +126,8 @@ static bool is_mount_of(const VvMount *mount, dev_t device)
 
     if (mount->device == device)
         return true;
-    return g_str_has_prefix(mount->source, "/dev/") && stat(mount->source, &source) == 0 && S_ISBLK(source.st_mode) && source.st_rdev == device;
+    return g_str_has_prefix(mount->source, "/dev/") && stat(mount->source, &source) == 0 && S_ISBLK(source.st_mode) &&
+           source.st_rdev == device;
 }
 
 static void add_mounts(GPtrArray *users, GPtrArray *mounts, const char *name, dev_t device)
@@ -298,7 +300,8 @@ bool vv_loop_detach(const char *name, GError **error)
 
 static bool has_udev_rule(void)
 {
-    static const char *const folders[] = { "/run/udev/rules.d", "/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/lib/udev/rules.d" };
+    static const char *const folders[] = { "/run/udev/rules.d", "/etc/udev/rules.d", "/usr/local/lib/udev/rules.d",
+        "/lib/udev/rules.d" };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(folders); i++) {
         g_autofree char *path = g_build_filename(folders[i], "60-vvfs.rules", NULL);
@@ -360,7 +363,8 @@ bool vv_loop_print_link(const char *device, GError **error)
         size_t length = strlen(place->mountpoint);
         const char *rest = strncmp(backing, place->mountpoint, length) == 0 ? backing + length : "";
         g_autofree char *lun = g_str_has_prefix(rest, "/luns/") ? g_strdup(rest + strlen("/luns/")) : NULL;
-        g_autofree char *snapshot = g_str_has_prefix(rest, "/snapshots/") ? g_strdup(rest + strlen("/snapshots/")) : NULL;
+        g_autofree char *snapshot =
+            g_str_has_prefix(rest, "/snapshots/") ? g_strdup(rest + strlen("/snapshots/")) : NULL;
         const char *object = lun ? lun : snapshot;
 
         if (!object || g_str_has_suffix(object, DELETED))
@@ -370,6 +374,7 @@ bool vv_loop_print_link(const char *device, GError **error)
         printf("vvfs/%s/%s%s%s\n", place->name, object, part ? "-part" : "", part ? part : "");
         return true;
     }
-    vv_set_error(error, VV_ERROR_NOT_FOUND, device, NULL, "%s is no loop device over a LUN or snapshot that is mounted here", device);
+    vv_set_error(error, VV_ERROR_NOT_FOUND, device, NULL,
+        "%s is no loop device over a LUN or snapshot that is mounted here", device);
     return false;
 }

@@ -104,7 +104,8 @@ static bool set_error_attached(const VvPlace *place, const char *object, GError 
 {
     g_autoptr(GPtrArray) loops = loops_of(place, object);
     const char *name = loops->len > 0 ? g_ptr_array_index(loops, 0) : NULL;
-    g_autofree char *hint = g_strdup_printf("vvfs-admin %s detach %s", strchr(object, '@') ? "snapshot" : "lun", object);
+    g_autofree char *hint =
+        g_strdup_printf("vvfs-admin %s detach %s", strchr(object, '@') ? "snapshot" : "lun", object);
 
     if (name)
         vv_set_error(error, VV_ERROR_BUSY, object, hint, "%s is attached already as /dev/%s", object, name);
@@ -120,7 +121,8 @@ static bool need_mount(VvInvocation *inv, GError **error)
     if (inv->place->mountpoint)
         return true;
     hint = g_strdup_printf("vvfs %s MOUNTPOINT", inv->place->name);
-    vv_set_error(error, VV_ERROR_NO_DAEMON, inv->place->name, hint, "pool %s is not mounted on this node", inv->place->name);
+    vv_set_error(
+        error, VV_ERROR_NO_DAEMON, inv->place->name, hint, "pool %s is not mounted on this node", inv->place->name);
     return false;
 }
 
@@ -183,9 +185,11 @@ static bool check_unused(const char *object, const char *name, GError **error)
     if (!user)
         return true;
     if (user->mountpoint)
-        vv_set_error(error, VV_ERROR_BUSY, object, hint, "%s is in use: %s is mounted at %s", object, user->device, user->mountpoint);
+        vv_set_error(error, VV_ERROR_BUSY, object, hint, "%s is in use: %s is mounted at %s", object, user->device,
+            user->mountpoint);
     else
-        vv_set_error(error, VV_ERROR_BUSY, object, NULL, "%s is in use: %s is held by %s", object, user->device, user->holder);
+        vv_set_error(
+            error, VV_ERROR_BUSY, object, NULL, "%s is in use: %s is held by %s", object, user->device, user->holder);
     return false;
 }
 

@@ -45,10 +45,12 @@ static GSubprocess *start(const char *method, GError **error)
     GSubprocess *process;
 
     if (!program) {
-        vv_set_error(error, VV_ERROR_NOT_FOUND, "vvfs", "`VVFS_DAEMON=PATH` says where it is.", "the program vvfs is not installed beside vvfs-admin");
+        vv_set_error(error, VV_ERROR_NOT_FOUND, "vvfs", "`VVFS_DAEMON=PATH` says where it is.",
+            "the program vvfs is not installed beside vvfs-admin");
         return NULL;
     }
-    process = g_subprocess_new(G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE, &failure, program, "--offline", method, NULL);
+    process = g_subprocess_new(
+        G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE, &failure, program, "--offline", method, NULL);
     if (!process)
         vv_set_error(error, VV_ERROR_IO, program, NULL, "cannot run %s: %s", program, failure->message);
     return process;

@@ -97,7 +97,8 @@ bool vv_confirm(const VvInvocation *inv, const char *question, GError **error)
     if (inv->yes)
         return true;
     if (!vv_can_ask()) {
-        vv_set_error(error, VV_ERROR_DENIED, NULL, "`--yes` does it without asking.", "%s: not asked, as this is no terminal", clean);
+        vv_set_error(error, VV_ERROR_DENIED, NULL, "`--yes` does it without asking.",
+            "%s: not asked, as this is no terminal", clean);
         return false;
     }
     fflush(stdout);
@@ -112,7 +113,8 @@ bool vv_confirm(const VvInvocation *inv, const char *question, GError **error)
 char *vv_paint(const VvInvocation *inv, const char *text, int color)
 {
     const char *no_color = g_getenv("NO_COLOR");
-    bool paint = inv->color == VV_COLOR_ALWAYS || (inv->color == VV_COLOR_AUTO && isatty(STDOUT_FILENO) && !(no_color && *no_color));
+    bool paint = inv->color == VV_COLOR_ALWAYS ||
+                 (inv->color == VV_COLOR_AUTO && isatty(STDOUT_FILENO) && !(no_color && *no_color));
 
     return paint && color ? g_strdup_printf("\033[%dm%s\033[0m", color, text) : g_strdup(text);
 }
@@ -135,7 +137,7 @@ char *vv_span_text(double seconds)
     return g_strdup_printf("%" G_GUINT64_FORMAT " days", (s + 43200) / 86400);
 }
 
-void vv_columns_right_pad(GString *out, const char *text, size_t width)
+void vv_pad_append(GString *out, const char *text, size_t width)
 {
     size_t length = (size_t) g_utf8_strlen(text, -1);
 

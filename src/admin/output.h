@@ -10,15 +10,15 @@ void vv_json_append(GString *out, JsonNode *node);
 void vv_json_print_object(JsonObject *object); /* and a newline */
 void vv_json_print_array(JsonArray *array);
 /* Members that may be missing or null. Text is borrowed. */
-const char *vv_json_text(JsonObject *object, const char *key);  /* NULL if it is no string */
+const char *vv_json_text(JsonObject *object, const char *key); /* NULL if it is no string */
 bool vv_json_is_number(JsonObject *object, const char *key);
-uint64_t vv_json_u64(JsonObject *object, const char *key);      /* 0 */
-double vv_json_double(JsonObject *object, const char *key);     /* 0 */
-bool vv_json_bool(JsonObject *object, const char *key);         /* false */
-JsonArray *vv_json_array(JsonObject *object, const char *key);  /* borrowed or NULL */
+uint64_t vv_json_u64(JsonObject *object, const char *key);     /* 0 */
+double vv_json_double(JsonObject *object, const char *key);    /* 0 */
+bool vv_json_bool(JsonObject *object, const char *key);        /* false */
+JsonArray *vv_json_array(JsonObject *object, const char *key); /* borrowed or NULL */
 JsonObject *vv_json_object(JsonObject *object, const char *key);
-unsigned vv_json_length(JsonObject *object, const char *key);   /* of an array, 0 if it is none */
-JsonObject *vv_json_element(JsonArray *array, unsigned index);  /* borrowed; NULL if it is no object */
+unsigned vv_json_length(JsonObject *object, const char *key);       /* of an array, 0 if it is none */
+JsonObject *vv_json_element(JsonArray *array, unsigned index);      /* borrowed; NULL if it is no object */
 const char *vv_json_element_text(JsonArray *array, unsigned index); /* "?" if it is no string */
 
 /* ---- lines */
@@ -46,6 +46,6 @@ void vv_show_print(const VvInvocation *inv, JsonObject *object);
 /* Are -o, --sort and --match right? Asked before anything is called. */
 bool vv_list_check(const VvInvocation *inv, GError **error);
 /* Appends @text and blanks up to @width. */
-void vv_columns_right_pad(GString *out, const char *text, size_t width);
+void vv_pad_append(GString *out, const char *text, size_t width);
 
 #endif

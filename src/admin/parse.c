@@ -89,7 +89,8 @@ static bool sort_long(const char *text, int argc, char **argv, int *at, GPtrArra
     else if (option && option->metavar && *at + 1 < argc)
         g->value = argv[++*at];
     if (option && option->metavar && !g->value) {
-        vv_set_error(error, VV_ERROR_USAGE, text, NULL, "option `--%s` needs a value: %s", option->name, option->metavar);
+        vv_set_error(
+            error, VV_ERROR_USAGE, text, NULL, "option `--%s` needs a value: %s", option->name, option->metavar);
         return false;
     }
     if (option && !option->metavar && g->value) {
@@ -114,7 +115,8 @@ static bool sort_letters(const char *text, int argc, char **argv, int *at, GPtrA
             continue;
         g->value = text[1] ? text + 1 : *at + 1 < argc ? argv[++*at] : NULL;
         if (!g->value) {
-            vv_set_error(error, VV_ERROR_USAGE, g->name, NULL, "option `-%c` needs a value: %s", *text, option->metavar);
+            vv_set_error(
+                error, VV_ERROR_USAGE, g->name, NULL, "option `-%c` needs a value: %s", *text, option->metavar);
             return false;
         }
         return true;
@@ -151,7 +153,8 @@ bool vv_seconds_parse(const char *text, uint64_t *ret_ms, GError **error)
     double seconds = g_ascii_strtod(text, &end);
 
     if (end == text || *end || !isfinite(seconds) || seconds <= 0 || seconds > 1e9) {
-        vv_set_error(error, VV_ERROR_USAGE, text, NULL, "`%s` is no number of seconds: more than 0, such as 10 or 0.5", text);
+        vv_set_error(
+            error, VV_ERROR_USAGE, text, NULL, "`%s` is no number of seconds: more than 0, such as 10 or 0.5", text);
         return false;
     }
     *ret_ms = MAX((uint64_t) (seconds * 1000), 1);
@@ -275,8 +278,8 @@ static bool add_setting(JsonObject *params, const char *param, const char *text,
 }
 
 /* Set or append @text as member @param. */
-static bool add_param(JsonObject *params, const char *param, VvValueType type, bool many, const char *text, const char *what,
-    GError **error)
+static bool add_param(JsonObject *params, const char *param, VvValueType type, bool many, const char *text,
+    const char *what, GError **error)
 {
     JsonNode *node;
 
@@ -363,8 +366,8 @@ static bool take_option(VvInvocation *inv, const Given *given, GError **error)
                 return false;
         return true;
     }
-    return add_param(inv->params, option->param, option->type, option->flags & VV_MANY, given->value ? given->value : "", what,
-        error);
+    return add_param(inv->params, option->param, option->type, option->flags & VV_MANY,
+        given->value ? given->value : "", what, error);
 }
 
 /* Second pass over the words that follow noun and verb. */
@@ -407,7 +410,8 @@ static bool take_command(VvInvocation *inv, GError **error)
     if (!noun) {
         if (inv->help)
             return true;
-        vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs-admin help", "what shall be done? vvfs-admin NOUN VERB [ARGUMENT...]");
+        vv_set_error(
+            error, VV_ERROR_USAGE, NULL, "vvfs-admin help", "what shall be done? vvfs-admin NOUN VERB [ARGUMENT...]");
         return false;
     }
     inv->command = vv_command_lookup(noun, NULL);

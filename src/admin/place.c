@@ -195,7 +195,8 @@ static VvPlace *place_of_path(const char *path, bool exact)
         const VvMount *mount = g_ptr_array_index(mounts, i);
         bool in = exact ? strcmp(path, mount->mountpoint) == 0 : is_below(path, mount->mountpoint);
 
-        if (in && strcmp(mount->type, MOUNT_TYPE) == 0 && (!best || strlen(mount->mountpoint) >= strlen(best->mountpoint)))
+        if (in && strcmp(mount->type, MOUNT_TYPE) == 0 &&
+            (!best || strlen(mount->mountpoint) >= strlen(best->mountpoint)))
             best = mount;
     }
     return best ? place_of_mount(best) : NULL;
@@ -233,8 +234,8 @@ static VvPlace *choose_path(const char *chosen, GError **error)
             place = place_of_directory(real);
     }
     if (!place)
-        vv_set_error(error, VV_ERROR_NOT_FOUND, chosen, "vvfs-admin pool list", "%s is neither a pool directory nor where a pool is mounted",
-            path);
+        vv_set_error(error, VV_ERROR_NOT_FOUND, chosen, "vvfs-admin pool list",
+            "%s is neither a pool directory nor where a pool is mounted", path);
     return place;
 }
 
@@ -252,8 +253,8 @@ static VvPlace *choose_name(const char *chosen, GError **error)
         if (strcmp(other->name, chosen) != 0)
             continue;
         if (found) {
-            vv_set_error(error, VV_ERROR_CONFLICT, chosen, "`-p DIRECTORY` chooses one.", "two pools named %s are mounted, %s and %s", chosen,
-                found->directory, other->directory);
+            vv_set_error(error, VV_ERROR_CONFLICT, chosen, "`-p DIRECTORY` chooses one.",
+                "two pools named %s are mounted, %s and %s", chosen, found->directory, other->directory);
             return NULL;
         }
         found = other;
@@ -264,8 +265,8 @@ static VvPlace *choose_name(const char *chosen, GError **error)
     if (!place)
         place = place_of_directory(relative);
     if (!place)
-        vv_set_error(error, VV_ERROR_NOT_FOUND, chosen, "vvfs-admin pool list", "no pool %s: it is neither mounted nor in %s", chosen,
-            path_or("VVFS_POOLS_DIRECTORY", VV_POOLS_DIRECTORY));
+        vv_set_error(error, VV_ERROR_NOT_FOUND, chosen, "vvfs-admin pool list",
+            "no pool %s: it is neither mounted nor in %s", chosen, path_or("VVFS_POOLS_DIRECTORY", VV_POOLS_DIRECTORY));
     return place;
 }
 
@@ -300,9 +301,14 @@ static VvPlace *choose_without(GError **error)
         for (unsigned i = 0; i < mounted->len; i++) {
             const VvPlace *other = g_ptr_array_index(mounted, i);
 
-            g_string_append_printf(names, "%s%s (%s)", i == 0 ? "" : i + 1 == mounted->len ? " and " : ", ", other->name, other->mountpoint);
+            g_string_append_printf(names, "%s%s (%s)",
+                i == 0                  ? ""
+                : i + 1 == mounted->len ? " and "
+                                        : ", ",
+                other->name, other->mountpoint);
         }
-        vv_set_error(error, VV_ERROR_CONFLICT, NULL, "`-p POOL` chooses one.", "%u pools are mounted here, %s", mounted->len, names->str);
+        vv_set_error(error, VV_ERROR_CONFLICT, NULL, "`-p POOL` chooses one.", "%u pools are mounted here, %s",
+            mounted->len, names->str);
         return NULL;
     }
     return place_of_directory(first->directory);

@@ -21,7 +21,8 @@ static bool complete_create(JsonObject *params, GError **error)
     g_autofree char *made = NULL;
 
     if (!name && !directory) {
-        vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs-admin help pool create", "pool create needs --name N or a directory");
+        vv_set_error(
+            error, VV_ERROR_USAGE, NULL, "vvfs-admin help pool create", "pool create needs --name N or a directory");
         return false;
     }
     if (!name) {
@@ -57,7 +58,8 @@ bool vv_run_pool_create(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError *
     if (inv->json) {
         vv_json_print_object(result);
     } else {
-        g_autofree char *directory = vv_clean(vv_json_text(result, "directory") ? vv_json_text(result, "directory") : "?");
+        g_autofree char *directory =
+            vv_clean(vv_json_text(result, "directory") ? vv_json_text(result, "directory") : "?");
 
         printf("%s%s\n", inv->dry_run ? "would make a pool in " : "", directory);
     }
@@ -127,7 +129,8 @@ bool vv_run_pool_destroy(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError 
     g_autofree char *question = NULL;
 
     if (inv->words->len == 0 && !inv->pool) {
-        vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs-admin pool destroy DIR --yes", "pool destroy needs the directory of the pool, or -p POOL");
+        vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs-admin pool destroy DIR --yes",
+            "pool destroy needs the directory of the pool, or -p POOL");
         return false;
     }
     if (!choose_place(inv, error))
@@ -135,11 +138,12 @@ bool vv_run_pool_destroy(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError 
     if (inv->place->mountpoint) {
         g_autofree char *hint = g_strdup_printf("umount %s", inv->place->mountpoint);
 
-        vv_set_error(error, VV_ERROR_BUSY, inv->place->name, hint, "pool %s is mounted at %s: nothing was changed", inv->place->name,
-            inv->place->mountpoint);
+        vv_set_error(error, VV_ERROR_BUSY, inv->place->name, hint, "pool %s is mounted at %s: nothing was changed",
+            inv->place->name, inv->place->mountpoint);
         return false;
     }
-    question = g_strdup_printf("Destroy pool %s in %s, with all its LUNs and snapshots", inv->place->name, inv->place->directory);
+    question = g_strdup_printf(
+        "Destroy pool %s in %s, with all its LUNs and snapshots", inv->place->name, inv->place->directory);
     if (!inv->dry_run && !vv_confirm(inv, question, error))
         return false;
     json_object_set_string_member(params, "dir", inv->place->directory);
@@ -179,7 +183,8 @@ static void print_check(const VvInvocation *inv, JsonObject *result)
     if (vv_json_bool(result, "truncated"))
         vv_note(inv, "there are more errors than these.");
     if (!vv_json_bool(result, "ok") && !vv_option(inv, "repair"))
-        vv_note(inv, "`vvfs-admin -p %s pool check --repair` repairs what can be repaired without guessing.", inv->place->directory);
+        vv_note(inv, "`vvfs-admin -p %s pool check --repair` repairs what can be repaired without guessing.",
+            inv->place->directory);
 }
 
 bool vv_run_pool_check(VvInvocation *inv, int *ret_exit, GError **error)
@@ -225,7 +230,8 @@ bool vv_run_pool_settings(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError
         const char *word = g_ptr_array_index(inv->words, i);
 
         if (!settings || !json_object_has_member(settings, word)) {
-            vv_set_error(error, VV_ERROR_USAGE, word, "vvfs-admin pool get", "pool %s has no setting `%s`", inv->place->name, word);
+            vv_set_error(error, VV_ERROR_USAGE, word, "vvfs-admin pool get", "pool %s has no setting `%s`",
+                inv->place->name, word);
             return false;
         }
     }
@@ -308,9 +314,9 @@ static void add_space(Screen *screen, JsonObject *status)
     bool is_freeing = vv_json_u64(space, "freeing") > 0;
     bool is_missing = vv_json_u64(space, "missing") > 0;
 
-    add_line(screen->left, "space  %s = used %s%s%s%s + held %s + free %s%s%s%s", total, used, is_freeing ? " (freeing " : "",
-        is_freeing ? freeing : "", is_freeing ? ")" : "", held, unused, is_missing ? "   and " : "", is_missing ? missing : "",
-        is_missing ? " missing" : "");
+    add_line(screen->left, "space  %s = used %s%s%s%s + held %s + free %s%s%s%s", total, used,
+        is_freeing ? " (freeing " : "", is_freeing ? freeing : "", is_freeing ? ")" : "", held, unused,
+        is_missing ? "   and " : "", is_missing ? missing : "", is_missing ? " missing" : "");
     add_line(screen->right, "LUNs promise %s, of that backed %s", promised, backed);
 }
 
@@ -333,16 +339,21 @@ static void add_jobs(Screen *screen, JsonArray *jobs)
         JsonObject *job = vv_json_element(jobs, i);
         double total = vv_json_double(job, "total");
         g_autofree char *rate = vv_json_is_number(job, "rate") ? vv_size_format(vv_json_u64(job, "rate")) : NULL;
-        g_autofree char *left = vv_json_is_number(job, "seconds_left") ? vv_span_text(vv_json_double(job, "seconds_left")) : NULL;
+        g_autofree char *left =
+            vv_json_is_number(job, "seconds_left") ? vv_span_text(vv_json_double(job, "seconds_left")) : NULL;
         const char *kind = vv_json_text(job, "kind");
         const char *object = vv_json_text(job, "object");
         const char *state = vv_json_text(job, "state");
         unsigned percent = total > 0 ? (unsigned) (MIN(vv_json_double(job, "done") / total, 1) * 100) : 0;
         bool runs = g_strcmp0(state, "running") == 0;
 
-        add_line(screen->right, "job %" G_GUINT64_FORMAT "  %s  %s  %u %%%s%s%s%s%s%s%s", vv_json_u64(job, "id"), kind ? kind : "?",
-            object ? object : "-", percent, runs ? "" : "  ", runs ? "" : state ? state : "?", rate && runs ? "  " : "",
-            rate && runs ? rate : "", rate && runs ? "/s" : "", left && runs ? "  " : "", left && runs ? left : "");
+        add_line(screen->right, "job %" G_GUINT64_FORMAT "  %s %s  %u %%%s%s%s%s%s%s%s", vv_json_u64(job, "id"),
+            kind ? kind : "?", object ? object : "-", percent, runs ? "" : "  ",
+            runs    ? ""
+            : state ? state
+                    : "?",
+            rate && runs ? "  " : "", rate && runs ? rate : "", rate && runs ? "/s" : "", left && runs ? "  " : "",
+            left && runs ? left : "");
         if (left && runs) {
             char **last = (char **) &g_ptr_array_index(screen->right, screen->right->len - 1);
             char *whole = g_strconcat(*last, " left", NULL);

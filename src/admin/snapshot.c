@@ -32,11 +32,13 @@ static bool read_objects(VvInvocation *inv, JsonObject *params, GPtrArray *luns,
         g_autofree char *snapshot = NULL;
 
         if (prefix && has_name) {
-            vv_set_error(error, VV_ERROR_USAGE, word, NULL, "`%s` has a name already: --prefix makes names for LUNs", word);
+            vv_set_error(
+                error, VV_ERROR_USAGE, word, NULL, "`%s` has a name already: --prefix makes names for LUNs", word);
             return false;
         }
         if (!prefix && !has_name) {
-            vv_set_error(error, VV_ERROR_USAGE, word, NULL, "`%s` names no snapshot: write %s@SNAP, or add --prefix P", word, word);
+            vv_set_error(error, VV_ERROR_USAGE, word, NULL, "`%s` names no snapshot: write %s@SNAP, or add --prefix P",
+                word, word);
             return false;
         }
         if (prefix ? !vv_name_check(word, "LUN", error) : !vv_name_split(word, false, &lun, &snapshot, error))
@@ -69,7 +71,8 @@ static JsonObject *create_frozen(VvInvocation *inv, JsonObject *params, GPtrArra
     result = vv_call(inv, "snapshot.create", params, error);
     inv->timeout_ms = timeout_ms;
     if (!vv_freeze_end(freeze) && result)
-        vv_note(inv, "the file systems thawed after %u s, before the snapshot was there: it is as after a power cut.", VV_FREEZE_SECONDS_MAX);
+        vv_note(inv, "the file systems thawed after %u s, before the snapshot was there: it is as after a power cut.",
+            VV_FREEZE_SECONDS_MAX);
     return result;
 }
 
@@ -90,8 +93,9 @@ static void note_mounted(const VvInvocation *inv, JsonObject *result, GPtrArray 
         const VvLunMount *mount = g_ptr_array_index(mounts, i);
         const char *object = created_of(result, mount->lun);
 
-        vv_note(inv, "%s (%s) is mounted from %s and was not frozen: %s is as after a power cut. `--freeze` takes it clean.", mount->mountpoint,
-            mount->type, mount->lun, object ? object : "the snapshot");
+        vv_note(inv,
+            "%s (%s) is mounted from %s and was not frozen: %s is as after a power cut. `--freeze` takes it clean.",
+            mount->mountpoint, mount->type, mount->lun, object ? object : "the snapshot");
     }
 }
 
@@ -114,7 +118,8 @@ bool vv_run_snapshot_create(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GErr
     if (!result)
         return false;
     if (freeze && mounts->len == 0)
-        vv_note(inv, "nothing was frozen: this node has no file system mounted from a loop device over %s.", luns->len == 1 ? "it" : "them");
+        vv_note(inv, "nothing was frozen: this node has no file system mounted from a loop device over %s.",
+            luns->len == 1 ? "it" : "them");
     else if (!freeze)
         note_mounted(inv, result, mounts);
     created = vv_json_array(result, "created");
@@ -146,7 +151,11 @@ static char *names_text(JsonArray *objects)
     if (luns->len > 3)
         g_string_append_printf(text, " of %u LUNs", luns->len);
     for (unsigned i = 0; luns->len <= 3 && i < luns->len; i++)
-        g_string_append_printf(text, "%s%s", i == 0 ? " of " : i + 1 == luns->len ? " and " : ", ", (char *) g_ptr_array_index(luns, i));
+        g_string_append_printf(text, "%s%s",
+            i == 0               ? " of "
+            : i + 1 == luns->len ? " and "
+                                 : ", ",
+            (char *) g_ptr_array_index(luns, i));
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
@@ -236,14 +245,16 @@ bool vv_run_snapshot_rename(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GErr
     const char *object = vv_json_text(inv->params, "object");
     const char *new = vv_json_text(inv->params, "new_object");
     g_autoptr(JsonObject) result = NULL;
-    g_autofree char *whole = strchr(new, '@') ? g_strdup(new) : g_strdup_printf("%.*s@%s", (int) strcspn(object, "@"), object, new);
+    g_autofree char *whole =
+        strchr(new, '@') ? g_strdup(new) : g_strdup_printf("%.*s@%s", (int) strcspn(object, "@"), object, new);
     g_autofree char *lun = NULL;
     g_autofree char *snapshot = NULL;
 
     if (!vv_name_split(whole, false, &lun, &snapshot, error))
         return false;
     if (strncmp(whole, object, strcspn(object, "@") + 1) != 0) {
-        vv_set_error(error, VV_ERROR_USAGE, whole, NULL, "%s stays a snapshot of its LUN: it cannot become %s", object, whole);
+        vv_set_error(
+            error, VV_ERROR_USAGE, whole, NULL, "%s stays a snapshot of its LUN: it cannot become %s", object, whole);
         return false;
     }
     json_object_set_string_member(inv->params, "new_object", whole);
@@ -271,7 +282,8 @@ bool vv_run_snapshot_restore(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GEr
         if (kept)
             printf("would restore %.*s to %s and keep what it holds now as %s\n", lun_length, object, object, kept);
         else
-            printf("would restore %.*s to %s, discard what it holds now and free %s\n", lun_length, object, object, freed);
+            printf(
+                "would restore %.*s to %s, discard what it holds now and free %s\n", lun_length, object, object, freed);
     } else if (kept) {
         puts(kept);
         vv_note(inv, "what %.*s held until now is kept as %s.", lun_length, object, kept);
@@ -295,7 +307,8 @@ bool vv_run_snapshot_refresh(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GEr
 
 bool vv_run_snapshot_prune(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
 {
-    static const char *const rules[] = { "keep-last", "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly" };
+    static const char *const rules[] = { "keep-last", "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly",
+        "keep-yearly" };
     g_autoptr(JsonObject) result = NULL;
     JsonArray *removed;
     bool has_rule = false;

@@ -12,7 +12,8 @@
 
 static bool bar_drawn;
 
-void vv_bar_draw(const VvInvocation *inv, const char *what, uint64_t done, uint64_t total, double rate, double seconds_left)
+void vv_bar_draw(
+    const VvInvocation *inv, const char *what, uint64_t done, uint64_t total, double rate, double seconds_left)
 {
     g_autofree char *clean = vv_clean(what);
     g_autofree char *speed = rate > 0 ? vv_size_format((uint64_t) rate) : NULL;
@@ -28,8 +29,8 @@ void vv_bar_draw(const VvInvocation *inv, const char *what, uint64_t done, uint6
     if (total == 0)
         fprintf(stderr, "\r\033[K%s", clean);
     else
-        fprintf(stderr, "\r\033[K%s  [%s] %3u %%%s%s%s%s%s", clean, bar, permille / 10, speed ? "  " : "", speed ? speed : "",
-            speed ? "/s" : "", left ? "  " : "", left ? left : "");
+        fprintf(stderr, "\r\033[K%s  [%s] %3u %%%s%s%s%s%s", clean, bar, permille / 10, speed ? "  " : "",
+            speed ? speed : "", speed ? "/s" : "", left ? "  " : "", left ? left : "");
     if (left && total > 0)
         fputs(" left", stderr);
     fflush(stderr);
@@ -72,7 +73,8 @@ static bool has_ended(JsonObject *job)
 static void draw_job(const VvInvocation *inv, JsonObject *job)
 {
     g_autofree char *what = g_strdup_printf("job %" G_GUINT64_FORMAT " %s %s", vv_json_u64(job, "id"),
-        vv_json_text(job, "kind") ? vv_json_text(job, "kind") : "?", vv_json_text(job, "object") ? vv_json_text(job, "object") : "");
+        vv_json_text(job, "kind") ? vv_json_text(job, "kind") : "?",
+        vv_json_text(job, "object") ? vv_json_text(job, "object") : "");
 
     vv_bar_draw(inv, what, vv_json_u64(job, "done"), vv_json_u64(job, "total"), vv_json_double(job, "rate"),
         vv_json_is_number(job, "seconds_left") ? vv_json_double(job, "seconds_left") : -1);
@@ -84,8 +86,8 @@ static void leave(const VvInvocation *inv, GHashTable *waiting)
     g_autoptr(GList) ids = g_hash_table_get_keys(waiting);
 
     for (GList *id = ids; id; id = id->next)
-        vv_note(inv, "job %s goes on: `vvfs-admin job wait %s` waits for it, `vvfs-admin job cancel %s` ends it.", (char *) id->data,
-            (char *) id->data, (char *) id->data);
+        vv_note(inv, "job %s goes on: `vvfs-admin job wait %s` waits for it, `vvfs-admin job cancel %s` ends it.",
+            (char *) id->data, (char *) id->data, (char *) id->data);
     vv_interrupt_die();
 }
 
@@ -140,7 +142,7 @@ bool vv_jobs_wait(VvInvocation *inv, JsonArray *jobs, bool *ret_failed, JsonArra
     if (jobs && json_array_get_length(jobs) > 0)
         json_object_set_array_member(params, "jobs", json_array_ref(jobs));
     if (!vv_connect(inv, error) || !vv_client_call(inv->client, "subscribe", g_steal_pointer(&params), false,
-                                        vv_monotonic_ms() + VV_LOOK_TIMEOUT_MS, &answer, error))
+                                       vv_monotonic_ms() + VV_LOOK_TIMEOUT_MS, &answer, error))
         return false;
     now = JSON_NODE_HOLDS_OBJECT(answer) ? vv_json_array(json_node_get_object(answer), "jobs") : NULL;
     for (unsigned i = 0; now && i < json_array_get_length(now); i++) {
@@ -182,11 +184,13 @@ bool vv_job_follow(VvInvocation *inv, JsonObject *result, GError **error)
     if (job_error) {
         g_autoptr(JsonObject) rpc = json_object_new(); /* in the shape of the protocol's errors */
 
-        json_object_set_string_member(rpc, "message", vv_json_text(job_error, "message") ? vv_json_text(job_error, "message") : "the job failed");
+        json_object_set_string_member(
+            rpc, "message", vv_json_text(job_error, "message") ? vv_json_text(job_error, "message") : "the job failed");
         json_object_set_object_member(rpc, "data", json_object_ref(job_error));
         vv_set_error_rpc(error, rpc);
     } else {
-        vv_set_error(error, VV_ERROR_INTERNAL, NULL, NULL, "job %" G_GUINT64_FORMAT " ended as %s", vv_json_u64(result, "job"), state ? state : "?");
+        vv_set_error(error, VV_ERROR_INTERNAL, NULL, NULL, "job %" G_GUINT64_FORMAT " ended as %s",
+            vv_json_u64(result, "job"), state ? state : "?");
     }
     return false;
 }

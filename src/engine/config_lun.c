@@ -3,6 +3,7 @@
 #include "transaction.h"
 
 #include "config_point.h"
+#include "pool_private.h"
 
 #include <errno.h>
 
@@ -35,6 +36,18 @@ static void reload_view(VvPool *pool, uint64_t id)
 }
 
 /* ---- create */
+
+/* A first segment in the same entry, if there is space: the first write need not wait for one. */
+static bool commit_with_space(VvTransaction *tx, uint64_t family, const char *name, GError **error)
+{
+    VvGrants grants = { .count = 0 };
+    bool ok;
+
+    (void) vv_grant_add(tx->pool, &grants, tx->ops, family, 0, VV_SEGMENT_SHIFT_MIN);
+    ok = vv_transaction_commit(tx, NULL, 0, name, error);
+    vv_grants_end(tx->pool, &grants);
+    return ok;
+}
 
 bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *request, uint64_t *ret_id, GError **error)
 {
@@ -72,7 +85,7 @@ bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *requ
     op->lun_create.props = props;
     op->lun_create.elastic = create->elastic;
     op->lun_create.created_ns = tx.now_ns;
-    if (!vv_transaction_commit(&tx, NULL, 0, create->name, error))
+    if (!commit_with_space(&tx, op->lun_create.family, create->name, error))
         return false;
     if (ret_id)
         *ret_id = id;
@@ -169,20 +182,34 @@ static void add_size(VvTransaction *tx, uint64_t id, uint64_t size_bytes)
     op->lun_size.mtime_ns = tx->now_ns;
 }
 
-/* Behind the present end there may be what copy_file_range brought and was never asked for: it must not come to light. */
+/* Behind the present end there may be what copy_file_range brought and was never asked for: it must not come to light. Holes
+ * of it may: that is how cp ends a sparse copy. */
+static bool uncover(VvView *view, uint64_t old_bytes, uint64_t new_bytes, GError **error)
+{
+    bool hole, rest = true;
+
+    if (!vv_lun_tail_is_hole(view, old_bytes, new_bytes, &hole, error) ||
+        (hole && !vv_lun_tail_is_hole(view, new_bytes, UINT64_MAX, &rest, error)) ||
+        (!hole && !vv_lun_cut_tail(view, old_bytes, error)))
+        return false;
+    VV_LOCKED(&view->lock);
+    view->tail_behind = !rest;
+    return true;
+}
+
 static bool grow(VvTransaction *tx, uint64_t id, const char *name, uint64_t old_bytes, uint64_t new_bytes, GError **error)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof id);
     g_autoptr(GPtrArray) views = NULL;
-    bool hole, ok;
+    bool ok;
 
     g_array_append_val(ids, id);
     views = vv_views_get(tx->pool, ids, error);
-    if (!views || !vv_lun_tail_is_hole(g_ptr_array_index(views, 0), old_bytes, new_bytes, &hole, error))
+    if (!views)
         return false;
     if (!vv_views_flush(views, error) || !vv_views_close_gates(views, false, error))
         return false;
-    ok = hole || vv_lun_cut_tail(g_ptr_array_index(views, 0), old_bytes, error);
+    ok = uncover(g_ptr_array_index(views, 0), old_bytes, new_bytes, error);
     if (ok && vv_view_sync_disks(g_ptr_array_index(views, 0)) < 0) {
         vv_set_error(error, VV_ERROR_IO, name, "vvfs-admin doctor", "%s cannot be synced", name);
         ok = false;
@@ -261,6 +288,8 @@ static bool shrink_to(VvTransaction *tx, uint64_t id, const char *name, uint64_t
     if (!views)
         return false;
     view = g_ptr_array_index(views, 0);
+    if (!vv_adoption_end(view, error))
+        return false;
     result = cut_and_close(view, views, size_bytes, error);
     if (result < 0) {
         if (!error || !*error)
@@ -296,7 +325,6 @@ bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, boo
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     uint64_t id, old_bytes;
-    bool elastic;
 
     if (!check_size(name, size_bytes, error))
         return false;
@@ -310,14 +338,11 @@ bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, boo
             return false;
         id = lun->id;
         old_bytes = lun->size_bytes;
-        elastic = lun->elastic;
         if (size_bytes < old_bytes && !shrink)
             return refuse_shrink(lun, size_bytes, error);
         if (size_bytes < old_bytes && !vv_refuse_kept(lun, NULL, tx.now_ns, error))
             return false;
     }
-    if (elastic && vv_pool_is_open(pool, id, true, false))
-        return vv_refuse_open_for_writing(pool, id, name, false, error);
     if (size_bytes < old_bytes && !vv_refuse_open_for_writing(pool, id, name, false, error))
         return false;
     if (dry_run)

@@ -154,7 +154,6 @@ static void add_snapshot_removal(VvTransaction *tx, uint64_t id, GArray *orphans
 
     op->snapshot_remove.id = id;
     op->snapshot_remove.orphan = open;
-    op->snapshot_remove.job = vv_meta_new_id(tx->pool->meta);
     op->snapshot_remove.time_ns = tx->now_ns;
     if (open)
         g_array_append_val(orphans, id);
@@ -175,7 +174,6 @@ static void add_lun_removal(VvTransaction *tx, const Victim *victim, GArray *orp
     op = vv_transaction_add(tx, VV_OP_LUN_REMOVE);
     op->lun_remove.id = victim->id;
     op->lun_remove.orphan = open;
-    op->lun_remove.job = vv_meta_new_id(tx->pool->meta);
     op->lun_remove.time_ns = tx->now_ns;
     if (open)
         g_array_append_val(orphans, victim->id);
@@ -200,7 +198,7 @@ bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint6
     return false;
 }
 
-static bool count_removal(VvPool *pool, GPtrArray *victims, VvRemoval *removal)
+static bool count_removal(VvPool *pool, GPtrArray *victims, bool each, VvRemoval *removal)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
 
@@ -210,15 +208,15 @@ static bool count_removal(VvPool *pool, GPtrArray *victims, VvRemoval *removal)
         uint64_t alone = 0;
 
         g_array_append_vals(ids, victim->all_ids->data, victim->all_ids->len);
-        if (victims->len == 1)
-            break;
+        if (!each || victims->len == 1)
+            continue;
         if (!vv_count_exclusive(pool, (const uint64_t *) (const void *) victim->all_ids->data, victim->all_ids->len, &alone))
             return false;
         removal->alone_bytes += alone;
     }
     if (!vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, &removal->freed_bytes))
         return false;
-    if (victims->len == 1)
+    if (!each || victims->len == 1)
         removal->alone_bytes = removal->freed_bytes;
     return true;
 }
@@ -280,7 +278,7 @@ static bool preview(VvPool *pool, const Wanted *wanted, bool dry_run, VvRemoval 
         return false;
     name_removed(victims, pool, removal);
     vv_transaction_clear(&tx);
-    if (count_removal(pool, victims, removal))
+    if (count_removal(pool, victims, dry_run, removal))
         return true;
     if (!dry_run) {
         removal->freed_bytes = removal->alone_bytes = 0;
@@ -324,30 +322,36 @@ static bool request_is_known(VvPool *pool, const VvRequest *request)
     return previous != NULL;
 }
 
-static bool run_removal(VvPool *pool, const Wanted *wanted, bool dry_run, VvRequest *request, VvRemoval *ret_removal, GError **error)
+static bool run_removal(VvPool *pool, const Wanted *wanted, bool dry_run, VvRequest *request, bool count, VvRemoval *removal,
+    GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
-    g_auto(VvRemoval) removal = { NULL };
     g_autoptr(GPtrArray) victims = NULL;
 
-    if ((ret_removal || dry_run) && !(!dry_run && request_is_known(pool, request)) && !preview(pool, wanted, dry_run, &removal, error))
+    if ((count || dry_run) && !(!dry_run && request_is_known(pool, request)) && !preview(pool, wanted, dry_run, removal, error))
         return false;
-    if (!dry_run) {
-        if (!vv_transaction_begin(&tx, pool, request, false, error))
-            return tx.repeated;
-        victims = find_victims(&tx, wanted, error);
-        if (!victims)
-            return false;
-        g_clear_pointer(&removal.removed, g_strfreev);
-        name_removed(victims, pool, &removal);
-        if (!remove_now(&tx, victims, wanted->names[0] ? wanted->names[0] : "nothing", error))
-            return false;
-    }
-    if (ret_removal) {
+    if (dry_run)
+        return true;
+    if (!vv_transaction_begin(&tx, pool, request, false, error))
+        return tx.repeated;
+    victims = find_victims(&tx, wanted, error);
+    if (!victims)
+        return false;
+    g_clear_pointer(&removal->removed, g_strfreev);
+    name_removed(victims, pool, removal);
+    return remove_now(&tx, victims, wanted->names[0] ? wanted->names[0] : "nothing", error);
+}
+
+static bool run_and_tell(VvPool *pool, const Wanted *wanted, bool dry_run, VvRequest *request, VvRemoval *ret_removal, GError **error)
+{
+    VvRemoval removal = { NULL };
+    bool ok = run_removal(pool, wanted, dry_run, request, ret_removal != NULL, &removal, error);
+
+    if (ok && ret_removal)
         *ret_removal = removal;
-        removal.removed = NULL;
-    }
-    return true;
+    else
+        vv_removal_clear(&removal);
+    return ok;
 }
 
 bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapshots, bool if_exists, bool dry_run,
@@ -355,7 +359,7 @@ bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapsh
 {
     Wanted wanted = { .names = names, .luns = true, .with_snapshots = with_snapshots, .if_exists = if_exists };
 
-    return run_removal(pool, &wanted, dry_run, request, ret_removal, error);
+    return run_and_tell(pool, &wanted, dry_run, request, ret_removal, error);
 }
 
 bool vv_pool_snapshot_remove(VvPool *pool, const char *const *objects, bool if_exists, bool dry_run, VvRequest *request,
@@ -363,5 +367,5 @@ bool vv_pool_snapshot_remove(VvPool *pool, const char *const *objects, bool if_e
 {
     Wanted wanted = { .names = objects, .if_exists = if_exists };
 
-    return run_removal(pool, &wanted, dry_run, request, ret_removal, error);
+    return run_and_tell(pool, &wanted, dry_run, request, ret_removal, error);
 }

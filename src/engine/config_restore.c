@@ -88,7 +88,6 @@ static void add_ops(VvTransaction *tx, Plan *plan, const char *object)
     op->restore.lun = plan->lun_id;
     op->restore.snapshot = plan->snapshot_id;
     op->restore.branch = vv_meta_new_id(tx->pool->meta);
-    op->restore.job = vv_meta_new_id(tx->pool->meta);
     op->restore.time_ns = tx->now_ns;
     op->restore.origin = g_strdup(object);
     op->restore.count_restore = plan->keep_name != NULL;

@@ -279,7 +279,7 @@ void vv_label_set_error(GError **error, int rc, const char *path)
         break;
     case -EOPNOTSUPP:
         vv_set_error(error, VV_ERROR_UNSUPPORTED, path, "use the version of vvfs that made it, or a newer one",
-                     "the label of %s is of a newer format than this version of vvfs knows", path);
+            "the label of %s is of a newer format than this version of vvfs knows", path);
         break;
     default:
         vv_set_error(error, VV_ERROR_IO, path, NULL, "the label of %s cannot be read: %s", path, g_strerror(-rc));
@@ -301,7 +301,8 @@ bool vv_disk_stat(const char *path, struct stat *ret_stat, GError **error)
                            : S_ISCHR(st.st_mode)  ? "a character device"
                            : S_ISFIFO(st.st_mode) ? "a pipe"
                                                   : "a socket";
-        vv_set_error(error, VV_ERROR_UNSUPPORTED, path, NULL, "%s is %s: a disk is a file or a block device", path, kind);
+        vv_set_error(
+            error, VV_ERROR_UNSUPPORTED, path, NULL, "%s is %s: a disk is a file or a block device", path, kind);
         return false;
     }
     *ret_stat = st;
@@ -326,8 +327,8 @@ bool vv_disk_examine(int fd, const char *path, struct stat *ret_stat, uint64_t *
         vv_set_error_errno(error, errno, path, "the size of %s cannot be told", path);
         return false;
     } else if ((unsigned) sector > VV_BLOCK_BYTES) {
-        vv_set_error(error, VV_ERROR_UNSUPPORTED, path, NULL, "%s has sectors of %d bytes: more than %u are not supported",
-                     path, sector, VV_BLOCK_BYTES);
+        vv_set_error(error, VV_ERROR_UNSUPPORTED, path, NULL,
+            "%s has sectors of %d bytes: more than %u are not supported", path, sector, VV_BLOCK_BYTES);
         return false;
     }
     *ret_stat = st;
@@ -399,7 +400,7 @@ static bool try_direct(int fd)
     struct statx stx;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 && (stx.stx_mask & STATX_DIOALIGN) &&
         (stx.stx_dio_offset_align == 0 || stx.stx_dio_offset_align > VV_BLOCK_BYTES ||
-         stx.stx_dio_mem_align > VV_BLOCK_BYTES))
+            stx.stx_dio_mem_align > VV_BLOCK_BYTES))
         return false;
 #endif
     int flags = fcntl(fd, F_GETFL);
@@ -436,7 +437,7 @@ static bool mend_label(VvDisk *disk, const VvLabelPair *pair, uint64_t size_byte
         g_autofree char *found = vv_disk_find_signature(disk->fd, size_bytes);
         if (found) {
             vv_set_error(error, VV_ERROR_DAMAGED, disk->path, NULL, "%s was disk %s of pool %s and now holds %s",
-                         disk->path, disk->label.disk_name, disk->label.pool_name, found);
+                disk->path, disk->label.disk_name, disk->label.pool_name, found);
             return false;
         }
     }
@@ -444,11 +445,12 @@ static bool mend_label(VvDisk *disk, const VvLabelPair *pair, uint64_t size_byte
         return true;
     int rc = vv_label_pair_write(disk->fd, &disk->label);
     vv_log(VV_LOG_WARNING, "%s: one copy of the label was bad and %s from the other%s%s", disk->path,
-           rc < 0 ? "cannot be mended" : "was mended", rc < 0 ? ": " : "", rc < 0 ? g_strerror(-rc) : "");
+        rc < 0 ? "cannot be mended" : "was mended", rc < 0 ? ": " : "", rc < 0 ? g_strerror(-rc) : "");
     return true;
 }
 
-static bool check_label(VvDisk *disk, const VvUuid *pool_uuid, const VvUuid *disk_uuid, uint64_t size_bytes, GError **error)
+static bool check_label(
+    VvDisk *disk, const VvUuid *pool_uuid, const VvUuid *disk_uuid, uint64_t size_bytes, GError **error)
 {
     VvLabelPair pair;
     int rc = vv_label_pair_read(disk->fd, &pair);
@@ -459,25 +461,25 @@ static bool check_label(VvDisk *disk, const VvUuid *pool_uuid, const VvUuid *dis
     disk->label = pair.label;
     if (pool_uuid && !vv_uuid_equal(pool_uuid, &pair.label.pool_uuid)) {
         vv_set_error(error, VV_ERROR_CONFLICT, disk->path, NULL, "%s is disk %s of another pool, %s", disk->path,
-                     pair.label.disk_name, pair.label.pool_name);
+            pair.label.disk_name, pair.label.pool_name);
         return false;
     }
     if (disk_uuid && !vv_uuid_equal(disk_uuid, &pair.label.disk_uuid)) {
         vv_set_error(error, VV_ERROR_CONFLICT, disk->path, NULL, "%s is another disk of this pool, %s", disk->path,
-                     pair.label.disk_name);
+            pair.label.disk_name);
         return false;
     }
     if (size_bytes < pair.label.size_bytes) {
         g_autofree char *is = vv_size_format(size_bytes), *was = vv_size_format(pair.label.size_bytes);
-        vv_set_error(error, VV_ERROR_DAMAGED, disk->path, NULL, "%s was cut short: it has %s, its label says %s", disk->path,
-                     is, was);
+        vv_set_error(error, VV_ERROR_DAMAGED, disk->path, NULL, "%s was cut short: it has %s, its label says %s",
+            disk->path, is, was);
         return false;
     }
     return mend_label(disk, &pair, size_bytes, error);
 }
 
 VvDisk *vv_disk_open(const char *path, const VvUuid *pool_uuid, const VvUuid *disk_uuid, bool read_only,
-                     unsigned lock_wait_ms, GError **error)
+    unsigned lock_wait_ms, GError **error)
 {
     struct stat st;
     uint64_t size_bytes;
@@ -571,7 +573,8 @@ bool vv_disk_relabel(VvDisk *disk, uint64_t size_bytes, const char *disk_name, G
     if (disk_name)
         g_strlcpy(label.disk_name, disk_name, sizeof label.disk_name);
     if (label.size_bytes < disk->label.size_bytes) {
-        vv_set_error(error, VV_ERROR_UNSUPPORTED, disk->path, NULL, "disk %s cannot be made smaller", disk->label.disk_name);
+        vv_set_error(
+            error, VV_ERROR_UNSUPPORTED, disk->path, NULL, "disk %s cannot be made smaller", disk->label.disk_name);
         return false;
     }
     if (now_bytes < label.size_bytes && disk->block_device) {

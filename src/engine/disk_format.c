@@ -25,7 +25,8 @@ static bool check_size(const char *path, uint64_t size_bytes, GError **error)
     if (size_bytes >= VV_DISK_BYTES_MIN)
         return true;
     g_autofree char *has = vv_size_format(size_bytes), *least = vv_size_format(VV_DISK_BYTES_MIN);
-    vv_set_error(error, VV_ERROR_USAGE, path, NULL, "%s is too small: a disk has at least %s, not %s", path, least, has);
+    vv_set_error(
+        error, VV_ERROR_USAGE, path, NULL, "%s is too small: a disk has at least %s, not %s", path, least, has);
     return false;
 }
 
@@ -33,8 +34,8 @@ static bool check_not_own_lun(const char *path, int fd, const VvDiskFormat *form
 {
     if (format->mount_point == NULL || !vv_disk_stands_on(fd, format->mount_point))
         return true;
-    vv_set_error(error, VV_ERROR_IN_USE_DEVICE, path, NULL, "%s stands on a LUN of this pool (mounted at %s): " UNCHANGED, path,
-                 format->mount_point);
+    vv_set_error(error, VV_ERROR_IN_USE_DEVICE, path, NULL,
+        "%s stands on a LUN of this pool (mounted at %s): " UNCHANGED, path, format->mount_point);
     return false;
 }
 
@@ -117,17 +118,17 @@ static bool check_label(const char *path, int fd, const VvDiskFormat *format, co
     }
     if (rc == 0 && vv_uuid_equal(&pair.label.pool_uuid, &label->pool_uuid)) {
         vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "%s is disk %s of this pool already: " UNCHANGED, path,
-                     pair.label.disk_name);
+            pair.label.disk_name);
         return false;
     }
     if (format->overwrite)
         return true;
     if (rc == 0)
         vv_set_error(error, VV_ERROR_EXISTS, path, HINT_OVERWRITE, "%s is disk %s of the pool %s: " UNCHANGED, path,
-                     pair.label.disk_name, pair.label.pool_name);
+            pair.label.disk_name, pair.label.pool_name);
     else
         vv_set_error(error, VV_ERROR_EXISTS, path, HINT_OVERWRITE, "%s holds a vvfs label that %s: " UNCHANGED, path,
-                     rc == -EUCLEAN ? "is damaged" : "is of a newer format");
+            rc == -EUCLEAN ? "is damaged" : "is of a newer format");
     return false;
 }
 
@@ -235,7 +236,8 @@ static bool format_created(const char *path, const VvDiskFormat *format, VvLabel
         return false;
     vv_autofd int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 && errno == EEXIST) {
-        vv_set_error(error, VV_ERROR_EXISTS, path, "without a size what is there is used", "%s exists already: " UNCHANGED, path);
+        vv_set_error(error, VV_ERROR_EXISTS, path, "without a size what is there is used",
+            "%s exists already: " UNCHANGED, path);
         return false;
     }
     if (fd < 0) {
@@ -274,7 +276,7 @@ bool vv_disk_erase_label(const char *path, const VvUuid *disk_uuid, GError **err
     }
     if (!vv_uuid_equal(&pair.label.disk_uuid, disk_uuid)) {
         vv_set_error(error, VV_ERROR_CONFLICT, path, NULL, "%s is now disk %s of the pool %s: " UNCHANGED, path,
-                     pair.label.disk_name, pair.label.pool_name);
+            pair.label.disk_name, pair.label.pool_name);
         return false;
     }
     rc = zero_label_area(fd);

@@ -101,11 +101,13 @@ char *vv_disk_find_opener(const char *path);
 /* Does the open file or device @fd stand on a file under @mount_point, through any number of loop devices, mapped
  * devices, partitions and mounted file systems? False if @mount_point is no FUSE mount. */
 bool vv_disk_stands_on(int fd, const char *mount_point);
+/* The same of the file system whose number is @target, of whatever kind. */
+bool vv_disk_stands_on_device(int fd, dev_t target);
 
 /* ---- disk_signature.c */
 /* What libblkid finds on @fd: a new text that follows "PATH holds ", NULL if there is nothing. */
 char *vv_disk_find_signature(int fd, uint64_t size_bytes);
-/* Erase all that libblkid finds; @fd is writable. 0 or -errno. */
+/* Erase all that libblkid finds; @fd is writable and not O_DIRECT. 0 or -errno. */
 int vv_disk_wipe_signatures(int fd, uint64_t size_bytes);
 
 #endif

@@ -6,12 +6,13 @@
 
 #include <blkid.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #define EXT_SUPERBLOCK_AT 1024u
-#define EXT_MTIME_AT (EXT_SUPERBLOCK_AT + 0x2c)      /* s_mtime: last mounted, seconds, 32 bits */
+#define EXT_MTIME_AT (EXT_SUPERBLOCK_AT + 0x2c)       /* s_mtime: last mounted, seconds, 32 bits */
 #define EXT_MTIME_HIGH_AT (EXT_SUPERBLOCK_AT + 0x275) /* s_mtime_hi: 8 more */
-#define WIPES_MAX 256u /* signatures on one disk; more would be a loop */
+#define WIPES_MAX 256u                                /* signatures on one disk; more would be a loop */
 
 typedef struct blkid_struct_probe Probe;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Probe, blkid_free_probe)
@@ -22,8 +23,8 @@ static Probe *new_probe(int fd, uint64_t size_bytes)
     if (probe == NULL || blkid_probe_set_device(probe, fd, 0, (blkid_loff_t) size_bytes) != 0)
         return NULL;
     blkid_probe_enable_superblocks(probe, 1);
-    blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE | BLKID_SUBLKS_LABEL |
-                                                 BLKID_SUBLKS_MAGIC | BLKID_SUBLKS_BADCSUM);
+    blkid_probe_set_superblocks_flags(
+        probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_MAGIC | BLKID_SUBLKS_BADCSUM);
     blkid_probe_enable_partitions(probe, 1);
     blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC);
     return g_steal_pointer(&probe);
@@ -76,7 +77,8 @@ static char *describe(Probe *probe, int fd)
 {
     const char *type = lookup(probe, "TYPE"), *table = lookup(probe, "PTTYPE"), *usage = lookup(probe, "USAGE");
     if (type == NULL)
-        return table ? g_strdup_printf("%s %s partition table", article(table), table) : g_strdup("a signature of unknown kind");
+        return table ? g_strdup_printf("%s %s partition table", article(table), table)
+                     : g_strdup("a signature of unknown kind");
     const char *label_text = lookup(probe, "LABEL");
     g_autofree char *label = label_text ? quote_label(label_text) : g_strdup("");
     if (strcmp(type, "swap") == 0)
@@ -90,10 +92,15 @@ static char *describe(Probe *probe, int fd)
 
 char *vv_disk_find_signature(int fd, uint64_t size_bytes)
 {
-    g_autoptr(Probe) probe = new_probe(fd, size_bytes);
+    /* libblkid reads where it likes: not through a descriptor that may be O_DIRECT. */
+    g_autofree char *same = g_strdup_printf("/proc/self/fd/%d", fd);
+    vv_autofd int buffered = open(same, O_RDONLY | O_CLOEXEC);
+    if (buffered < 0)
+        return NULL;
+    g_autoptr(Probe) probe = new_probe(buffered, size_bytes);
     if (probe == NULL || blkid_do_probe(probe) != 0)
         return NULL;
-    return describe(probe, fd);
+    return describe(probe, buffered);
 }
 
 int vv_disk_wipe_signatures(int fd, uint64_t size_bytes)

@@ -193,8 +193,8 @@ static pid_t find_locker(const struct stat *st)
         int pid;
         unsigned a, b;
         unsigned long long inode;
-        if (sscanf(*line, "%*s FLOCK %*s %*s %d %x:%x:%llu", &pid, &a, &b, &inode) == 4 && pid > 0 && inode == st->st_ino &&
-            makedev(a, b) == st->st_dev)
+        if (sscanf(*line, "%*s FLOCK %*s %*s %d %x:%x:%llu", &pid, &a, &b, &inode) == 4 && pid > 0 &&
+            inode == st->st_ino && makedev(a, b) == st->st_dev)
             return pid;
     }
     return 0;
@@ -263,7 +263,7 @@ char *vv_disk_find_user(const struct stat *st)
     if (loop) {
         g_autofree char *mount_point = find_mount_point(mounts, loop_dev);
         return g_strdup_printf("in use by the loop device %s%s%s", loop, mount_point ? ", mounted at " : "",
-                               mount_point ? mount_point : "");
+            mount_point ? mount_point : "");
     }
     pid_t pid = find_locker(st);
     if (pid > 0) {
@@ -313,17 +313,11 @@ static bool device_stands_on(MountTable *mounts, dev_t target, dev_t dev, unsign
     return false;
 }
 
-bool vv_disk_stands_on(int fd, const char *mount_point)
+static bool fd_stands_on(MountTable *mounts, int fd, dev_t target)
 {
     struct stat st;
-    g_autoptr(MountTable) mounts = read_mounts();
-    g_autofree char *canonical = realpath(mount_point, NULL);
-    if (mounts == NULL || fstat(fd, &st) < 0)
+    if (fstat(fd, &st) < 0)
         return false;
-    struct libmnt_fs *fs = mnt_table_find_target(mounts, canonical ? canonical : mount_point, MNT_ITER_BACKWARD);
-    if (fs == NULL || !g_str_has_prefix(mnt_fs_get_fstype(fs), "fuse"))
-        return false;
-    dev_t target = mnt_fs_get_devno(fs);
     if (S_ISBLK(st.st_mode))
         return device_stands_on(mounts, target, st.st_rdev, 0);
     if (st.st_dev == target)
@@ -331,4 +325,20 @@ bool vv_disk_stands_on(int fd, const char *mount_point)
     g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
     g_autofree char *path = g_file_read_link(link, NULL);
     return path && path_stands_on(mounts, target, path, 0);
+}
+
+bool vv_disk_stands_on_device(int fd, dev_t target)
+{
+    g_autoptr(MountTable) mounts = read_mounts();
+    return mounts && fd_stands_on(mounts, fd, target);
+}
+
+bool vv_disk_stands_on(int fd, const char *mount_point)
+{
+    g_autoptr(MountTable) mounts = read_mounts();
+    g_autofree char *canonical = realpath(mount_point, NULL);
+    if (mounts == NULL)
+        return false;
+    struct libmnt_fs *fs = mnt_table_find_target(mounts, canonical ? canonical : mount_point, MNT_ITER_BACKWARD);
+    return fs && g_str_has_prefix(mnt_fs_get_fstype(fs), "fuse") && fd_stands_on(mounts, fd, mnt_fs_get_devno(fs));
 }

@@ -128,6 +128,8 @@ struct VvView {
     uint64_t mtime_ns;
     bool mtime_dirty;
     bool elastic;
+    bool tail_behind;       /* an adopted map goes on behind the end. A write that extends the LUN must not bring it to light:
+                             * admission parks it as for a gate and calls vv_pool_object_closed, which cuts the tail and wakes it */
     bool gone;              /* purged or pool closing: everything answers -ESTALE */
     bool redirect_always;
     uint8_t on_full;
@@ -209,12 +211,18 @@ uint32_t vv_alloc_blocks(VvAlloc *alloc, uint64_t family, uint32_t want, VvPlace
 void vv_alloc_give_back(VvAlloc *alloc, uint64_t family, VvPlace place, uint32_t count);
 /* A request of the family is parked for space: find some, or tell it that there is none. See alloc_space.c. */
 void vv_alloc_want(VvAlloc *alloc, uint64_t family);
-/* A grant for anybody who builds an entry: holds pool->grant_lock from here until the entry is applied (or given up), because
- * where space is free is known only when the entry before is applied. Adds one SEGMENT_GRANT of at most 1 << @shift bytes (smaller if
- * the pool is low or cut up); false: no space at all. @family may be made by the same entry: then @number is 0.
- * Takes the read lock. @used: zero it before the first grant of an entry. */
-typedef struct { VvCopy copies[VV_GRANTS_PER_ENTRY_MAX]; uint8_t shifts[VV_GRANTS_PER_ENTRY_MAX]; unsigned count; } VvGrants;
+/* A grant for anybody who builds an entry. Begin (zeroed) with the first vv_grant_add, which takes pool->grant_lock, because where
+ * space is free is known only when the entry before is applied; vv_grants_end, when the entry was applied or given up, releases it.
+ * Adds one SEGMENT_GRANT of at most 1 << @shift bytes (smaller if the pool is low or cut up); false: no space at all. @family may
+ * be made by the same entry: then its first @number is 0. Waits for returned space to be punched. Takes the read lock. */
+typedef struct { VvCopy copies[VV_GRANTS_PER_ENTRY_MAX]; uint8_t shifts[VV_GRANTS_PER_ENTRY_MAX]; unsigned count; bool locked; } VvGrants;
 bool vv_grant_add(VvPool *pool, VvGrants *grants, VvOps *ops, uint64_t family, uint32_t number, uint8_t shift);
+void vv_grants_end(VvPool *pool, VvGrants *grants);
+/* For who gives space back: take the blocks of the segment behind 1 << @shift bytes (0: all of it) out of the allocator, if none
+ * is used, reserved or cooling, and punch them on the disk. True: the caller logs SEGMENT_SHRINK to @shift next, and if that
+ * fails puts them back. Blocks; takes the read lock. */
+bool vv_alloc_take_out(VvAlloc *alloc, uint64_t family, uint32_t segment, uint8_t shift);
+void vv_alloc_put_back(VvAlloc *alloc, uint64_t family, uint32_t segment);
 /* Free bytes of the pool's disks changed from outside (disk added, grown): parked requests try again. [any] */
 void vv_alloc_space_changed(VvAlloc *alloc);
 /* From meta's hooks. */

@@ -84,14 +84,15 @@ bool vv_pool_lun_set(VvPool *pool, const char *name, uint32_t mask, const VvLunP
 /* chmod, chown, utimens through the mount; mtime and atime only if in @mask. */
 bool vv_pool_lun_set_attributes(VvPool *pool, uint64_t id, uint32_t mask, const VvLunProps *props, uint64_t mtime_ns, uint64_t atime_ns, GError **error);
 /* copy_file_range into the empty @to from offset 0: make it a clone of @from's present (a LUN: after flushing it and with a
- * hidden point; or a snapshot) with @size_bytes = what was asked so far, at most the source's size. unsupported: not empty,
- * or not possible: copy instead. Later pieces extend it with vv_pool_lun_adopt_more (same source, continuing offset). */
+ * hidden point; or a snapshot) with @size_bytes = what was asked so far, at most the source's size. Called again with a larger
+ * size for the next piece (which begins where the last ended, or behind a hole of the source) it only raises the size.
+ * unsupported: not empty, another source, the source was written meanwhile, or not possible: copy this and all that follows. */
 bool vv_pool_lun_adopt(VvPool *pool, uint64_t to, uint64_t from, uint64_t size_bytes, GError **error);
 
 typedef struct {
     char **removed;       /* names, NULL-terminated */
-    uint64_t freed_bytes; /* what goes free, exactly */
-    uint64_t alone_bytes; /* the sum of what each alone would free */
+    uint64_t freed_bytes; /* what goes free, exactly; 0 if it changes faster than it can be counted (a dry run: busy) */
+    uint64_t alone_bytes; /* dry run: the sum of what each alone would free; else as freed_bytes */
 } VvRemoval;
 void vv_removal_clear(VvRemoval *removal);
 bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapshots, bool if_exists, bool dry_run, VvRequest *request, VvRemoval *ret_removal, GError **error);
@@ -118,6 +119,8 @@ bool vv_pool_snapshot_prune(VvPool *pool, const char *const *luns, const VvPrune
 bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, const char *name, bool overwrite, VvRequest *request, char **ret_name, GError **error);
 bool vv_pool_disk_grow(VvPool *pool, const char *disk, uint64_t size_bytes /* 0: all there is */, VvRequest *request, GError **error);
 bool vv_pool_disk_remove(VvPool *pool, const char *disk, bool dry_run, VvRequest *request, GError **error);
+/* KEY, VALUE, KEY, VALUE ...: all settings there are, stored or not; table in config_pool.c. [any] */
+char **vv_pool_settings(VvPool *pool);
 bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request, GError **error);
 bool vv_pool_check(VvPool *pool, VvCheckFunc report, void *user, GError **error); /* mounted: looks only */
 

@@ -154,9 +154,10 @@ VvWorker *vv_worker_new(unsigned index, GError **error)
     }
     int rc = init_ring(&worker->ring);
     if (rc < 0) {
-        const char *hint = rc == -EPERM || rc == -ENOSYS ? "`sysctl kernel.io_uring_disabled=0`, or let the container use it" : NULL;
-        vv_set_error(error, hint ? VV_ERROR_UNSUPPORTED : VV_ERROR_INTERNAL, NULL, hint, "no io_uring for worker %u: %s", index,
-                     g_strerror(-rc));
+        const char *hint =
+            rc == -EPERM || rc == -ENOSYS ? "`sysctl kernel.io_uring_disabled=0`, or let the container use it" : NULL;
+        vv_set_error(error, hint ? VV_ERROR_UNSUPPORTED : VV_ERROR_INTERNAL, NULL, hint,
+            "no io_uring for worker %u: %s", index, g_strerror(-rc));
         close(worker->event_fd);
         g_free(worker);
         return NULL;
@@ -202,7 +203,8 @@ void vv_worker_post(VvWorker *worker, VvTask *task)
     VvTask *head = atomic_load_explicit(&worker->mailbox, memory_order_relaxed);
     do
         task->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&worker->mailbox, &head, task, memory_order_release, memory_order_relaxed));
+    while (!atomic_compare_exchange_weak_explicit(
+        &worker->mailbox, &head, task, memory_order_release, memory_order_relaxed));
     if (head == NULL && current_worker != worker) /* W4 */
         kick(worker);
 }

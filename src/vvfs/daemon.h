@@ -47,6 +47,9 @@ struct VvDaemon {
     bool ending;             /* asked to */
 };
 
+/* The loop's thread, whenever a call has been answered: leave if the mount has gone and nothing is left to answer. */
+void vv_daemon_may_leave(VvDaemon *daemon);
+
 /* Serve until the mount has ended. @ready_fd: the parent waits there for one byte, the exit code; -1 with -f.
  * Returns the program's exit code. */
 int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd);

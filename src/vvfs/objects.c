@@ -224,6 +224,17 @@ VvLunItem *vv_lun_item(VvDaemon *daemon, const char *name, GError **error)
     return item;
 }
 
+bool vv_lun_names_check(VvDaemon *daemon, char **names, GError **error)
+{
+    for (unsigned i = 0; names[i]; i++) {
+        g_autoptr(VvLunItem) item = vv_lun_item(daemon, names[i], error);
+
+        if (!item)
+            return false;
+    }
+    return true;
+}
+
 VvSnapshotItem *vv_snapshot_item(VvDaemon *daemon, const char *object, GError **error)
 {
     VvMeta *meta = vv_pool_meta(daemon->pool);

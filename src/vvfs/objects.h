@@ -55,6 +55,8 @@ VvLunItem *vv_lun_item(VvDaemon *daemon, const char *name, GError **error);
 VvSnapshotItem *vv_snapshot_item(VvDaemon *daemon, const char *object, GError **error);
 /* By name, UUID or path. */
 VvDiskItem *vv_disk_item(VvDaemon *daemon, const char *disk, GError **error);
+/* Is each a LUN of the pool? Errors: as vv_lun_item. */
+bool vv_lun_names_check(VvDaemon *daemon, char **names, GError **error);
 /* not-found, in the words of the protocol. */
 void vv_set_error_no_lun(VvDaemon *daemon, const char *name, GError **error);
 

@@ -218,6 +218,7 @@ static void call_end(void *data)
             g_hash_table_remove(daemon->running_ids, request_id);
     }
     vv_call_free(call);
+    vv_daemon_may_leave(daemon);
 }
 
 /* A crew's thread. */

@@ -15,8 +15,8 @@ typedef struct {
     uint64_t covered;   /* of these when the last sync that succeeded began */
 } Medium;
 
-static int medium_write(VvDisk *disk, const void *data G_GNUC_UNUSED, size_t length_bytes G_GNUC_UNUSED,
-                        uint64_t offset G_GNUC_UNUSED)
+static int medium_write(
+    VvDisk *disk, const void *data G_GNUC_UNUSED, size_t length_bytes G_GNUC_UNUSED, uint64_t offset G_GNUC_UNUSED)
 {
     Medium *medium = vv_disk_ops_user(disk);
     VV_LOCKED(&medium->lock);

@@ -21,7 +21,8 @@
 static inline char *test_folder_new(bool memory)
 {
     struct statfs sfs;
-    const char *under = memory && statfs("/dev/shm", &sfs) == 0 && sfs.f_type == TMPFS_MAGIC ? "/dev/shm" : g_get_tmp_dir();
+    const char *under =
+        memory && statfs("/dev/shm", &sfs) == 0 && sfs.f_type == TMPFS_MAGIC ? "/dev/shm" : g_get_tmp_dir();
     char *folder = g_build_filename(under, "vvfs-test-XXXXXX", NULL);
     g_assert_nonnull(g_mkdtemp(folder));
     return folder;
@@ -74,14 +75,14 @@ static inline void *test_blocks_new(size_t count, int fill)
     return data;
 }
 
-#define test_assert_refused(error, wanted, text)                                                                        \
-    G_STMT_START                                                                                                        \
-    {                                                                                                                   \
-        g_assert_error(error, VV_ERROR, wanted);                                                                        \
-        if (strstr((error)->message, text) == NULL)                                                                     \
-            g_error("\"%s\" does not say \"%s\"", (error)->message, text);                                              \
-        g_clear_error(&(error));                                                                                        \
-    }                                                                                                                   \
+#define test_assert_refused(error, wanted, text)                           \
+    G_STMT_START                                                           \
+    {                                                                      \
+        g_assert_error(error, VV_ERROR, (int) (wanted));                   \
+        if (strstr((error)->message, text) == NULL)                        \
+            g_error("\"%s\" does not say \"%s\"", (error)->message, text); \
+        g_clear_error(&(error));                                           \
+    }                                                                      \
     G_STMT_END
 
 #endif

@@ -127,7 +127,8 @@ static void test_many_at_once(Fixture *f, const void *memory)
         Slot *slot = &burst.slots[i];
         slot->f = f;
         slot->blocks = (uint8_t *) data + (size_t) i * VV_BLOCK_BYTES;
-        slot->io = (VvDiskIo){ .disk = f->disk, .data = slot->blocks, .length_bytes = VV_BLOCK_BYTES, .done = burst_done_cb };
+        slot->io =
+            (VvDiskIo){ .disk = f->disk, .data = slot->blocks, .length_bytes = VV_BLOCK_BYTES, .done = burst_done_cb };
         slot->io.offset = DATA_AT + (uint64_t) (IO_COUNT - 1 - i) * VV_BLOCK_BYTES;
     }
     run_here(f, &burst.task, burst_task_cb);
@@ -215,7 +216,7 @@ static void test_short_transfer(Fixture *f, const void *memory G_GNUC_UNUSED)
 }
 
 static int failing_io(VvDisk *disk G_GNUC_UNUSED, void *data G_GNUC_UNUSED, size_t length_bytes G_GNUC_UNUSED,
-                      uint64_t offset G_GNUC_UNUSED)
+    uint64_t offset G_GNUC_UNUSED)
 {
     return -ENOSPC;
 }
@@ -355,6 +356,28 @@ static void test_task_that_posts_itself(Fixture *f, const void *memory G_GNUC_UN
     free(again.data);
 }
 
+/* What the owner posts after it emptied the mailbox does not wait for something else to wake it. */
+typedef struct {
+    VvTask task;
+    unsigned left;
+} Countdown;
+
+static void countdown_cb(VvTask *task)
+{
+    Countdown *countdown = (Countdown *) task;
+    if (--countdown->left > 0)
+        vv_worker_post(vv_worker_current(), task);
+    else
+        vv_worker_stop(vv_worker_current());
+}
+
+static void test_owner_posts(Fixture *f, const void *memory G_GNUC_UNUSED)
+{
+    Countdown countdown = { .left = 1000 };
+    run_here(f, &countdown.task, countdown_cb);
+    g_assert_cmpuint(countdown.left, ==, 0);
+}
+
 /* ---- stop */
 
 static void slow_done_cb(VvDiskIo *io)
@@ -390,19 +413,22 @@ static void test_stop_waits_for_what_is_in_flight(Fixture *f, const void *memory
 
 /* ---- a pipe as the source */
 
-enum { ANSWER_AT_ONCE, WRITE_AND_READ, PARK };
+enum { ANSWER_AT_ONCE, WRITE_AND_READ, PARK, STOP };
 
 typedef struct {
     Fixture *f;
     int in[2];
     int nonblocking;
-    unsigned count[3]; /* answered, per kind */
+    unsigned count[4]; /* answered, per kind */
     unsigned under_way;
     _Atomic unsigned answered;
     pthread_mutex_t gate; /* the helper passes it before it brings one back */
     /* the helper that brings parked requests back */
     pthread_t helper;
-    GAsyncQueue *parked;
+    pthread_mutex_t lock; /* guards parked, ended */
+    pthread_cond_t changed;
+    VvTask *parked;
+    bool ended;
 } Source;
 
 typedef struct {
@@ -443,16 +469,35 @@ static void back_cb(VvTask *task)
     answer(request);
 }
 
+static VvTask *wait_for_parked(Source *source)
+{
+    VV_LOCKED(&source->lock);
+    while (source->parked == NULL && !source->ended)
+        pthread_cond_wait(&source->changed, &source->lock);
+    VvTask *task = source->parked;
+    if (task)
+        source->parked = task->next;
+    return task;
+}
+
 static void *helper_main(void *user)
 {
     Source *source = user;
-    Request *request;
-    while ((request = g_async_queue_pop(source->parked))->kind == PARK) {
+    VvTask *task;
+    while ((task = wait_for_parked(source))) {
         VV_LOCKED(&source->gate);
-        vv_worker_post(source->f->worker, &request->task);
+        vv_worker_post(source->f->worker, task);
     }
-    g_free(request);
     return NULL;
+}
+
+static void park(Source *source, Request *request)
+{
+    vv_worker_hold(source->f->worker);
+    VV_LOCKED(&source->lock);
+    request->task.next = source->parked;
+    source->parked = &request->task;
+    pthread_cond_signal(&source->changed);
 }
 
 static int take(void *user, int fd)
@@ -468,11 +513,12 @@ static int take(void *user, int fd)
     Request *request = g_new0(Request, 1);
     *request = (Request){ .source = source, .kind = words[0], .number = words[1], .task.run = back_cb };
     source->under_way++;
-    if (request->kind == ANSWER_AT_ONCE) {
+    if (request->kind == STOP)
+        vv_worker_stop(source->f->worker);
+    if (request->kind == ANSWER_AT_ONCE || request->kind == STOP) {
         answer(request);
     } else if (request->kind == PARK) {
-        vv_worker_hold(source->f->worker);
-        g_async_queue_push(source->parked, request);
+        park(source, request);
     } else {
         request->block = test_blocks_new(1, (int) (request->number % 256));
         request->io = (VvDiskIo){ .disk = source->f->disk, .data = request->block, .length_bytes = VV_BLOCK_BYTES };
@@ -484,9 +530,13 @@ static int take(void *user, int fd)
     return 1;
 }
 
+/* @source must not move. */
 static void source_open(Source *source, Fixture *f)
 {
-    *source = (Source){ .f = f, .parked = g_async_queue_new(), .gate = PTHREAD_MUTEX_INITIALIZER };
+    *source = (Source){ .f = f };
+    pthread_mutex_init(&source->gate, NULL);
+    pthread_mutex_init(&source->lock, NULL);
+    pthread_cond_init(&source->changed, NULL);
     g_assert_cmpint(pipe2(source->in, O_CLOEXEC), ==, 0);
     g_autofree char *again = g_strdup_printf("/proc/self/fd/%d", source->in[0]);
     source->nonblocking = open(again, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -503,10 +553,12 @@ static void send_request(Source *source, uint32_t kind, uint32_t number)
 
 static void source_close(Source *source)
 {
-    Request *end = g_new0(Request, 1);
-    g_async_queue_push(source->parked, end);
+    {
+        VV_LOCKED(&source->lock);
+        source->ended = true;
+        pthread_cond_signal(&source->changed);
+    }
     pthread_join(source->helper, NULL);
-    g_async_queue_unref(source->parked);
     close(source->in[0]);
     close(source->nonblocking);
 }
@@ -597,7 +649,8 @@ static void assert_idle(Fixture *f, bool unhold)
     measure_now(f, &after, unhold);
     long switches = after.usage.ru_nvcsw - before.usage.ru_nvcsw;
     int64_t cpu_us = (after.usage.ru_utime.tv_sec - before.usage.ru_utime.tv_sec + after.usage.ru_stime.tv_sec -
-                      before.usage.ru_stime.tv_sec) * 1000000 +
+                         before.usage.ru_stime.tv_sec) *
+                         1000000 +
                      (after.usage.ru_utime.tv_usec - before.usage.ru_utime.tv_usec) + after.usage.ru_stime.tv_usec -
                      before.usage.ru_stime.tv_usec;
     g_assert_cmpint(switches, <=, 4);
@@ -617,17 +670,23 @@ static void hold_cb(VvTask *task G_GNUC_UNUSED)
     vv_worker_hold(vv_worker_current());
 }
 
-static void idle_with_source(Fixture *f, bool stopping)
+enum { SILENT, STOPPED, ENDED };
+
+static void idle_with_source(Fixture *f, int how)
 {
     Source source;
     VvTask hold = { .run = hold_cb };
     source_open(&source, f);
     vv_worker_post(f->worker, &hold);
+    if (how == STOPPED) /* with more to take than it does at once, so that it stops while there is more */
+        for (unsigned i = 0; i < 100; i++)
+            send_request(&source, i == 0 ? STOP : ANSWER_AT_ONCE, i);
+    if (how == ENDED)
+        close(source.in[1]);
     start(f);
-    if (stopping)
-        vv_worker_stop(f->worker);
     assert_idle(f, true);
-    close(source.in[1]);
+    if (how != ENDED)
+        close(source.in[1]);
     join(f);
     source_close(&source);
 }
@@ -635,12 +694,17 @@ static void idle_with_source(Fixture *f, bool stopping)
 /* Something is parked and the source is silent: asleep in the ring, where a post can wake it. */
 static void test_idle_with_hold(Fixture *f, const void *memory G_GNUC_UNUSED)
 {
-    idle_with_source(f, false);
+    idle_with_source(f, SILENT);
 }
 
 static void test_idle_while_stopping(Fixture *f, const void *memory G_GNUC_UNUSED)
 {
-    idle_with_source(f, true);
+    idle_with_source(f, STOPPED);
+}
+
+static void test_idle_after_the_source(Fixture *f, const void *memory G_GNUC_UNUSED)
+{
+    idle_with_source(f, ENDED);
 }
 
 /* What run leaves behind: nothing in the kernel that pins the source. */
@@ -666,8 +730,8 @@ static void test_run_lets_go_of_the_source(Fixture *f, const void *memory G_GNUC
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-#define ADD(name, function)                                                                                             \
-    g_test_add("/worker/memory/" name, Fixture, "memory", set_up, function, tear_down);                                 \
+#define ADD(name, function)                                                             \
+    g_test_add("/worker/memory/" name, Fixture, "memory", set_up, function, tear_down); \
     g_test_add("/worker/disk/" name, Fixture, NULL, set_up, function, tear_down)
 #define ADD_ONCE(name, function) g_test_add("/worker/" name, Fixture, "memory", set_up, function, tear_down)
     ADD("many-at-once", test_many_at_once);
@@ -679,11 +743,13 @@ int main(int argc, char **argv)
     ADD("stop-waits-for-what-is-in-flight", test_stop_waits_for_what_is_in_flight);
     ADD("source", test_source);
     ADD("parked-request-stops-nobody", test_parked_request_stops_nobody);
+    ADD_ONCE("owner-posts", test_owner_posts);
     ADD_ONCE("posts-from-threads", test_posts_from_threads);
     ADD_ONCE("no-wake-up-is-lost", test_no_wake_up_is_lost);
     ADD_ONCE("idle-without-source", test_idle_without_source);
     ADD_ONCE("idle-with-hold", test_idle_with_hold);
     ADD_ONCE("idle-while-stopping", test_idle_while_stopping);
+    ADD_ONCE("idle-after-the-source", test_idle_after_the_source);
     ADD_ONCE("run-lets-go-of-the-source", test_run_lets_go_of_the_source);
     return g_test_run();
 }
