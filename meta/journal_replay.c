@@ -423,6 +423,7 @@ static bool follow_newest(Walk *walk, GError **error)
 static bool check_bad_heads(Walk *walk, GError **error)
 {
     for (unsigned i = 0; i < VV_JOURNAL_FILES_MAX; i++) {
+        g_autofree char *name = NULL;
         JournalEntry entry;
 
         if (walk->journal->files[i].fd < 0 || walk->journal->files[i].good_head)
@@ -432,9 +433,10 @@ static bool check_bad_heads(Walk *walk, GError **error)
         for (uint64_t offset = JOURNAL_FIRST_OFFSET; scan(walk, &offset, &entry); offset += JOURNAL_ENTRY_ALIGN) {
             if (entry.index < walk->next_index || entry.incarnation < walk->incarnation)
                 continue;
-            set_missing_error(walk->journal, error,
-                "entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT " of such a file is not in the others, which "
-                "end before entry %" G_GUINT64_FORMAT, entry.index, offset, walk->next_index);
+            name = slot_name(walk->journal, i);
+            vv_set_error(error, VV_ERROR_DAMAGED, name, NULL,
+                "journal file %s: damaged header at offset 0; it holds entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT
+                ", the other files end before entry %" G_GUINT64_FORMAT, name, entry.index, offset, walk->next_index);
             return false;
         }
     }
