@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the files of the mount share. Only files of fusefs/ include this.
  *
- * Locks, in order (take only to the right of what you hold): jobs.lock > handles.lock > slot->lock > notifier.lock >
+ * Locks, in order (take only to the right of what you hold): operations.lock > handles.lock > slot->lock > notifier.lock >
  * keeper.lock. None is held across a call into the pool or the engine, save slot->lock across vv_io_interrupt.
  *
  * Threads: the workers (vv_worker_run; never block), the operation threads (whatever may block), the notifier (tells the
@@ -14,7 +14,7 @@
 #include "error.h"
 #include "fusefs.h"
 #include "handles.h"
-#include "jobs.h"
+#include "operations.h"
 #include "slots.h"
 
 #include <fuse_lowlevel.h>
@@ -27,8 +27,10 @@
     8192u /* of a request that is not a WRITE: two names of 1 KiB and a header, with room */
 #define VV_NOTICES_MAX \
     65536u /* queued for the notifier; past it invalidations are dropped (they only cost a look-up) */
-#define VV_NOTICE_WAIT_MS 2000u       /* how long a command waits for the kernel to learn a size: CLI.md's 2 s */
-#define VV_NAME_TIMEOUT_S 86400.0     /* how long the kernel may believe the names luns, snapshots and .vvfs */
+#define VV_NOTICE_WAIT_MS 2000u   /* how long a command waits for the kernel to learn a size: CLI.md's 2 s */
+#define VV_NAME_TIMEOUT_S 86400.0 /* how long the kernel may believe the names luns, snapshots and .vvfs */
+#define VV_LISTED_TIMEOUT_MS \
+    100u /* how long names of snapshots and their folders are believed: from readdir to the stat behind it */
 #define VV_DIRECTORY_BYTES_MAX 65536u /* of one answer to readdir */
 
 typedef struct {
@@ -78,6 +80,7 @@ struct VvFuse {
     uint32_t mode;
     uint64_t started_ns;         /* CLOCK_REALTIME: times of the directories */
     _Atomic uint64_t changed_ns; /* the last change of names: mtime of luns/ and snapshots/ */
+    _Atomic uint64_t listed_ms;  /* when snapshots were last listed with VV_LISTED_TIMEOUT_MS; coarse clock */
     unsigned device_minor;       /* of the mount, 0 unknown */
     bool mounted;
     atomic_bool detached, forced;
@@ -87,7 +90,7 @@ struct VvFuse {
     unsigned server_count;
     VvServer servers[VV_WORKERS_MAX];
     VvHandles handles;
-    VvJobs jobs;
+    VvOperations operations;
     VvNotifier notifier;
     VvKeeper keeper;
     VvLiveText texts[VV_FUSE_TEXTS_MAX];

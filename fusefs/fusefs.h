@@ -8,6 +8,10 @@
  *     detached   vv_fuse_stop               files that are still open      their last close, force
  *     ended      vv_fuse_run returns        nothing                        vv_fuse_free
  *
+ * The daemon calls, on its side: new, set_text for each text, mount, (tell its parent), run on a thread of its own; stop at the first
+ * SIGTERM, force at the second or after stop-timeout; when run has returned: free, then vv_pool_close. It must lock memory with
+ * MCL_ONFAULT if at all: request buffers are large areas that are touched only as far as they are used.
+ *
  * Every function may be called from any thread that is not one of the mount's own, one at a time unless marked [any].
  * The pool must be open from vv_fuse_new until vv_fuse_free has returned. */
 #ifndef VV_FUSEFS_H
@@ -69,7 +73,8 @@ unsigned vv_fuse_open_count(const VvFuse *fuse);
 /* [any] Absolute and without symbolic links; borrowed until vv_fuse_free. */
 const char *vv_fuse_mount_point(const VvFuse *fuse);
 
-/* Not running. Unmounts if vv_fuse_run was never called. NULL is fine. */
+/* Not running, and no other call (of stop, force or count either) under way. Unmounts if vv_fuse_run was never called. NULL is
+ * fine. */
 void vv_fuse_free(VvFuse *fuse);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvFuse, vv_fuse_free)
 

@@ -133,6 +133,12 @@ void vv_file_set_object(VvHandles *handles, VvFile *file, VvHandle *handle)
     file->account = account;
 }
 
+bool vv_handles_is_open(VvHandles *handles, uint64_t object_id)
+{
+    VV_LOCKED(&handles->lock);
+    return g_hash_table_contains(handles->accounts, &object_id);
+}
+
 void vv_handles_each_account(VvHandles *handles, void (*each)(void *user, VvAccount *account), void *user)
 {
     VV_LOCKED(&handles->lock);

@@ -74,6 +74,8 @@ void vv_file_close(VvHandles *handles, VvFile *file);
 VvFile *vv_file_get(VvHandles *handles, uint64_t fh);
 /* Fill in an object's fields from @handle, which the file owns from then on. */
 void vv_file_set_object(VvHandles *handles, VvFile *file, VvHandle *handle);
+/* Is there a file on that object? */
+bool vv_handles_is_open(VvHandles *handles, uint64_t object_id);
 /* Run @each for every account, under the lock. */
 void vv_handles_each_account(VvHandles *handles, void (*each)(void *user, VvAccount *account), void *user);
 

@@ -55,7 +55,7 @@ typedef struct {
     char *lun;
     uint64_t lun_id;
 } VvObjectName;
-bool vv_object_name(VvFuse *fuse, uint64_t id, VvObjectName *ret_name);
+bool vv_node_object_name(VvFuse *fuse, uint64_t id, VvObjectName *ret_name);
 void vv_object_name_clear(VvObjectName *name);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvObjectName, vv_object_name_clear)
 

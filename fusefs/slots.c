@@ -94,6 +94,20 @@ static void take_back(VvSlots *slots)
     }
 }
 
+void vv_slots_drain(VvSlots *slots)
+{
+    uint32_t total = atomic_load(&slots->chunk_count) * VV_SLOTS_PER_CHUNK, count = 0;
+    for (;;) {
+        take_back(slots);
+        count = 0;
+        for (const VvSlot *slot = slots->free; slot; slot = slot->next)
+            count++;
+        if (count == total)
+            return;
+        g_usleep(1000);
+    }
+}
+
 VvSlot *vv_slot_get(VvSlots *slots)
 {
     if (slots->free == NULL)

@@ -86,6 +86,8 @@ static inline const struct fuse_in_header *vv_slot_header(const VvSlot *slot)
 {
     return (const void *) (slot->data - VV_SLOT_HEADER_BYTES);
 }
+/* The worker has ended: wait until those that other threads answer (a flush) have come back. */
+void vv_slots_drain(VvSlots *slots);
 /* Any thread: every slot there is, in any state. A false return of @each stops. */
 void vv_slots_each(VvSlots *slots, bool (*each)(void *user, VvSlot *slot), void *user);
 

@@ -55,8 +55,9 @@
  *     in use       number >= held_number          released: vv_journal_release
  *     released     number < held_number, or bad   in use: next_file; gone: vv_journal_release
  *
- * Measured on a virtual disk (ext4): 200-byte entries, appended and synced one by one, 2,100/s; in batches of 100,
- * 190,000/s; the processor's share of an append is 0.2 us. */
+ * Measured on a virtual disk with ext4, 200-byte entries: appended and synced one by one 1,100/s; in batches of 100
+ * 500,000/s; the processor's share of an append is 0.25 us. Opening reads every file from the one that holds the first
+ * entry not in the store: 11 ms for one. */
 #include "journal.h"
 
 #include "codec.h"

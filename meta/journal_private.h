@@ -43,7 +43,10 @@ typedef struct {
     uint32_t crc; /* of all this, and of the pool's UUID and lineage: what the next entry chains to */
 } JournalEntry;
 
-static inline uint64_t journal_align(uint64_t offset, uint64_t unit) { return (offset + unit - 1) / unit * unit; }
+static inline uint64_t journal_align(uint64_t offset, uint64_t unit)
+{
+    return (offset + unit - 1) / unit * unit;
+}
 
 /* The place that entry of @length_bytes takes. */
 static inline uint64_t journal_entry_space(uint64_t length_bytes)
@@ -88,8 +91,8 @@ struct VvJournal {
     uint8_t *buffer;         /* owned, page aligned: the bytes of the current file from buffer_offset on */
     uint64_t buffer_offset;  /* a multiple of VV_SECTOR_BYTES */
     uint64_t buffer_used_bytes;
-    bool batch;    /* entries have been appended since the last sync */
-    uint32_t crc;  /* of the last entry */
+    bool batch;   /* entries have been appended since the last sync */
+    uint32_t crc; /* of the last entry */
     /* Written by the committer, read by anybody. */
     _Atomic uint64_t last_index;
     _Atomic uint64_t durable_index;

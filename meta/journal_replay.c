@@ -31,14 +31,15 @@ typedef struct {
     uint64_t applied_index;
     VvJournalReplayFunc replay;
     void *user;
-    unsigned image_slot;        /* of the file in the image; NO_SLOT: none */
-    unsigned slot;              /* of the file being read */
-    uint64_t next_index;        /* the chain's next entry */
-    uint32_t crc;               /* of its last entry */
-    uint64_t incarnation;       /* of its last entry */
-    uint64_t offset_bytes;      /* behind its last entry */
+    unsigned image_slot;         /* of the file in the image; NO_SLOT: none */
+    unsigned slot;               /* of the file being read */
+    uint64_t next_index;         /* the chain's next entry */
+    uint32_t crc;                /* of its last entry */
+    uint64_t incarnation;        /* of its last entry */
+    uint64_t offset_bytes;       /* behind its last entry */
     uint64_t batch_offset_bytes; /* of its last batch; 0: none in this file */
-    uint64_t missing_offset_bytes; /* where the next entry should be: at once or, if zeroes follow, in the next sector */
+    uint64_t
+        missing_offset_bytes; /* where the next entry should be: at once or, if zeroes follow, in the next sector */
 } Walk;
 
 static char *slot_name(const VvJournal *journal, unsigned slot)
@@ -81,8 +82,8 @@ static bool check_head(const VvJournal *journal, const char *name, const Journal
         return false;
     }
     if (!vv_uuid_equal(&head->pool_uuid, &journal->identity.pool_uuid)) {
-        vv_set_error(error, VV_ERROR_CONFLICT, name, NULL, "journal file %s: belongs to pool %s, not to %s", name, theirs,
-            ours);
+        vv_set_error(
+            error, VV_ERROR_CONFLICT, name, NULL, "journal file %s: belongs to pool %s, not to %s", name, theirs, ours);
         return false;
     }
     if (head->lineage != journal->identity.lineage) {
@@ -144,8 +145,8 @@ static bool check_names(const VvJournal *journal, GError **error)
             if (!journal->read_only)
                 unlink(path);
         } else if (g_ascii_strtoull(name + 2, &end, 10) >= VV_JOURNAL_FILES_MAX && *end == '\0') {
-            vv_set_error(error, VV_ERROR_UNSUPPORTED, path, NULL,
-                "journal file %s: this version uses at most %u files", path, VV_JOURNAL_FILES_MAX);
+            vv_set_error(error, VV_ERROR_UNSUPPORTED, path, NULL, "journal file %s: this version uses at most %u files",
+                path, VV_JOURNAL_FILES_MAX);
             return false;
         }
     }
@@ -265,8 +266,7 @@ static bool chains(const Walk *walk, uint64_t offset, JournalEntry *ret_entry)
         return false;
     if (ret_entry->length_bytes > VV_ENTRY_BYTES_MAX || ret_entry->length_bytes > left_bytes)
         return false;
-    return ret_entry->body_crc ==
-           vv_crc32c(0, walk->image + offset + JOURNAL_ENTRY_BYTES, ret_entry->length_bytes);
+    return ret_entry->body_crc == vv_crc32c(0, walk->image + offset + JOURNAL_ENTRY_BYTES, ret_entry->length_bytes);
 }
 
 /* The next entry is right behind the last one, or begins a batch in the next sector. */
@@ -304,12 +304,13 @@ static bool follow(Walk *walk, uint64_t end_index, GError **error)
             g_autofree char *name = slot_name(walk->journal, walk->slot);
 
             vv_set_error(error, VV_ERROR_UNSUPPORTED, name, NULL,
-                "journal file %s: entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT " has unknown flags 0x%x", name,
-                entry.index, offset, entry.flags);
+                "journal file %s: entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT " has unknown flags 0x%x",
+                name, entry.index, offset, entry.flags);
             return false;
         }
         if (entry.index > walk->applied_index &&
-            !walk->replay(walk->user, entry.index, walk->image + offset + JOURNAL_ENTRY_BYTES, entry.length_bytes, error))
+            !walk->replay(
+                walk->user, entry.index, walk->image + offset + JOURNAL_ENTRY_BYTES, entry.length_bytes, error))
             return false;
         if ((entry.flags & JOURNAL_ENTRY_BATCH) != 0)
             walk->batch_offset_bytes = offset;
@@ -363,8 +364,8 @@ static bool follow_older(Walk *walk, uint64_t first, uint64_t last, GError **err
             return false;
         if (walk->next_index != journal->files[next].first_index || walk->crc != journal->files[next].previous_crc) {
             g_autofree char *name = slot_name(journal, next);
-            g_autofree char *why = g_strdup_printf("file %s, which follows, begins with entry %" G_GUINT64_FORMAT, name,
-                journal->files[next].first_index);
+            g_autofree char *why = g_strdup_printf(
+                "file %s, which follows, begins with entry %" G_GUINT64_FORMAT, name, journal->files[next].first_index);
 
             set_entry_error(walk, why, error);
             return false;
@@ -413,8 +414,8 @@ static bool follow_newest(Walk *walk, GError **error)
         if (!proves_damage(walk, &entry, &offset))
             return true;
     } while (walk->journal->read_only && walk->next_index > index);
-    why = g_strdup_printf("entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT " says that it was durable",
-        entry.index, offset);
+    why = g_strdup_printf(
+        "entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT " says that it was durable", entry.index, offset);
     set_entry_error(walk, why, error);
     return false;
 }
@@ -435,8 +436,9 @@ static bool check_bad_heads(Walk *walk, GError **error)
                 continue;
             name = slot_name(walk->journal, i);
             vv_set_error(error, VV_ERROR_DAMAGED, name, NULL,
-                "journal file %s: damaged header at offset 0; it holds entry %" G_GUINT64_FORMAT " at offset %" G_GUINT64_FORMAT
-                ", the other files end before entry %" G_GUINT64_FORMAT, name, entry.index, offset, walk->next_index);
+                "journal file %s: damaged header at offset 0; it holds entry %" G_GUINT64_FORMAT
+                " at offset %" G_GUINT64_FORMAT ", the other files end before entry %" G_GUINT64_FORMAT,
+                name, entry.index, offset, walk->next_index);
             return false;
         }
     }
@@ -526,12 +528,17 @@ static void make_ready(const Walk *walk, uint64_t first)
     vv_journal_update_usage(journal);
 }
 
-VvJournal *vv_journal_open(const char *path, const VvJournalIdentity *identity, uint64_t applied_index,
-    bool read_only, const VvRunOps *ops, VvJournalReplayFunc replay, void *user, GError **error)
+VvJournal *vv_journal_open(const char *path, const VvJournalIdentity *identity, uint64_t applied_index, bool read_only,
+    const VvRunOps *ops, VvJournalReplayFunc replay, void *user, GError **error)
 {
     g_autoptr(VvJournal) journal = vv_journal_new(path, identity, ops);
     g_autofree uint8_t *image = g_malloc(VV_JOURNAL_FILE_BYTES);
-    Walk walk = { .journal = journal, .image = image, .image_slot = NO_SLOT, .applied_index = applied_index, .replay = replay, .user = user };
+    Walk walk = { .journal = journal,
+        .image = image,
+        .image_slot = NO_SLOT,
+        .applied_index = applied_index,
+        .replay = replay,
+        .user = user };
     uint64_t first = 0, last = 0;
 
     journal->read_only = read_only;

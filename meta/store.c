@@ -52,11 +52,20 @@ _Static_assert(sizeof(size_t) == 8, "the store maps 1 TiB of address space");
 _Static_assert(VV_PAGE_VALUE_BYTES_MAX == (4096 - 16) / 2 - 2 - 8 - 24, "LMDB's largest node on a 4 KiB leaf");
 
 static const char *const table_names[VV_N_TABLES] = {
-    [VV_TABLE_POOL] = "pool",         [VV_TABLE_DISK] = "disk",     [VV_TABLE_FAMILY] = "family",
-    [VV_TABLE_SEGMENT] = "segment",   [VV_TABLE_LUN] = "lun",       [VV_TABLE_BRANCH] = "branch",
-    [VV_TABLE_SNAPSHOT] = "snapshot", [VV_TABLE_ORPHAN] = "orphan", [VV_TABLE_JOB] = "job",
-    [VV_TABLE_REQUEST] = "request",   [VV_TABLE_FREE] = "free",     [VV_TABLE_SUM] = "sum",
-    [VV_TABLE_PAGE] = "page",         [VV_TABLE_INDEX] = "index",
+    [VV_TABLE_POOL] = "pool",
+    [VV_TABLE_DISK] = "disk",
+    [VV_TABLE_FAMILY] = "family",
+    [VV_TABLE_SEGMENT] = "segment",
+    [VV_TABLE_LUN] = "lun",
+    [VV_TABLE_BRANCH] = "branch",
+    [VV_TABLE_SNAPSHOT] = "snapshot",
+    [VV_TABLE_ORPHAN] = "orphan",
+    [VV_TABLE_JOB] = "job",
+    [VV_TABLE_REQUEST] = "request",
+    [VV_TABLE_FREE] = "free",
+    [VV_TABLE_SUM] = "sum",
+    [VV_TABLE_PAGE] = "page",
+    [VV_TABLE_INDEX] = "index",
 };
 
 struct VvStore {
@@ -177,7 +186,8 @@ static int open_env(const char *path, unsigned flags, MDB_env **ret_env)
         rc = mdb_env_create(&env);
         if (rc != 0)
             return rc;
-        if ((rc = mdb_env_set_assert(env, on_lmdb_assert)) == 0 && (rc = mdb_env_set_mapsize(env, map_bytes)) == 0 && (rc = mdb_env_set_maxdbs(env, VV_N_TABLES)) == 0 &&
+        if ((rc = mdb_env_set_assert(env, on_lmdb_assert)) == 0 && (rc = mdb_env_set_mapsize(env, map_bytes)) == 0 &&
+            (rc = mdb_env_set_maxdbs(env, VV_N_TABLES)) == 0 &&
             (rc = mdb_env_set_maxreaders(env, STORE_READERS_MAX)) == 0 &&
             (rc = mdb_env_open(env, path, flags | MDB_NOTLS | MDB_NORDAHEAD, 0600)) == 0) {
             *ret_env = env;
@@ -423,8 +433,8 @@ static int latch(VvStoreTxn *txn, int rc)
     return err;
 }
 
-int vv_store_put(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes, const void *value,
-                 size_t value_bytes)
+int vv_store_put(
+    VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes, const void *value, size_t value_bytes)
 {
     MDB_val k = { .mv_size = key_bytes, .mv_data = (void *) key };
     MDB_val v = { .mv_size = value_bytes, .mv_data = (void *) value };
@@ -526,7 +536,7 @@ void vv_store_read_end(VvStoreRead *read)
 }
 
 int vv_store_get(VvStoreRead *read, VvTable table, const void *key, size_t key_bytes, const uint8_t **ret_value,
-                 size_t *ret_value_bytes)
+    size_t *ret_value_bytes)
 {
     MDB_val k = { .mv_size = key_bytes, .mv_data = (void *) key };
     MDB_val v;
@@ -574,7 +584,7 @@ static int compare_keys(const MDB_val *a, const void *key, size_t key_bytes)
 }
 
 int vv_store_seek(VvStoreRead *read, VvTable table, VvSeek how, const void *key, size_t key_bytes,
-                  const uint8_t **ret_key, size_t *ret_key_bytes, const uint8_t **ret_value, size_t *ret_value_bytes)
+    const uint8_t **ret_key, size_t *ret_key_bytes, const uint8_t **ret_value, size_t *ret_value_bytes)
 {
     MDB_val k = { .mv_size = key_bytes, .mv_data = (void *) key };
     MDB_val v;
@@ -601,7 +611,7 @@ int vv_store_seek(VvStoreRead *read, VvTable table, VvSeek how, const void *key,
 }
 
 int vv_store_next(VvStoreRead *read, VvTable table, const uint8_t **ret_key, size_t *ret_key_bytes,
-                  const uint8_t **ret_value, size_t *ret_value_bytes)
+    const uint8_t **ret_value, size_t *ret_value_bytes)
 {
     MDB_val k, v;
     int rc;

@@ -224,32 +224,40 @@ static bool grow(VvTransaction *tx, uint64_t id, const char *name, uint64_t old_
     return ok;
 }
 
-/* Nothing but zeroes at or behind @size_bytes? The write gate is closed. */
-static int tail_is_clear(VvView *view, uint64_t size_bytes, bool *ret_clear)
+/* Is what the block at the new end has behind it zero? The write gate is closed. */
+static int edge_is_clear(VvView *view, uint64_t size_bytes, bool *ret_clear)
 {
     uint64_t block_end = (size_bytes + VV_BLOCK_BYTES - 1) & ~(uint64_t) (VV_BLOCK_BYTES - 1);
-    uint64_t end = vv_view_size(view), found;
-    g_autofree char *tail = g_malloc0(VV_BLOCK_BYTES);
+    uint64_t end = MIN(block_end, vv_view_size(view));
+    g_autofree char *edge = g_malloc0(VV_BLOCK_BYTES);
     int64_t got = 0;
-    int result;
 
     *ret_clear = true;
-    if (size_bytes < block_end && size_bytes < end)
-        got = vv_view_read(view, tail, size_bytes, MIN(block_end, end) - size_bytes);
-    if (got < 0)
-        return (int) got;
+    if (size_bytes < end)
+        got = vv_view_read(view, edge, size_bytes, end - size_bytes);
     for (int64_t i = 0; i < got; i++)
-        if (tail[i] != 0)
+        if (edge[i] != 0)
             *ret_clear = false;
-    if (block_end >= end)
-        return 0;
-    result = vv_view_seek(view, block_end, true, &found);
-    if (result == 0)
-        *ret_clear = false;
-    return result == -ENXIO ? 0 : result;
+    return got < 0 ? (int) got : 0;
 }
 
-/* Zero the tail with gates open, for it is long work; then close them and see whether somebody wrote behind it. */
+/* Whatever somebody wrote behind the new end since it was zeroed. The write gate is closed. */
+static bool drop_rest(VvView *view, uint64_t size_bytes, const char *name, GError **error)
+{
+    int result = vv_view_sync_disks(view);
+
+    if (result == 0) {
+        VvOps *ops = vv_ops_new();
+
+        vv_ops_add(ops, VV_OP_NOOP);
+        result = vv_commit_ops(view->pool->committer, &view, 1, ops); /* nothing is pending behind it */
+    }
+    if (result < 0)
+        vv_set_error_errno(error, result, name, "%s cannot be flushed", name);
+    return result == 0 && vv_lun_cut_tail(view, size_bytes, error);
+}
+
+/* Zero the tail with gates open, for it is long work; then close them and see whether somebody wrote to the edge. */
 static int cut_and_close(VvView *view, GPtrArray *views, uint64_t size_bytes, GError **error)
 {
     for (unsigned try = 0; try < SHRINK_TRIES; try++) {
@@ -265,7 +273,7 @@ static int cut_and_close(VvView *view, GPtrArray *views, uint64_t size_bytes, GE
             return result;
         if (!vv_views_close_gates(views, false, error))
             return -ETIMEDOUT;
-        result = tail_is_clear(view, size_bytes, &clear);
+        result = edge_is_clear(view, size_bytes, &clear);
         if (result == 0 && clear)
             return 0;
         vv_views_open_gates(views, false);
@@ -280,7 +288,7 @@ static bool shrink_to(VvTransaction *tx, uint64_t id, const char *name, uint64_t
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof id);
     g_autoptr(GPtrArray) views = NULL;
     VvView *view;
-    bool ok = true;
+    bool ok;
     int result;
 
     g_array_append_val(ids, id);
@@ -296,11 +304,7 @@ static bool shrink_to(VvTransaction *tx, uint64_t id, const char *name, uint64_t
             vv_set_error_errno(error, result, name, "%s cannot be cut", name);
         return false;
     }
-    result = vv_view_sync_disks(view);
-    if (result < 0) {
-        vv_set_error_errno(error, result, name, "%s cannot be synced", name);
-        ok = false;
-    }
+    ok = drop_rest(view, size_bytes, name, error);
     if (ok) {
         add_size(tx, id, size_bytes);
         ok = vv_transaction_commit(tx, (VvView *const *) views->pdata, views->len, name, error);

@@ -209,8 +209,8 @@ uint32_t vv_alloc_blocks(VvAlloc *alloc, uint64_t family, uint32_t want, VvPlace
                          unsigned *ret_run_count);
 /* Blocks that were allocated and never published (a failed write): usable again after their era. */
 void vv_alloc_give_back(VvAlloc *alloc, uint64_t family, VvPlace place, uint32_t count);
-/* A request of the family is parked for space: find some, or tell it that there is none. See alloc_space.c. */
-void vv_alloc_want(VvAlloc *alloc, uint64_t family);
+/* A request of the family that wants so many blocks is parked for space: find some, or tell it that there is none (alloc_space.c). */
+void vv_alloc_want(VvAlloc *alloc, uint64_t family, uint32_t blocks);
 /* A grant for anybody who builds an entry. Begin (zeroed) with the first vv_grant_add, which takes pool->grant_lock, because where
  * space is free is known only when the entry before is applied; vv_grants_end, when the entry was applied or given up, releases it.
  * Adds one SEGMENT_GRANT of at most 1 << @shift bytes (smaller if the pool is low or cut up); false: no space at all. @family may
@@ -254,11 +254,14 @@ VvLookup *vv_lookup_new(VvPool *pool);
 void vv_lookup_free(VvLookup *lookup);
 typedef struct VvTicker VvTicker;
 VvTicker *vv_ticker_new(VvPool *pool);
+/* Ends its thread, and waits for the background flushes under way; kicks do nothing from then on. */
+void vv_ticker_stop(VvTicker *ticker);
 void vv_ticker_free(VvTicker *ticker);
 void vv_ticker_kick(VvTicker *ticker); /* there is something to time. [any] */
+void vv_ticker_rush(VvTicker *ticker); /* look now: much is pending. [any] */
 typedef struct VvIoPool VvIoPool;
 VvIoPool *vv_io_pool_new(void);
-void vv_io_pool_free(VvIoPool *io_pool); /* nothing is in flight (asserted) */
+void vv_io_pool_free(VvIoPool *io_pool); /* every request is done */
 #define VV_SERVICE_WORKER VV_WORKERS_MAX /* index of pool->service */
 
 /* ---- what pool.c and jobs.c give */

@@ -10,7 +10,7 @@
 #define VV_DAEMON_H
 
 #include "crew.h"
-#include "loop.h"
+#include "control.h"
 #include "options.h"
 #include "pool.h"
 
@@ -31,7 +31,7 @@ struct VvDaemon {
     uid_t owner;
     gid_t admin_gid; /* (gid_t) -1: none */
     VvPool *pool;
-    VvLoop *loop;
+    VvControl *loop;
     VvCrew *lookers;  /* answers that are quick */
     VvCrew *slow;     /* looks that may take long */
     VvCrew *changers; /* whatever may wait for disks and drains */

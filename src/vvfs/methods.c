@@ -124,8 +124,8 @@ static const char *wrong_type(char type, JsonNode *node)
     }
 }
 
-/* Check what @spec ("NAME:TYPE NAME?:TYPE ...") tells of @params; *seen counts the members that are there. */
-static bool check_spec(const VvMethod *method, const char *spec, JsonObject *params, unsigned *seen, GError **error)
+/* Check what @spec ("NAME:TYPE NAME?:TYPE ...") tells of @params. */
+static bool check_spec(const VvMethod *method, const char *spec, JsonObject *params, GError **error)
 {
     g_auto(GStrv) words = g_strsplit(spec, " ", -1);
 
@@ -146,7 +146,6 @@ static bool check_spec(const VvMethod *method, const char *spec, JsonObject *par
             vv_set_error(error, VV_ERROR_USAGE, words[i], NULL, "%s needs the param %s", method->name, words[i]);
             return false;
         }
-        (*seen)++;
         if (optional && JSON_NODE_HOLDS_NULL(node))
             continue;
         why = wrong_type(colon[1], node);
@@ -177,8 +176,8 @@ static const char *common_spec(const VvMethod *method)
     }
 }
 
-/* Name the first member of @params that neither spec has. */
-static void set_error_unknown_param(const VvMethod *method, JsonObject *params, GError **error)
+/* Has the method all members of @params? */
+static bool check_known(const VvMethod *method, JsonObject *params, GError **error)
 {
     g_autofree char *known = g_strdup_printf(" %s %s", method->params, common_spec(method));
     g_autoptr(GList) names = json_object_get_members(params);
@@ -187,26 +186,21 @@ static void set_error_unknown_param(const VvMethod *method, JsonObject *params, 
         g_autofree char *plain = g_strdup_printf(" %s:", (const char *) l->data);
         g_autofree char *optional = g_strdup_printf(" %s?:", (const char *) l->data);
 
-        if (!strstr(known, plain) && !strstr(known, optional)) {
-            vv_set_error(error, VV_ERROR_USAGE, l->data, NULL, "%s has no param %s", method->name, (const char *) l->data);
-            return;
-        }
+        if (strstr(known, plain) || strstr(known, optional))
+            continue;
+        vv_set_error(error, VV_ERROR_USAGE, l->data, NULL, "%s has no param %s", method->name, (const char *) l->data);
+        return false;
     }
-    g_assert_not_reached();
+    return true;
 }
 
 bool vv_method_check(const VvMethod *method, JsonObject *params, GError **error)
 {
-    unsigned seen = 0;
     const char *id;
 
-    if (!check_spec(method, method->params, params, &seen, error) ||
-        !check_spec(method, common_spec(method), params, &seen, error))
+    if (!check_known(method, params, error) || !check_spec(method, method->params, params, error) ||
+        !check_spec(method, common_spec(method), params, error))
         return false;
-    if (seen != json_object_get_size(params)) {
-        set_error_unknown_param(method, params, error);
-        return false;
-    }
     id = vv_json_get_string(params, "request_id");
     if (id && (!*id || strlen(id) > VV_REQUEST_ID_BYTES_MAX)) {
         vv_set_error(error, VV_ERROR_USAGE, "request_id", NULL, "%s: the param request_id must have 1 to %u bytes", method->name,

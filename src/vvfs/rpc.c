@@ -245,7 +245,7 @@ static void call_chore(void *data)
     }
     if (call->error && call->error->domain == VV_ERROR && call->error->code == VV_ERROR_INTERNAL)
         vv_log(VV_LOG_WARNING, "%s: %s", call->method->name, call->error->message);
-    vv_loop_post(daemon->loop, call_end, call);
+    vv_control_post(daemon->loop, call_end, call);
 }
 
 static void call_begin(VvCall *call)

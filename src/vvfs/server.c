@@ -282,7 +282,7 @@ static void accept_cb(struct evconnlistener *listener, evutil_socket_t fd, struc
     client->server = server;
     client->number = ++server->next_number;
     client->calls = g_hash_table_new(NULL, NULL);
-    client->bev = bufferevent_socket_new(vv_loop_base(server->daemon->loop), fd, BEV_OPT_CLOSE_ON_FREE);
+    client->bev = bufferevent_socket_new(vv_control_base(server->daemon->loop), fd, BEV_OPT_CLOSE_ON_FREE);
     if (!client->bev) {
         close((int) fd);
         g_hash_table_unref(client->calls);
@@ -323,7 +323,7 @@ static void accept_error_cb(struct evconnlistener *listener, void *user)
 
     vv_log(VV_LOG_WARNING, "admin socket: accept: %s", g_strerror(errno));
     evconnlistener_disable(listener);
-    event_base_once(vv_loop_base(server->daemon->loop), -1, EV_TIMEOUT, accept_again_cb, server, &later);
+    event_base_once(vv_control_base(server->daemon->loop), -1, EV_TIMEOUT, accept_again_cb, server, &later);
 }
 
 /* ---- the socket */
@@ -373,7 +373,7 @@ VvServer *vv_server_new(VvDaemon *daemon, GError **error)
     server->clients = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, client_free);
     fd = socket_listen(server->path, error);
     if (fd >= 0)
-        server->listener = evconnlistener_new(vv_loop_base(daemon->loop), accept_cb, server,
+        server->listener = evconnlistener_new(vv_control_base(daemon->loop), accept_cb, server,
                                               LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
     if (!server->listener) {
         g_hash_table_unref(server->clients);

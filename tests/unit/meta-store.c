@@ -205,14 +205,15 @@ static void test_pooled_cursor(Fixture *f, gconstpointer data)
     put_one(f, VV_TABLE_LUN, 1, "a");
     put_one(f, VV_TABLE_LUN, 2, "b");
     first = begin_read(f);
-    g_assert_cmpint(vv_store_seek(first, VV_TABLE_LUN, VV_SEEK_GE, zero, 8, &key, &key_bytes, &value, &value_bytes), ==,
-                    0);
+    g_assert_cmpint(
+        vv_store_seek(first, VV_TABLE_LUN, VV_SEEK_GE, zero, 8, &key, &key_bytes, &value, &value_bytes), ==, 0);
     vv_store_read_end(first);
     put_one(f, VV_TABLE_LUN, 1, "changed");
     read = begin_read(f);
     g_assert_true(read == first);
     g_assert_cmpint(vv_store_next(read, VV_TABLE_LUN, &key, &key_bytes, &value, &value_bytes), ==, -ENODATA);
-    g_assert_cmpint(vv_store_seek(read, VV_TABLE_LUN, VV_SEEK_GE, zero, 8, &key, &key_bytes, &value, &value_bytes), ==, 0);
+    g_assert_cmpint(
+        vv_store_seek(read, VV_TABLE_LUN, VV_SEEK_GE, zero, 8, &key, &key_bytes, &value, &value_bytes), ==, 0);
     g_assert_cmpuint(value_bytes, ==, 7);
     g_assert_cmpint(memcmp(value, "changed", 7), ==, 0);
     vv_store_read_end(read);
@@ -294,7 +295,8 @@ static void test_seek_place(Fixture *f, gconstpointer data)
     read = begin_read(f);
     g_assert_cmpuint(seek(read, VV_SEEK_GE, 1), ==, 1);
     assert_text(read, VV_TABLE_PAGE, 3, "p");
-    g_assert_cmpint(vv_store_seek(read, VV_TABLE_LUN, VV_SEEK_GE, zero, 8, &key, &key_bytes, &value, &value_bytes), ==, 0);
+    g_assert_cmpint(
+        vv_store_seek(read, VV_TABLE_LUN, VV_SEEK_GE, zero, 8, &key, &key_bytes, &value, &value_bytes), ==, 0);
     g_assert_cmpuint(next(read), ==, 2);
     vv_store_read_end(read);
 }
@@ -500,7 +502,8 @@ static int walk(VvStoreRead *read)
     const uint8_t *key = NULL, *value = NULL;
     size_t key_bytes = 0, value_bytes = 0;
     uint8_t zero[8] = { 0 };
-    int count = 0, err = vv_store_seek(read, VV_TABLE_PAGE, VV_SEEK_GE, zero, 8, &key, &key_bytes, &value, &value_bytes);
+    int count = 0,
+        err = vv_store_seek(read, VV_TABLE_PAGE, VV_SEEK_GE, zero, 8, &key, &key_bytes, &value, &value_bytes);
 
     while (err == 0) {
         count++;

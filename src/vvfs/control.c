@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The control loop. Its mailbox is a queue under a mutex and an eventfd that the loop polls. */
-#include "loop.h"
+#include "control.h"
 
 #include "error.h"
 #include "util.h"
@@ -9,11 +9,11 @@
 #include <sys/eventfd.h>
 
 typedef struct {
-    VvLoopFunc func;
+    VvControlFunc func;
     void *data;
 } VvPosted;
 
-struct VvLoop {
+struct VvControl {
     struct event_base *base;
     struct event *mail;
     int fd;
@@ -23,7 +23,7 @@ struct VvLoop {
 
 static void mail_cb(evutil_socket_t fd, short what, void *user)
 {
-    VvLoop *loop = user;
+    VvControl *loop = user;
     GArray *posted;
     uint64_t count;
 
@@ -43,9 +43,9 @@ static void mail_cb(evutil_socket_t fd, short what, void *user)
     g_array_unref(posted);
 }
 
-VvLoop *vv_loop_new(GError **error)
+VvControl *vv_control_new(GError **error)
 {
-    VvLoop *loop = g_new0(VvLoop, 1);
+    VvControl *loop = g_new0(VvControl, 1);
 
     pthread_mutex_init(&loop->lock, NULL);
     loop->posted = g_array_new(FALSE, FALSE, sizeof(VvPosted));
@@ -55,13 +55,13 @@ VvLoop *vv_loop_new(GError **error)
         loop->mail = event_new(loop->base, loop->fd, EV_READ | EV_PERSIST, mail_cb, loop);
     if (!loop->mail || event_add(loop->mail, NULL) != 0) {
         vv_set_error_errno(error, errno ? errno : ENOMEM, NULL, "cannot make the control loop");
-        vv_loop_free(loop);
+        vv_control_free(loop);
         return NULL;
     }
     return loop;
 }
 
-void vv_loop_free(VvLoop *loop)
+void vv_control_free(VvControl *loop)
 {
     if (!loop)
         return;
@@ -75,22 +75,22 @@ void vv_loop_free(VvLoop *loop)
     g_free(loop);
 }
 
-struct event_base *vv_loop_base(VvLoop *loop)
+struct event_base *vv_control_base(VvControl *loop)
 {
     return loop->base;
 }
 
-void vv_loop_run(VvLoop *loop)
+void vv_control_run(VvControl *loop)
 {
     event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
 }
 
-void vv_loop_stop(VvLoop *loop)
+void vv_control_stop(VvControl *loop)
 {
     event_base_loopbreak(loop->base);
 }
 
-void vv_loop_post(VvLoop *loop, VvLoopFunc func, void *data)
+void vv_control_post(VvControl *loop, VvControlFunc func, void *data)
 {
     VvPosted posted = { func, data };
     uint64_t one = 1;

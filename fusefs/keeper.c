@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What requests hold while they wait, so that one LUN that must wait never makes another wait (I9).
+ *
+ * A request keeps its slot and its data until it is answered. Slots do not run out (slots.h), so what must be bounded is memory,
+ * and the number of requests that the kernel lets be under way in the background. A LUN that works may have as many as
+ * its clients give it: they end by themselves. A LUN *waits* if it has requests under way and has ended none for
+ * VV_HELD_GRACE_MS. Then:
+ *
+ *     K1  one LUN that waits holds at most VV_HELD_BYTES_PER_LUN and VV_HELD_COUNT_PER_LUN: further requests of it are refused
+ *         with EIO, and the newest of those that it holds already, as far as they are not at a disk, end with EIO too.
+ *     K2  all that wait hold together at most VV_HELD_BYTES_MAX and VV_HELD_COUNT_MAX: the largest gives.
+ *     K3  an event names the LUN, at most once a minute.
+ *
+ * Nothing is timed while nobody holds much: the keeper sleeps until a quota is passed, then looks every KEEPER_TICK_MS. */
+#include "nodes.h"
+
+#define KEEPER_TICK_MS 100u
+#define EVENT_EVERY_MS 60000u
+
+/* ---- charging: workers */
+
+static void wake(VvFuse *fuse)
+{
+    VvKeeper *keeper = &fuse->keeper;
+    if (atomic_exchange(&keeper->awake, true))
+        return;
+    VV_LOCKED(&keeper->lock);
+    pthread_cond_signal(&keeper->wake);
+}
+
+static bool is_waiting(VvAccount *account, uint64_t now_ms)
+{
+    uint64_t progress_ms = atomic_load_explicit(&account->progress_ms, memory_order_relaxed);
+    return atomic_load_explicit(&account->count, memory_order_relaxed) > 0 && now_ms > progress_ms + VV_HELD_GRACE_MS;
+}
+
+static bool over_one(uint64_t bytes, uint64_t count)
+{
+    return bytes > VV_HELD_BYTES_PER_LUN || count > VV_HELD_COUNT_PER_LUN;
+}
+
+static bool over_share(const VvSlots *slots)
+{
+    return atomic_load_explicit(&slots->held_bytes, memory_order_relaxed) > VV_HELD_BYTES_MAX / VV_WORKERS_MAX ||
+           atomic_load_explicit(&slots->held_count, memory_order_relaxed) > VV_HELD_COUNT_MAX / VV_WORKERS_MAX;
+}
+
+bool vv_hold_charge(VvServer *server, VvSlot *slot)
+{
+    VvAccount *account = slot->account;
+    uint64_t bytes =
+        slot->charged_bytes + atomic_fetch_add_explicit(&account->bytes, slot->charged_bytes, memory_order_relaxed);
+    uint32_t count = 1 + atomic_fetch_add_explicit(&account->count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&slot->slots->held_bytes, slot->charged_bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&slot->slots->held_count, 1, memory_order_relaxed);
+    if (count == 1)
+        atomic_store_explicit(&account->progress_ms, vv_coarse_ms(), memory_order_relaxed);
+    bool over = over_one(bytes, count);
+    if (over || over_share(slot->slots))
+        wake(server->fuse);
+    if (over && is_waiting(account, vv_coarse_ms())) { /* K1 */
+        atomic_fetch_sub_explicit(&account->bytes, slot->charged_bytes, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&account->count, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&slot->slots->held_bytes, slot->charged_bytes, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&slot->slots->held_count, 1, memory_order_relaxed);
+        return false;
+    }
+    return true;
+}
+
+void vv_hold_release(VvSlot *slot)
+{
+    VvAccount *account = slot->account;
+    atomic_store_explicit(&account->progress_ms, vv_coarse_ms(), memory_order_relaxed);
+    atomic_fetch_sub_explicit(&account->bytes, slot->charged_bytes, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&account->count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&slot->slots->held_bytes, slot->charged_bytes, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&slot->slots->held_count, 1, memory_order_relaxed);
+}
+
+/* ---- interrupts */
+
+typedef struct {
+    uint64_t unique;
+    bool found;
+} Search;
+
+static bool interrupt_slot(void *user, VvSlot *slot)
+{
+    Search *search = user;
+    if (atomic_load_explicit(&slot->unique, memory_order_relaxed) != search->unique)
+        return true;
+    VV_LOCKED(&slot->lock);
+    if (atomic_load_explicit(&slot->unique, memory_order_relaxed) != search->unique)
+        return true;
+    search->found = true;
+    if (slot->state == VV_SLOT_SETTLED)
+        vv_io_interrupt(&slot->io);
+    else
+        slot->interrupted = true;
+    return false;
+}
+
+bool vv_interrupt(VvFuse *fuse, uint64_t unique)
+{
+    Search search = { .unique = unique };
+    for (unsigned i = 0; i < fuse->server_count && !search.found; i++)
+        vv_slots_each(&fuse->servers[i].slots, interrupt_slot, &search);
+    return search.found ||
+           vv_operations_has(&fuse->operations, unique); /* operation threads are left alone: they end in time */
+}
+
+/* ---- shedding: the keeper's thread */
+
+typedef struct {
+    VvAccount *account;
+    uint64_t id;
+    uint64_t bytes, count;               /* held */
+    uint64_t excess_bytes, excess_count; /* to give up */
+} Holder;
+
+typedef struct {
+    uint64_t now_ms;
+    bool over;       /* somebody holds more than a quota, waiting or not */
+    GArray *holders; /* Holder: those that wait */
+} Survey;
+
+static void survey_account(void *user, VvAccount *account)
+{
+    Survey *survey = user;
+    Holder holder = {
+        .account = account,
+        .id = account->id,
+        .bytes = atomic_load_explicit(&account->bytes, memory_order_relaxed),
+        .count = atomic_load_explicit(&account->count, memory_order_relaxed),
+    };
+    bool over = over_one(holder.bytes, holder.count);
+    survey->over |= over;
+    if (!is_waiting(account, survey->now_ms))
+        return;
+    if (over) { /* K1 */
+        holder.excess_bytes = holder.bytes > VV_HELD_BYTES_PER_LUN ? holder.bytes - VV_HELD_BYTES_PER_LUN : 0;
+        holder.excess_count = holder.count > VV_HELD_COUNT_PER_LUN ? holder.count - VV_HELD_COUNT_PER_LUN : 0;
+    }
+    g_array_append_val(survey->holders, holder);
+}
+
+/* K2 */
+static void share_out(GArray *holders)
+{
+    uint64_t bytes = 0, count = 0;
+    Holder *largest = NULL;
+    for (unsigned i = 0; i < holders->len; i++) {
+        Holder *holder = &g_array_index(holders, Holder, i);
+        bytes += holder->bytes - holder->excess_bytes;
+        count += holder->count - holder->excess_count;
+        if (largest == NULL ||
+            holder->bytes + holder->count * VV_BLOCK_BYTES > largest->bytes + largest->count * VV_BLOCK_BYTES)
+            largest = holder;
+    }
+    if (largest && bytes > VV_HELD_BYTES_MAX)
+        largest->excess_bytes += bytes - VV_HELD_BYTES_MAX;
+    if (largest && count > VV_HELD_COUNT_MAX)
+        largest->excess_count += count - VV_HELD_COUNT_MAX;
+}
+
+typedef struct {
+    VvSlot *slot;
+    uint64_t unique;
+    uint32_t bytes;
+} Victim;
+
+typedef struct {
+    const VvAccount *account;
+    GArray *victims;
+} Hunt;
+
+static bool find_victim(void *user, VvSlot *slot)
+{
+    Hunt *hunt = user;
+    VV_LOCKED(&slot->lock);
+    if (slot->state == VV_SLOT_SETTLED && slot->account == hunt->account && !slot->shed) {
+        Victim victim = { slot, atomic_load_explicit(&slot->unique, memory_order_relaxed), slot->charged_bytes };
+        g_array_append_val(hunt->victims, victim);
+    }
+    return true;
+}
+
+static int newest_first(gconstpointer a, gconstpointer b)
+{
+    uint64_t one = ((const Victim *) a)->unique, other = ((const Victim *) b)->unique;
+    return one > other ? -1 : one < other;
+}
+
+static void shed(VvFuse *fuse, const Holder *holder)
+{
+    Hunt hunt = { holder->account, g_array_new(FALSE, FALSE, sizeof(Victim)) };
+    for (unsigned i = 0; i < fuse->server_count; i++)
+        vv_slots_each(&fuse->servers[i].slots, find_victim, &hunt);
+    g_array_sort(hunt.victims, newest_first);
+    uint64_t bytes = 0, count = 0;
+    for (unsigned i = 0; i < hunt.victims->len && (bytes < holder->excess_bytes || count < holder->excess_count); i++) {
+        const Victim *victim = &g_array_index(hunt.victims, Victim, i);
+        VV_LOCKED(&victim->slot->lock);
+        if (victim->slot->state != VV_SLOT_SETTLED || atomic_load(&victim->slot->unique) != victim->unique)
+            continue;
+        victim->slot->shed = true;
+        vv_io_interrupt(&victim->slot->io);
+        bytes += victim->bytes;
+        count++;
+    }
+    g_array_unref(hunt.victims);
+}
+
+/* K3 */
+static void tell(VvFuse *fuse, const Holder *holder, uint64_t now_ms)
+{
+    VvKeeper *keeper = &fuse->keeper;
+    if (keeper->told_ms && now_ms < keeper->told_ms + EVENT_EVERY_MS)
+        return;
+    keeper->told_ms = now_ms;
+    g_auto(VvObjectName) name = { 0 };
+    if (!vv_node_object_name(fuse, holder->id, &name))
+        return;
+    g_autofree char *object = name.snapshot ? g_strconcat(name.lun, "@", name.name, NULL) : g_strdup(name.name);
+    g_autofree char *bytes = vv_size_format(holder->bytes);
+    vv_pool_event(fuse->pool, VV_SEVERITY_WARNING, "held", object,
+        "%s waits and holds %" G_GUINT64_FORMAT " requests (%s): further ones fail until it goes on", object,
+        holder->count, bytes);
+}
+
+/* True: look again soon. */
+static bool look(VvFuse *fuse)
+{
+    Survey survey = { .now_ms = vv_coarse_ms(), .holders = g_array_new(FALSE, FALSE, sizeof(Holder)) };
+    vv_handles_each_account(&fuse->handles, survey_account, &survey);
+    for (unsigned i = 0; i < fuse->server_count; i++)
+        survey.over |= over_share(&fuse->servers[i].slots);
+    share_out(survey.holders);
+    for (unsigned i = 0; i < survey.holders->len; i++) {
+        const Holder *holder = &g_array_index(survey.holders, Holder, i);
+        if (holder->excess_bytes || holder->excess_count) {
+            shed(fuse, holder);
+            tell(fuse, holder, survey.now_ms);
+        }
+    }
+    g_array_unref(survey.holders);
+    return survey.over;
+}
+
+static void *keep(void *user)
+{
+    VvFuse *fuse = user;
+    VvKeeper *keeper = &fuse->keeper;
+    pthread_setname_np(pthread_self(), "vvfs-keeper");
+    pthread_mutex_lock(&keeper->lock);
+    while (!keeper->stopping) {
+        if (!atomic_exchange(
+                &keeper->awake, false)) { /* before the look: who passes a quota during it wakes us again */
+            pthread_cond_wait(&keeper->wake, &keeper->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&keeper->lock);
+        bool again = look(fuse);
+        pthread_mutex_lock(&keeper->lock);
+        if (again && !keeper->stopping) {
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_nsec += KEEPER_TICK_MS * 1000000;
+            until.tv_sec += until.tv_nsec / 1000000000;
+            until.tv_nsec %= 1000000000;
+            pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until);
+            atomic_store(&keeper->awake, true);
+        }
+    }
+    pthread_mutex_unlock(&keeper->lock);
+    return NULL;
+}
+
+void vv_keeper_start(VvFuse *fuse)
+{
+    VvKeeper *keeper = &fuse->keeper;
+    int rc = pthread_create(&keeper->thread, NULL, keep, fuse);
+    keeper->running = rc == 0;
+    if (rc != 0)
+        vv_log(VV_LOG_WARNING, "no thread to look after requests that wait: %s", g_strerror(rc));
+}
+
+void vv_keeper_stop(VvFuse *fuse)
+{
+    VvKeeper *keeper = &fuse->keeper;
+    if (!keeper->running)
+        return;
+    pthread_mutex_lock(&keeper->lock);
+    keeper->stopping = true;
+    pthread_cond_signal(&keeper->wake);
+    pthread_mutex_unlock(&keeper->lock);
+    pthread_join(keeper->thread, NULL);
+    keeper->running = keeper->stopping = false;
+}

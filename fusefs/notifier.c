@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Telling the kernel what changed behind its back. The pool's hooks queue notices; one thread delivers them, because a
+ * notification may wait for the kernel's own locks, which requests that we serve may hold.
+ *
+ *     notice     what the kernel is told                                        who waits for it
+ *     changed    attributes of the object (a LUN: of its folder and snapshots     the command that changed it, at most
+ *                too) are old; of an open LUN: its size, by a stat through the    VV_NOTICE_WAIT_MS
+ *                mount, since loop devices look at the inode
+ *     content    pages of the object are old                                     the same
+ *     removed    attributes of the object and of luns/ and snapshots/ are old     the same
+ *
+ * Names need no notice: the kernel looks every name of an object up again (entry_timeout 0), save those of snapshots and
+ * their folders that were listed in the last VV_LISTED_TIMEOUT_MS. A removed one's attributes are old, asking for them gives ESTALE, and that makes the
+ * kernel look the name up; a changed one (it may have been renamed) is delivered when all listings before it have expired.
+ *
+ * N1  Nobody who answers a request of the mount waits here: the request may hold what the delivery needs.
+ * N2  The stat goes by path and takes no lasting reference on the mount: umount never finds it busy for long. */
+#include "nodes.h"
+
+#include <fcntl.h>
+
+typedef struct {
+    VvNoticeKind kind;
+    uint64_t id;
+} VvNotice;
+
+/* ---- delivery: the notifier's thread */
+
+static void attributes_are_old(VvFuse *fuse, uint64_t node)
+{
+    (void) fuse_lowlevel_notify_inval_inode(fuse->session, node, -1, 0); /* ENOENT: the kernel does not know it */
+}
+
+/* The kernel's inode learns size and times of an open file only from an answer. */
+static void teach_size(VvFuse *fuse, const char *lun)
+{
+    g_autofree char *path = g_strconcat(fuse->mount_point, "/luns/", lun, NULL);
+    struct stat st;
+    if (!atomic_load(&fuse->detached) && fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        vv_log(VV_LOG_DEBUG, "the size of %s could not be told to the kernel: %s", lun, g_strerror(errno));
+}
+
+static GArray *family_of_nodes(VvFuse *fuse, uint64_t id)
+{
+    GArray *nodes = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    g_array_append_val(nodes, id);
+    vv_meta_read_lock(fuse->meta);
+    const VvLun *lun = vv_meta_lun(fuse->meta, id);
+    if (lun) {
+        uint64_t folder = id | VV_NODE_FOLDER;
+        g_array_append_val(nodes, folder);
+        for (unsigned i = 0; i < lun->snapshots->len; i++) {
+            const VvSnapshot *snapshot = g_ptr_array_index(lun->snapshots, i);
+            g_array_append_val(nodes, snapshot->id);
+        }
+    }
+    vv_meta_read_unlock(fuse->meta);
+    return nodes;
+}
+
+/* Until no name that was listed before now is believed any more. */
+static void outlive_listings(VvFuse *fuse)
+{
+    VvNotifier *notifier = &fuse->notifier;
+    uint64_t now_ms = vv_coarse_ms(),
+             until_ms = atomic_load(&fuse->listed_ms) + VV_LISTED_TIMEOUT_MS + 20; /* the clocks' grain */
+    if (until_ms <= now_ms)
+        return;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t ns = (uint64_t) until.tv_nsec + (until_ms - now_ms) * 1000000u;
+    until.tv_sec += (time_t) (ns / 1000000000u);
+    until.tv_nsec = (long) (ns % 1000000000u);
+    VV_LOCKED(&notifier->lock);
+    while (!notifier->stopping && pthread_cond_timedwait(&notifier->changed, &notifier->lock, &until) != ETIMEDOUT)
+        ;
+}
+
+static void deliver(VvFuse *fuse, const VvNotice *notice)
+{
+    if (notice->kind == VV_NOTICE_CONTENT) {
+        (void) fuse_lowlevel_notify_inval_inode(fuse->session, notice->id, 0, 0);
+        return;
+    }
+    if (notice->kind == VV_NOTICE_REMOVED) {
+        attributes_are_old(fuse, notice->id);
+        attributes_are_old(fuse, VV_NODE_LUNS);
+        attributes_are_old(fuse, VV_NODE_SNAPSHOTS);
+        return;
+    }
+    GArray *nodes = family_of_nodes(fuse, notice->id);
+    for (unsigned i = 0; i < nodes->len; i++)
+        attributes_are_old(fuse, g_array_index(nodes, uint64_t, i));
+    g_array_unref(nodes);
+    attributes_are_old(fuse, VV_NODE_LUNS);
+    attributes_are_old(fuse, VV_NODE_SNAPSHOTS);
+    g_auto(VvObjectName) name = { 0 };
+    if (!vv_node_object_name(fuse, notice->id, &name))
+        return;
+    outlive_listings(fuse);
+    if (!name.snapshot && !name.orphan && vv_handles_is_open(&fuse->handles, notice->id))
+        teach_size(fuse, name.name);
+}
+
+static void *notify(void *user)
+{
+    VvFuse *fuse = user;
+    VvNotifier *notifier = &fuse->notifier;
+    pthread_setname_np(pthread_self(), "vvfs-notifier");
+    pthread_mutex_lock(&notifier->lock);
+    while (!notifier->stopping) {
+        VvNotice *notice = g_queue_pop_head(&notifier->queue);
+        if (notice == NULL) {
+            pthread_cond_wait(&notifier->changed, &notifier->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&notifier->lock);
+        deliver(fuse, notice);
+        g_free(notice);
+        pthread_mutex_lock(&notifier->lock);
+        notifier->done++;
+        pthread_cond_broadcast(&notifier->changed);
+    }
+    pthread_mutex_unlock(&notifier->lock);
+    return NULL;
+}
+
+/* ---- notices: any thread */
+
+static void queue_notice(VvFuse *fuse, VvNoticeKind kind, uint64_t id, bool wait)
+{
+    VvNotifier *notifier = &fuse->notifier;
+    VV_LOCKED(&notifier->lock);
+    if (!notifier->running || notifier->stopping || g_queue_get_length(&notifier->queue) >= VV_NOTICES_MAX)
+        return;
+    VvNotice *notice = g_new(VvNotice, 1);
+    *notice = (VvNotice){ kind, id };
+    g_queue_push_tail(&notifier->queue, notice);
+    uint64_t number = ++notifier->queued;
+    pthread_cond_broadcast(&notifier->changed);
+    if (!wait || vv_in_request) /* N1 */
+        return;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += VV_NOTICE_WAIT_MS / 1000;
+    while (notifier->done < number && !notifier->stopping) {
+        if (pthread_cond_timedwait(&notifier->changed, &notifier->lock, &until) == ETIMEDOUT) {
+            vv_log(VV_LOG_WARNING, "the kernel was not told of a change within %u ms", VV_NOTICE_WAIT_MS);
+            return;
+        }
+    }
+}
+
+void vv_notify(VvFuse *fuse, VvNoticeKind kind, uint64_t object_id)
+{
+    queue_notice(fuse, kind, object_id, false);
+}
+
+static void object_changed(void *user, uint64_t object_id)
+{
+    VvFuse *fuse = user;
+    atomic_store(&fuse->changed_ns, vv_now_ns());
+    queue_notice(fuse, VV_NOTICE_CHANGED, object_id, true);
+}
+
+static void object_removed(void *user, uint64_t object_id)
+{
+    VvFuse *fuse = user;
+    atomic_store(&fuse->changed_ns, vv_now_ns());
+    queue_notice(fuse, VV_NOTICE_REMOVED, object_id, true);
+}
+
+static void content_changed(void *user, uint64_t lun_id)
+{
+    queue_notice(user, VV_NOTICE_CONTENT, lun_id, true);
+}
+
+/* ---- life */
+
+void vv_notifier_start(VvFuse *fuse)
+{
+    static const VvPoolHooks hooks = {
+        .object_changed = object_changed,
+        .object_removed = object_removed,
+        .content_changed = content_changed,
+    };
+    VvNotifier *notifier = &fuse->notifier;
+    vv_pool_set_hooks(fuse->pool, &hooks, fuse);
+    int rc = pthread_create(&notifier->thread, NULL, notify, fuse);
+    pthread_mutex_lock(&notifier->lock);
+    notifier->running = rc == 0;
+    pthread_mutex_unlock(&notifier->lock);
+    if (rc != 0)
+        vv_log(VV_LOG_WARNING, "no thread to tell the kernel of changes: %s", g_strerror(rc));
+}
+
+void vv_notifier_stop(VvFuse *fuse)
+{
+    static const VvPoolHooks none = { 0 };
+    VvNotifier *notifier = &fuse->notifier;
+    vv_pool_set_hooks(fuse->pool, &none, NULL);
+    pthread_mutex_lock(&notifier->lock);
+    bool running = notifier->running;
+    notifier->stopping = true;
+    pthread_cond_broadcast(&notifier->changed);
+    pthread_mutex_unlock(&notifier->lock);
+    if (running)
+        pthread_join(notifier->thread, NULL);
+    pthread_mutex_lock(&notifier->lock);
+    notifier->running = notifier->stopping = false;
+    g_queue_clear_full(&notifier->queue, g_free);
+    pthread_mutex_unlock(&notifier->lock);
+}

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The committer: one thread that turns records into MAP ops, logs entries, syncs the journal once for whoever is ready,
+ * applies, and answers (group commit).
+ *
+ *   request   ready                                     in the batch
+ *   view      its sequence is at or below the view's    its view's records up to that sequence
+ *             commit limit
+ *   ops       always                                    records of its views up to their limits, then an entry of its own
+ *
+ * C1  Records are logged in their order, each once: logged_sequence says how far. What is logged stays pending until it is
+ *     applied.
+ * C2  Only records up to a sequence that somebody asked for are logged: that somebody has synced their data (I2).
+ * C3  An entry that takes a LUN away retires its view before any later entry is built, so no entry names what is gone.
+ * C4  A journal that is full (-ENOSPC) is given a checkpoint, after what was logged so far has been applied; then the rest is
+ *     tried again. Any other failure fails the pool: nobody is told that something is durable any more. */
+#include "commit_private.h"
+
+#include <errno.h>
+
+#define BATCH_ENTRIES_MAX 64u /* logged and not applied: a bound on memory, and on what one sync makes wait */
+
+typedef struct Request Request;
+struct Request {
+    Request *next;
+    VvView *view;         /* referenced, or NULL */
+    uint64_t sequence;
+    VvOps *ops;           /* owned, or NULL */
+    VvView *const *views; /* borrowed */
+    unsigned view_count;
+    VvCommitDone done;
+    void *user;
+    int result;
+};
+
+typedef struct {
+    Request *first, **last;
+} RequestList;
+
+struct VvCommitter {
+    VvPool *pool;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    RequestList incoming; /* lock */
+    bool kicked, stopping;
+    /* the thread's own */
+    RequestList waiting; /* above their views' limits */
+    VvBatchBuilder builder;
+};
+
+static void list_init(RequestList *list)
+{
+    list->first = NULL;
+    list->last = &list->first;
+}
+
+static void list_push(RequestList *list, Request *request)
+{
+    request->next = NULL;
+    *list->last = request;
+    list->last = &request->next;
+}
+
+static Request *list_pop(RequestList *list)
+{
+    Request *request = list->first;
+    if (request) {
+        list->first = request->next;
+        if (list->first == NULL)
+            list->last = &list->first;
+    }
+    return request;
+}
+
+static void list_join(RequestList *to, RequestList *from)
+{
+    if (from->first) {
+        *to->last = from->first;
+        to->last = from->last;
+    }
+    list_init(from);
+}
+
+/* ---- batches: log, sync, apply */
+
+/* What an entry of somebody else's ops means for views (C3). It is in the journal. */
+static void note_ops(VvPool *pool, const VvOps *ops)
+{
+    for (unsigned i = 0; i < ops->len; i++) {
+        const VvOp *op = vv_ops_get(ops, i);
+        bool removes = (op->kind == VV_OP_LUN_REMOVE && !op->lun_remove.orphan) || (op->kind == VV_OP_PURGE && !op->purge.snapshot);
+        bool sets_mtime = op->kind == VV_OP_LUN_SET && op->lun_set.mask & VV_LUN_MTIME;
+        if (!removes && !sets_mtime)
+            continue;
+        uint64_t id = op->kind == VV_OP_LUN_REMOVE ? op->lun_remove.id : removes ? op->purge.id : op->lun_set.id;
+        g_autoptr(VvView) view = vv_view_peek(pool, id);
+        if (view == NULL)
+            continue;
+        if (removes) {
+            vv_view_retire(view);
+        } else {
+            VV_LOCKED(&view->lock);
+            view->mtime_ns = op->lun_set.mtime_ns;
+            view->mtime_dirty = false;
+        }
+    }
+}
+
+/* Make what is logged durable, apply it, forget it in pending. */
+static int settle_batch(VvCommitter *committer)
+{
+    VvPool *pool = committer->pool;
+    VvBatchBuilder *builder = &committer->builder;
+    int rc = 0;
+    if (builder->entries->len == 0)
+        return 0;
+    rc = vv_meta_sync(pool->meta);
+    for (unsigned i = 0; i < builder->entries->len; i++) {
+        VvBatchEntry *entry = &g_array_index(builder->entries, VvBatchEntry, i);
+        if (rc == 0)
+            rc = vv_meta_apply(pool->meta, entry->index, entry->ops);
+        if (rc == 0)
+            vv_batch_entry_applied(pool, entry);
+    }
+    vv_batch_clear(builder);
+    if (rc < 0) {
+        const char *why = vv_meta_failure(pool->meta);
+        vv_pool_fail(pool, why ? why : "the journal cannot be written");
+        return -EIO;
+    }
+    if (vv_meta_checkpoint_due(pool->meta))
+        vv_pool_checkpoint_kick(pool);
+    return 0;
+}
+
+/* Log one entry; C4. Takes over @entry's contents, also on failure. */
+static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
+{
+    VvPool *pool = committer->pool;
+    int rc = vv_meta_log(pool->meta, entry->ops, &entry->index);
+    if (rc == -ENOSPC) {
+        rc = settle_batch(committer);
+        if (rc == 0)
+            rc = vv_pool_checkpoint_now(pool);
+        if (rc == 0)
+            rc = vv_meta_log(pool->meta, entry->ops, &entry->index);
+    }
+    if (rc < 0) {
+        vv_batch_entry_clear(entry);
+        if (rc != -ENOSPC && rc != -EIO && rc != -EUCLEAN)
+            rc = -EIO;
+        if (rc != -ENOSPC)
+            vv_pool_fail(pool, "the journal cannot be written");
+        return rc == -ENOSPC ? rc : -EIO;
+    }
+    atomic_fetch_add_explicit(&pool->journal_entries, 1, memory_order_relaxed);
+    vv_batch_entry_logged(entry);
+    g_array_append_val(committer->builder.entries, *entry);
+    return committer->builder.entries->len < BATCH_ENTRIES_MAX ? 0 : settle_batch(committer);
+}
+
+/* ---- building */
+
+static int close_entry(VvCommitter *committer)
+{
+    VvBatchEntry entry;
+    if (!vv_batch_take_entry(&committer->builder, &entry))
+        return 0;
+    return log_entry(committer, &entry);
+}
+
+/* Records of @view up to @sequence (and its limit), and its mtime, into entries. */
+static int add_view(VvCommitter *committer, VvView *view, uint64_t sequence, bool with_mtime)
+{
+    int rc = 0;
+    while (rc == 0 && vv_batch_add_view(&committer->builder, view, sequence, with_mtime))
+        rc = close_entry(committer); /* it is full, and there is more */
+    return rc;
+}
+
+static int add_ops(VvCommitter *committer, Request *request)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < request->view_count && rc == 0; i++)
+        rc = add_view(committer, request->views[i], UINT64_MAX, true);
+    if (rc == 0)
+        rc = close_entry(committer);
+    if (rc < 0)
+        return rc;
+    VvBatchEntry entry = { .ops = g_steal_pointer(&request->ops), .parts = g_array_new(FALSE, FALSE, sizeof(VvBatchPart)) };
+    VvOps *ops = g_array_ref(entry.ops); /* a full batch may be settled, and the entry cleared, inside */
+    rc = log_entry(committer, &entry);
+    if (rc == 0)
+        note_ops(committer->pool, ops);
+    vv_ops_free(ops);
+    return rc;
+}
+
+/* False: it must wait for its view's limit to be lifted. */
+static bool is_ready(const Request *request)
+{
+    if (request->view == NULL)
+        return true;
+    VV_LOCKED(&request->view->lock);
+    return request->view->gone || request->sequence <= request->view->commit_limit;
+}
+
+static int add_request(VvCommitter *committer, Request *request)
+{
+    if (atomic_load(&committer->pool->failed))
+        return -EIO;
+    if (request->view)
+        return add_view(committer, request->view, request->sequence, request->sequence == 0);
+    return add_ops(committer, request);
+}
+
+static void answer(Request *request)
+{
+    VvView *view = request->view;
+    if (request->ops)
+        vv_ops_free(request->ops);
+    if (request->done)
+        request->done(request->user, request->result);
+    g_free(request);
+    if (view)
+        vv_view_unref(view);
+}
+
+static void run_batch(VvCommitter *committer, RequestList *ready)
+{
+    RequestList done;
+    list_init(&done);
+    Request *request;
+    while ((request = list_pop(ready))) {
+        request->result = add_request(committer, request);
+        list_push(&done, request);
+    }
+    int rc = atomic_load(&committer->pool->failed) ? -EIO : close_entry(committer);
+    if (rc == 0)
+        rc = settle_batch(committer);
+    else
+        (void) settle_batch(committer);
+    while ((request = list_pop(&done))) {
+        if (request->result == 0 && (rc < 0 || atomic_load(&committer->pool->failed)))
+            request->result = rc < 0 ? rc : -EIO;
+        answer(request);
+    }
+}
+
+/* ---- the thread */
+
+static void take_ready(VvCommitter *committer, RequestList *ready)
+{
+    RequestList all = committer->waiting;
+    if (all.first == NULL)
+        list_init(&all);
+    list_init(&committer->waiting);
+    Request *request;
+    list_init(ready);
+    while ((request = list_pop(&all)))
+        list_push(is_ready(request) ? ready : &committer->waiting, request);
+}
+
+static void *committer_main(void *user)
+{
+    VvCommitter *committer = user;
+    RequestList ready;
+    pthread_setname_np(pthread_self(), "committer");
+    pthread_mutex_lock(&committer->lock);
+    for (;;) {
+        while (committer->incoming.first == NULL && !committer->kicked && !committer->stopping)
+            pthread_cond_wait(&committer->changed, &committer->lock);
+        if (committer->incoming.first == NULL && !committer->kicked)
+            break;
+        list_join(&committer->waiting, &committer->incoming);
+        committer->kicked = false;
+        pthread_mutex_unlock(&committer->lock);
+        take_ready(committer, &ready);
+        if (ready.first)
+            run_batch(committer, &ready);
+        pthread_mutex_lock(&committer->lock);
+    }
+    pthread_mutex_unlock(&committer->lock);
+    return NULL;
+}
+
+VvCommitter *vv_committer_new(VvPool *pool)
+{
+    VvCommitter *committer = g_new0(VvCommitter, 1);
+    committer->pool = pool;
+    pthread_mutex_init(&committer->lock, NULL);
+    pthread_cond_init(&committer->changed, NULL);
+    list_init(&committer->incoming);
+    list_init(&committer->waiting);
+    vv_batch_init(&committer->builder);
+    int rc = pthread_create(&committer->thread, NULL, committer_main, committer);
+    g_assert(rc == 0);
+    return committer;
+}
+
+void vv_committer_free(VvCommitter *committer)
+{
+    if (committer == NULL)
+        return;
+    pthread_mutex_lock(&committer->lock);
+    committer->stopping = true;
+    pthread_cond_signal(&committer->changed);
+    pthread_mutex_unlock(&committer->lock);
+    pthread_join(committer->thread, NULL);
+    Request *request;
+    while ((request = list_pop(&committer->waiting))) { /* a limit that nobody lifted: the pool failed amid a snapshot */
+        request->result = -ESHUTDOWN;
+        answer(request);
+    }
+    vv_batch_free(&committer->builder);
+    pthread_cond_destroy(&committer->changed);
+    pthread_mutex_destroy(&committer->lock);
+    g_free(committer);
+}
+
+static void submit(VvCommitter *committer, Request *request)
+{
+    VV_LOCKED(&committer->lock);
+    g_assert(!committer->stopping);
+    list_push(&committer->incoming, request);
+    pthread_cond_signal(&committer->changed);
+}
+
+void vv_commit_kick(VvCommitter *committer)
+{
+    VV_LOCKED(&committer->lock);
+    committer->kicked = true;
+    pthread_cond_signal(&committer->changed);
+}
+
+/* ---- asking */
+
+void vv_commit_view(VvCommitter *committer, VvView *view, uint64_t sequence, VvCommitDone done, void *user)
+{
+    Request *request = g_new0(Request, 1);
+    g_atomic_int_inc(&view->refs);
+    request->view = view;
+    request->sequence = sequence;
+    request->done = done;
+    request->user = user;
+    submit(committer, request);
+}
+
+void vv_commit_ops_async(VvCommitter *committer, VvOps *ops, VvCommitDone done, void *user)
+{
+    Request *request = g_new0(Request, 1);
+    request->ops = ops;
+    request->done = done;
+    request->user = user;
+    submit(committer, request);
+}
+
+typedef struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool over;
+    int result;
+} Wait;
+
+static void wait_over_cb(void *user, int result)
+{
+    Wait *wait = user;
+    VV_LOCKED(&wait->lock);
+    wait->over = true;
+    wait->result = result;
+    pthread_cond_signal(&wait->changed);
+}
+
+int vv_commit_ops(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops)
+{
+    Wait wait = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+    Request *request = g_new0(Request, 1);
+    request->ops = ops;
+    request->views = views;
+    request->view_count = view_count;
+    request->done = wait_over_cb;
+    request->user = &wait;
+    submit(committer, request);
+    pthread_mutex_lock(&wait.lock);
+    while (!wait.over)
+        pthread_cond_wait(&wait.changed, &wait.lock);
+    pthread_mutex_unlock(&wait.lock);
+    pthread_cond_destroy(&wait.changed);
+    pthread_mutex_destroy(&wait.lock);
+    return wait.result;
+}

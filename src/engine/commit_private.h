@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Between commit.c, which logs and applies, and commit_batch.c, which builds entries from records. The committer's thread. */
+#ifndef VV_COMMIT_PRIVATE_H
+#define VV_COMMIT_PRIVATE_H
+
+#include "io_state.h"
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvView, vv_view_unref)
+
+/* What an entry holds of one view. */
+typedef struct {
+    VvView *view;      /* referenced */
+    uint64_t sequence; /* records up to it */
+    uint64_t mtime_ns;
+} VvBatchPart;
+
+typedef struct {
+    VvOps *ops;
+    GArray *parts; /* VvBatchPart */
+    uint64_t index;
+} VvBatchEntry;
+
+typedef struct {
+    GArray *entries; /* VvBatchEntry, logged and not applied */
+    VvOps *ops;      /* the entry being built; NULL: none */
+    GArray *parts;
+    unsigned region_count, change_count;
+} VvBatchBuilder;
+
+void vv_batch_init(VvBatchBuilder *builder);
+void vv_batch_free(VvBatchBuilder *builder);
+/* Forget the entries. */
+void vv_batch_clear(VvBatchBuilder *builder);
+/* Put records of @view up to @sequence and its limit, that are not logged, into the entry being built (with @with_mtime also a
+ * changed mtime alone). True: it is full before they all were in: take it, log it, and come again. */
+bool vv_batch_add_view(VvBatchBuilder *builder, VvView *view, uint64_t sequence, bool with_mtime);
+/* The entry being built; false: there is none. */
+bool vv_batch_take_entry(VvBatchBuilder *builder, VvBatchEntry *ret_entry);
+/* It is in the journal; it is applied: records go from pending. */
+void vv_batch_entry_logged(const VvBatchEntry *entry);
+void vv_batch_entry_applied(VvPool *pool, const VvBatchEntry *entry);
+void vv_batch_entry_clear(VvBatchEntry *entry);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Handles: opens of LUNs and snapshots. Opening takes the configuration lock, so that a transaction which found an object
+ * not open finds it so until it is done. */
+#include "io_state.h"
+
+#include <errno.h>
+
+/* 0 if the catalog lets it be opened so. */
+static int check_catalog(VvPool *pool, uint64_t id, bool write)
+{
+    int rc = -ENOENT;
+    vv_meta_read_lock(pool->meta);
+    const VvLun *lun = vv_meta_lun(pool->meta, id);
+    const VvSnapshot *snapshot = lun ? NULL : vv_meta_snapshot(pool->meta, id);
+    if (lun && !lun->orphan)
+        rc = write && pool->read_only ? -EROFS : 0;
+    else if (snapshot && !snapshot->hidden)
+        rc = write ? -EROFS : 0;
+    vv_meta_read_unlock(pool->meta);
+    return rc;
+}
+
+int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle)
+{
+    VvView *view;
+    VV_LOCKED(&pool->config_lock);
+    if (atomic_load(&pool->closing))
+        return -ESHUTDOWN;
+    int rc = check_catalog(pool, object_id, open->write);
+    if (rc == 0)
+        rc = vv_view_get(pool, object_id, &view);
+    if (rc < 0)
+        return rc;
+    VvHandle *handle = g_new0(VvHandle, 1);
+    handle->view = view;
+    handle->write = open->write;
+    handle->internal = open->internal;
+    handle->pid = open->pid;
+    handle->opened_ns = vv_now_ns();
+    {
+        VV_LOCKED(&view->lock);
+        g_queue_push_tail(&view->handles, handle);
+    }
+    *ret_handle = handle;
+    return 0;
+}
+
+/* Is there something to do after its last close? */
+static bool needs_settling(VvPool *pool, uint64_t id)
+{
+    vv_meta_read_lock(pool->meta);
+    const VvLun *lun = vv_meta_lun(pool->meta, id);
+    const VvSnapshot *snapshot = lun ? NULL : vv_meta_snapshot(pool->meta, id);
+    bool needs = (lun && (lun->orphan || lun->elastic)) || (snapshot && snapshot->orphan);
+    vv_meta_read_unlock(pool->meta);
+    return needs;
+}
+
+void vv_handle_close(VvHandle *handle)
+{
+    if (handle == NULL)
+        return;
+    VvView *view = handle->view;
+    VvPool *pool = view->pool;
+    uint64_t id = view->id;
+    bool last;
+    {
+        VV_LOCKED(&view->lock);
+        g_queue_remove(&view->handles, handle);
+        last = view->handles.length == 0;
+    }
+    g_free(handle);
+    vv_view_unref(view);
+    if (last && needs_settling(pool, id))
+        vv_pool_object_closed(pool, id);
+}
+
+VvView *vv_handle_view(const VvHandle *handle)
+{
+    return handle->view;
+}
+
+bool vv_handle_may_write(const VvHandle *handle)
+{
+    return handle->write;
+}

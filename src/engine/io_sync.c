@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Blocking forms for threads that may wait: requests run on the pool's own worker, cut into pieces of VV_IO_BYTES_MAX. */
+#include "io_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+typedef struct {
+    VvIo io;
+    VvTask task;
+    VvWorker *worker;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool over; /* lock */
+} SyncIo;
+
+static void sync_done_cb(VvIo *io)
+{
+    SyncIo *sync = (SyncIo *) io->user;
+    VV_LOCKED(&sync->lock);
+    sync->over = true;
+    pthread_cond_signal(&sync->changed);
+}
+
+static void submit_run(VvTask *task)
+{
+    SyncIo *sync = (SyncIo *) ((char *) task - G_STRUCT_OFFSET(SyncIo, task));
+    vv_io_submit(sync->worker, &sync->io);
+}
+
+static int64_t run_io(VvView *view, VvIoKind kind, void *data, uint64_t offset, uint32_t length_bytes)
+{
+    SyncIo sync = {
+        .io = { .kind = kind, .view = view, .data = data, .offset = offset, .length_bytes = length_bytes, .done = sync_done_cb },
+        .task = { .run = submit_run },
+        .worker = view->pool->service,
+    };
+    g_assert(vv_worker_current() == NULL); /* a worker must not wait */
+    sync.io.user = &sync;
+    pthread_mutex_init(&sync.lock, NULL);
+    pthread_cond_init(&sync.changed, NULL);
+    vv_worker_post(sync.worker, &sync.task);
+    pthread_mutex_lock(&sync.lock);
+    while (!sync.over)
+        pthread_cond_wait(&sync.changed, &sync.lock);
+    pthread_mutex_unlock(&sync.lock);
+    pthread_cond_destroy(&sync.changed);
+    pthread_mutex_destroy(&sync.lock);
+    return sync.io.result;
+}
+
+/* ---- read and write: through aligned memory */
+
+static void *new_buffer(uint64_t length_bytes)
+{
+    uint64_t bytes = (MIN(length_bytes, VV_IO_BYTES_MAX) + 2 * VV_BLOCK_BYTES) & ~(uint64_t) (VV_BLOCK_BYTES - 1);
+    void *buffer = aligned_alloc(VV_BLOCK_BYTES, bytes);
+    g_assert(buffer != NULL);
+    return buffer;
+}
+
+/* How much of [offset, offset + left) is one piece: up to the next megabyte, so that pieces are aligned. */
+static uint32_t piece_bytes(uint64_t offset, uint64_t left_bytes)
+{
+    return (uint32_t) MIN(left_bytes, VV_IO_BYTES_MAX - offset % VV_IO_BYTES_MAX);
+}
+
+int64_t vv_view_read(VvView *view, void *data, uint64_t offset, uint64_t length_bytes)
+{
+    void *buffer = new_buffer(length_bytes);
+    uint64_t done = 0;
+    int64_t rc = 0;
+    while (done < length_bytes) {
+        uint32_t piece = piece_bytes(offset + done, length_bytes - done);
+        rc = run_io(view, VV_IO_READ, buffer, offset + done, piece);
+        if (rc <= 0)
+            break;
+        memcpy((uint8_t *) data + done, buffer, (size_t) rc);
+        done += (uint64_t) rc;
+        if (rc < (int64_t) piece)
+            break;
+    }
+    free(buffer);
+    return rc < 0 && done == 0 ? rc : (int64_t) done;
+}
+
+int64_t vv_view_write(VvView *view, const void *data, uint64_t offset, uint64_t length_bytes)
+{
+    void *buffer = new_buffer(length_bytes);
+    uint64_t done = 0;
+    int64_t rc = 0;
+    while (done < length_bytes) {
+        uint32_t piece = piece_bytes(offset + done, length_bytes - done);
+        memcpy(buffer, (const uint8_t *) data + done, piece);
+        rc = run_io(view, VV_IO_WRITE, buffer, offset + done, piece);
+        if (rc <= 0)
+            break;
+        done += (uint64_t) rc;
+        if (rc < (int64_t) piece)
+            break;
+    }
+    free(buffer);
+    return rc < 0 && done == 0 ? rc : (int64_t) done;
+}
+
+/* ---- flush */
+
+typedef struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool over;
+    int result;
+} FlushWait;
+
+static void flush_over_cb(void *user, int result)
+{
+    FlushWait *wait = user;
+    VV_LOCKED(&wait->lock);
+    wait->over = true;
+    wait->result = result;
+    pthread_cond_signal(&wait->changed);
+}
+
+static int wait_for_flush(VvView *view, bool commit)
+{
+    FlushWait wait = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+    vv_flush_start(view, commit, flush_over_cb, &wait);
+    pthread_mutex_lock(&wait.lock);
+    while (!wait.over)
+        pthread_cond_wait(&wait.changed, &wait.lock);
+    pthread_mutex_unlock(&wait.lock);
+    pthread_cond_destroy(&wait.changed);
+    pthread_mutex_destroy(&wait.lock);
+    return wait.result;
+}
+
+int vv_view_flush(VvView *view)
+{
+    return wait_for_flush(view, true);
+}
+
+int vv_view_sync_disks(VvView *view)
+{
+    return wait_for_flush(view, false);
+}
+
+/* ---- ranges of any length */
+
+int vv_view_zero(VvView *view, uint64_t offset, uint64_t length_bytes)
+{
+    uint64_t size_bytes = vv_view_size(view);
+    uint64_t end = length_bytes > size_bytes || offset > size_bytes - length_bytes ? size_bytes : offset + length_bytes;
+    while (offset < end) {
+        uint64_t data;
+        int rc = vv_view_seek(view, offset, true, &data); /* holes are zero already */
+        if (rc == -ENXIO)
+            return 0;
+        if (rc < 0)
+            return rc;
+        offset = MAX(offset, data);
+        if (offset >= end)
+            break;
+        uint32_t piece = piece_bytes(offset, end - offset);
+        int64_t result = run_io(view, VV_IO_ZERO, NULL, offset, piece);
+        if (result < 0)
+            return (int) result;
+        offset += piece;
+    }
+    return 0;
+}
+
+int vv_view_allocate(VvView *view, uint64_t offset, uint64_t length_bytes)
+{
+    uint64_t size_bytes = vv_view_size(view);
+    uint64_t end = length_bytes > size_bytes || offset > size_bytes - length_bytes ? size_bytes : offset + length_bytes;
+    while (offset < end) {
+        uint32_t piece = piece_bytes(offset, end - offset);
+        int64_t result = run_io(view, VV_IO_ALLOCATE, NULL, offset, piece);
+        if (result < 0)
+            return (int) result;
+        offset += piece;
+    }
+    return 0;
+}
+
+int64_t vv_view_copy(VvView *from, uint64_t from_offset, VvView *to, uint64_t to_offset, uint64_t length_bytes)
+{
+    uint64_t from_size = vv_view_size(from), done = 0;
+    int64_t rc = 0;
+    if (from_offset >= from_size)
+        return 0;
+    length_bytes = MIN(length_bytes, from_size - from_offset);
+    void *buffer = new_buffer(length_bytes);
+    while (done < length_bytes) {
+        uint32_t piece = piece_bytes(to_offset + done, length_bytes - done);
+        uint64_t data = 0;
+        rc = vv_view_seek(from, from_offset + done, true, &data);
+        if (rc < 0 && rc != -ENXIO)
+            break;
+        bool hole = rc == -ENXIO || data >= from_offset + done + piece;
+        if (hole && to_offset + done + piece <= vv_view_size(to)) {
+            rc = vv_view_zero(to, to_offset + done, piece);
+            if (rc < 0)
+                break;
+            rc = piece;
+        } else {
+            rc = vv_view_read(from, buffer, from_offset + done, piece);
+            if (rc > 0)
+                rc = run_io(to, VV_IO_WRITE, buffer, to_offset + done, (uint32_t) rc);
+            if (rc <= 0)
+                break;
+        }
+        done += (uint64_t) rc;
+        if (rc < (int64_t) piece)
+            break;
+    }
+    free(buffer);
+    return rc < 0 && done == 0 ? rc : (int64_t) done;
+}

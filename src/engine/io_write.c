@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Writes, zeroes (discards) and preallocation: one path, which decides per block.
+ *
+ *   kind      block is                  so it is
+ *   WRITE     the head's own, or        written in place
+ *             pending on this side
+ *   WRITE     anything else             redirected: a new place, and a record
+ *   ZERO      wholly covered, mapped    recorded as a hole
+ *   ZERO      partly covered, mapped    as in WRITE, with zeroes
+ *   ZERO      not mapped                left
+ *   ALLOCATE  not mapped                redirected, with zeroes
+ *   ALLOCATE  mapped                    left
+ *
+ * W1  A block that is covered in part is held alone from before its old bytes are read until it is published: lock.c.
+ * W2  Nothing waits for space while it holds anything: what was allocated goes back, everything is left, and the request
+ *     is admitted anew when there is some (I9).
+ * W3  Records, pending and the end of the in-flight count are one critical section: whoever drained the view sees all. */
+#include "alloc_private.h"
+#include "io_state.h"
+
+#include <errno.h>
+
+/* What ALLOCATE writes; never touched, so it costs no memory. */
+static _Alignas(VV_BLOCK_BYTES) uint8_t zeroes[(VV_IO_RUNS_MAX + 1) * VV_BLOCK_BYTES];
+
+static bool is_partial(const VvIoState *state, unsigned i)
+{
+    return (i == 0 && state->head_partial) || (i == state->block_count - 1 && state->tail_partial);
+}
+
+static uint8_t *block_memory(const VvIoState *state, unsigned i)
+{
+    size_t at = (size_t) i << VV_BLOCK_SHIFT;
+    switch (state->io->kind) {
+    case VV_IO_ALLOCATE:
+        return zeroes + at;
+    case VV_IO_ZERO: /* only the partial ones have data */
+        return state->bounce + (i == 0 ? 0 : VV_BLOCK_BYTES);
+    default:
+        if (state->bounce_all)
+            return state->bounce + at;
+        return is_partial(state, i) ? state->bounce : (uint8_t *) state->io->data + at;
+    }
+}
+
+/* ---- deciding */
+
+bool vv_may_write_in_place(const VvView *view, const VvPageKey *key, VvPlace place)
+{
+    return !view->redirect_always && key->branch == view->branch &&
+        key->epoch > MAX(view->last_live, view->switched_epoch) && vv_place_own(place);
+}
+
+static uint8_t decide_write(const VvIoState *state, unsigned i)
+{
+    const VvView *view = state->view;
+    if (state->old[i] == 0)
+        return VV_HOW_REDIRECT;
+    if (state->how[i] & VV_HOW_PENDING)
+        return state->how[i] & VV_HOW_TAG && !view->redirect_always ? VV_HOW_IN_PLACE : VV_HOW_REDIRECT;
+    const VvPageKey *key = &state->regions[vv_io_region_of(state, i)].page.key;
+    return vv_may_write_in_place(view, key, state->old[i]) ? VV_HOW_IN_PLACE : VV_HOW_REDIRECT;
+}
+
+static uint8_t decide_block(const VvIoState *state, unsigned i)
+{
+    switch (state->io->kind) {
+    case VV_IO_ALLOCATE:
+        return state->old[i] ? 0 : VV_HOW_REDIRECT;
+    case VV_IO_ZERO:
+        if (state->old[i] == 0)
+            return 0;
+        return is_partial(state, i) ? decide_write(state, i) : VV_HOW_DISCARD;
+    default:
+        return decide_write(state, i);
+    }
+}
+
+static void decide(VvIoState *state)
+{
+    VV_LOCKED(&state->view->lock);
+    state->redirect_count = 0;
+    state->changes_map = false;
+    for (unsigned i = 0; i < state->block_count; i++) {
+        uint8_t how = decide_block(state, i);
+        state->how[i] |= how;
+        state->target[i] = how & VV_HOW_IN_PLACE ? state->old[i] : 0;
+        state->redirect_count += (how & VV_HOW_REDIRECT) != 0;
+        state->changes_map |= (how & (VV_HOW_REDIRECT | VV_HOW_DISCARD)) != 0;
+    }
+}
+
+/* ---- allocating */
+
+/* Blocks that were given new places give them back; @written: disks may have them under way or dirty. */
+static void give_back(VvIoState *state, bool written)
+{
+    for (unsigned i = 0; i < state->block_count; i++) {
+        if (!(state->how[i] & VV_HOW_REDIRECT) || state->target[i] == 0)
+            continue;
+        if (written)
+            vv_alloc_give_back(state->pool->alloc, state->family, state->target[i], 1);
+        else
+            vv_alloc_unreserve(state->pool->alloc, state->family, state->target[i], 1);
+        state->target[i] = 0;
+    }
+}
+
+/* W2 */
+static void wait_for_space(VvIoState *state)
+{
+    int rc;
+    uint64_t family = state->family;
+    uint32_t blocks = state->redirect_count;
+    VvAlloc *alloc = state->pool->alloc;
+    vv_io_leave(state);
+    {
+        VV_LOCKED(&state->view->lock);
+        state->resume = vv_io_admit;
+        rc = vv_park(state, VV_PARK_SPACE);
+    }
+    if (rc < 0)
+        vv_io_finish(state, rc);
+    else
+        vv_alloc_want(alloc, family, blocks);
+}
+
+/* Distribute runs over the blocks to redirect, in order. Returns the first block that got none. */
+static unsigned set_targets(VvIoState *state, const VvAllocRun *runs, unsigned run_count)
+{
+    unsigned run = 0, used = 0, i;
+    for (i = 0; i < state->block_count; i++) {
+        if (!(state->how[i] & VV_HOW_REDIRECT))
+            continue;
+        if (run < run_count && used == runs[run].count) {
+            run++;
+            used = 0;
+        }
+        if (run == run_count)
+            break;
+        state->target[i] = vv_place_after(runs[run].place, used++);
+    }
+    return i;
+}
+
+/* Places for all redirected blocks. 0; -EAGAIN: it waits for space; -ENOSPC. A write that gets only some is cut short. */
+static int allocate(VvIoState *state)
+{
+    VvAllocRun runs[VV_IO_RUNS_MAX];
+    unsigned run_count = 0;
+    VvAlloc *alloc = state->pool->alloc;
+    if (state->how[0] & VV_HOW_IN_PLACE)
+        for (unsigned i = 1; i < state->block_count && state->how[i] & (VV_HOW_IN_PLACE | VV_HOW_REDIRECT); i++)
+            if (state->how[i] & VV_HOW_REDIRECT) {
+                state->hint = state->old[i - 1] + 1;
+                break;
+            }
+    uint32_t got = vv_alloc_blocks(alloc, state->family, state->redirect_count, state->hint, runs, VV_IO_RUNS_MAX, &run_count);
+    unsigned end = set_targets(state, runs, run_count);
+    if (got == state->redirect_count)
+        return 0;
+    bool final = state->space_final ||
+        (!state->waits_for_space && vv_alloc_is_hopeless(alloc, state->family));
+    if (final && state->io->kind == VV_IO_WRITE && end > 0) {
+        state->block_count = end;
+        state->end = (state->first_block + end) << VV_BLOCK_SHIFT;
+        state->tail_partial = false;
+        state->redirect_count = got;
+        state->changes_map = got > 0;
+        return 0;
+    }
+    give_back(state, false);
+    return final ? -ENOSPC : -EAGAIN;
+}
+
+/* ---- publishing */
+
+static VvRecord make_record(const VvIoState *state, unsigned i, unsigned end)
+{
+    uint64_t block = state->first_block + i;
+    return (VvRecord){
+        .region = block / VV_REGION_BLOCKS,
+        .first = (uint8_t) (block % VV_REGION_BLOCKS),
+        .count = (uint16_t) (end - i),
+        .place = state->target[i],
+        .tag = state->view->tag,
+    };
+}
+
+/* Blocks from @i on that one record can tell of. */
+static unsigned record_end(const VvIoState *state, unsigned i)
+{
+    const uint8_t mask = VV_HOW_REDIRECT | VV_HOW_DISCARD;
+    uint8_t how = state->how[i] & mask;
+    unsigned end = i + 1;
+    while (end < state->block_count && (state->how[end] & mask) == how &&
+        (state->first_block + end) % VV_REGION_BLOCKS != 0 &&
+        (how & VV_HOW_DISCARD || vv_place_follows(state->target[end - 1], state->target[end])))
+        end++;
+    return end;
+}
+
+static void add_record_locked(VvIoState *state, VvRecord *record, const VvPlace *applied)
+{
+    VvView *view = state->view;
+    record->sequence = view->next_sequence++;
+    vv_records_push(&view->records, record);
+    vv_pending_set(&view->pending, record, applied);
+    uint64_t bytes = vv_record_bytes(record);
+    uint64_t before = atomic_fetch_add_explicit(&state->pool->pending_bytes, bytes, memory_order_relaxed);
+    if (before < VV_PENDING_BYTES_MAX && before + bytes >= VV_PENDING_BYTES_MAX)
+        vv_ticker_rush(state->pool->ticker);
+}
+
+static void add_records_locked(VvIoState *state)
+{
+    VvView *view = state->view;
+    unsigned i = 0;
+    while (i < state->block_count) {
+        unsigned end = i + 1;
+        if (state->how[i] & (VV_HOW_REDIRECT | VV_HOW_DISCARD)) {
+            end = record_end(state, i);
+            VvRecord record = make_record(state, i, end);
+            add_record_locked(state, &record, &state->old[i]);
+            if (record.place)
+                view->alloc_hint = vv_place_after(record.place, record.count);
+        }
+        i = end;
+    }
+    if (view->elastic && state->io->kind == VV_IO_WRITE && state->end > view->size_bytes) {
+        view->size_bytes = state->end;
+        if (!state->changes_map) { /* a growth has a sequence of its own then */
+            VvRecord record = { .region = state->first_block / VV_REGION_BLOCKS, .tag = view->tag };
+            add_record_locked(state, &record, NULL);
+        }
+        view->size_sequence = view->next_sequence - 1;
+    }
+}
+
+static void mark_disks_locked(VvIoState *state)
+{
+    for (unsigned word = 0; word < G_N_ELEMENTS(state->disk_set); word++)
+        for (uint64_t bits = state->disk_set[word]; bits; bits &= bits - 1)
+            vv_view_mark(state->view, 64 * word + (unsigned) __builtin_ctzll(bits))->written++;
+}
+
+/* W3. False: the view is gone meanwhile, and nothing was recorded. */
+static bool publish(VvIoState *state, bool changed)
+{
+    VvView *view = state->view;
+    VvIoList woken = { NULL, NULL };
+    bool gone;
+    {
+        VV_LOCKED(&view->lock);
+        mark_disks_locked(state);
+        gone = view->gone;
+        if (changed && !gone) {
+            add_records_locked(state);
+            view->mtime_ns = vv_now_ns();
+            view->mtime_dirty = true;
+            vv_view_has_pending(view);
+        }
+        vv_io_leave_locked(state, &woken);
+    }
+    vv_wake(&woken);
+    return !gone;
+}
+
+static void count_blocks(VvIoState *state)
+{
+    VvPool *pool = state->pool;
+    unsigned in_place = 0, copied = 0;
+    bool frees = false;
+    for (unsigned i = 0; i < state->block_count; i++) {
+        in_place += (state->how[i] & VV_HOW_IN_PLACE) != 0;
+        copied += state->how[i] & VV_HOW_REDIRECT && state->old[i] && is_partial(state, i);
+        frees |= state->how[i] & (VV_HOW_REDIRECT | VV_HOW_DISCARD) && state->old[i];
+    }
+    atomic_fetch_add_explicit(&pool->blocks_in_place, in_place, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->blocks_redirected, state->redirect_count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->cow_bytes_copied, (uint64_t) copied << VV_BLOCK_SHIFT, memory_order_relaxed);
+    if (frees)
+        vv_alloc_will_free(pool->alloc);
+}
+
+static void write_finished(VvIoState *state)
+{
+    int rc = state->part_result;
+    uint64_t length_bytes = state->end - state->offset;
+    bool changed = false;
+    for (unsigned i = 0; i < state->block_count && !changed; i++)
+        changed = (state->how[i] & (VV_HOW_IN_PLACE | VV_HOW_REDIRECT | VV_HOW_DISCARD)) != 0;
+    if (rc < 0) {
+        give_back(state, true);
+        (void) publish(state, false);
+        vv_io_finish(state, rc);
+        return;
+    }
+    if (!publish(state, changed)) {
+        give_back(state, true);
+        vv_io_finish(state, -ESTALE);
+        return;
+    }
+    count_blocks(state);
+    vv_io_finish(state, state->io->kind == VV_IO_WRITE ? (int64_t) length_bytes : 0);
+}
+
+/* ---- disks */
+
+static void write_disks(VvIoState *state)
+{
+    const uint8_t mask = VV_HOW_IN_PLACE | VV_HOW_REDIRECT;
+    unsigned i = 0;
+    vv_io_parts_begin(state, write_finished);
+    while (i < state->block_count) {
+        unsigned end = i + 1;
+        if (state->how[i] & mask) {
+            uint8_t *data = block_memory(state, i);
+            while (end < state->block_count && state->how[end] & mask &&
+                vv_place_follows(state->target[end - 1], state->target[end]) &&
+                block_memory(state, end) == data + ((size_t) (end - i) << VV_BLOCK_SHIFT))
+                end++;
+            vv_io_parts_add(state, true, state->family, state->target[i], end - i, data);
+        }
+        i = end;
+    }
+    vv_io_parts_end(state);
+}
+
+/* The caller's bytes over the old ones. */
+static void fill_bounce(VvIoState *state)
+{
+    unsigned last = state->block_count - 1;
+    unsigned head = (unsigned) (state->offset % VV_BLOCK_BYTES);
+    unsigned tail = (unsigned) (state->end % VV_BLOCK_BYTES);
+    if (state->io->kind == VV_IO_WRITE) {
+        if (state->bounce_all)
+            memcpy(state->bounce + head, state->io->data, state->end - state->offset);
+        else
+            memcpy(state->bounce, (uint8_t *) state->io->data + ((size_t) last << VV_BLOCK_SHIFT), tail);
+        return;
+    }
+    if (last == 0) {
+        memset(state->bounce + head, 0, state->end - state->offset);
+        return;
+    }
+    if (state->head_partial)
+        memset(state->bounce + head, 0, VV_BLOCK_BYTES - head);
+    if (state->tail_partial)
+        memset(state->bounce + VV_BLOCK_BYTES, 0, tail);
+}
+
+static void old_bytes_read(VvIoState *state)
+{
+    if (state->part_result < 0) { /* nothing was written */
+        give_back(state, false);
+        vv_io_finish(state, state->part_result);
+        return;
+    }
+    fill_bounce(state);
+    write_disks(state);
+}
+
+static void read_old_bytes(VvIoState *state)
+{
+    unsigned last = state->block_count - 1;
+    vv_io_parts_begin(state, old_bytes_read);
+    for (unsigned i = 0; i <= last; i = i < last ? last : last + 1) {
+        if (!is_partial(state, i) || !(state->how[i] & (VV_HOW_IN_PLACE | VV_HOW_REDIRECT)))
+            continue;
+        if (state->old[i])
+            vv_io_parts_add(state, false, vv_io_family_of(state, i), state->old[i], 1, block_memory(state, i));
+        else
+            memset(block_memory(state, i), 0, VV_BLOCK_BYTES);
+    }
+    vv_io_parts_end(state);
+}
+
+/* ---- the states in order */
+
+static void write_mapped(VvIoState *state)
+{
+    if (state->part_result < 0) {
+        vv_io_finish(state, state->part_result);
+        return;
+    }
+    decide(state);
+    int rc = state->redirect_count > 0 ? allocate(state) : 0;
+    if (rc == -EAGAIN) {
+        wait_for_space(state);
+        return;
+    }
+    if (rc < 0) {
+        vv_io_finish(state, rc);
+        return;
+    }
+    unsigned bounce_blocks = 0;
+    if (state->io->kind == VV_IO_ZERO && (state->head_partial || state->tail_partial))
+        bounce_blocks = 2;
+    else if (state->io->kind == VV_IO_WRITE && state->offset % VV_BLOCK_BYTES != 0)
+        bounce_blocks = state->block_count;
+    else if (state->io->kind == VV_IO_WRITE && state->tail_partial)
+        bounce_blocks = 1;
+    state->bounce_all = state->io->kind == VV_IO_WRITE && state->offset % VV_BLOCK_BYTES != 0;
+    state->resume = read_old_bytes;
+    if (bounce_blocks == 0)
+        write_disks(state);
+    else if (vv_bounce_get(state, bounce_blocks))
+        read_old_bytes(state);
+}
+
+void vv_io_write_start(VvIoState *state)
+{
+    state->era = vv_era_enter(state->pool);
+    state->in_era = true;
+    vv_io_map(state, write_mapped);
+}

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The open pool: its parts, in which order they begin and end, checkpoints, failure.
+ *
+ *   open                                     close
+ *   lock file                                no new requests, no new handles (closing)
+ *   metadata: store, replay                  closed objects seen to; flush of all views
+ *   disks                                    jobs, ticker
+ *   events, mount, counters                  committer (after a last flush there is nothing left for it)
+ *   tables: eras, segments, pages, space     last checkpoint, checkpointer
+ *   checkpointer, committer, look-up         service worker, look-up
+ *   service worker, ticker, jobs             views, tables
+ *   hooks of meta; orphans, elastic LUNs     disks, metadata, lock file
+ *
+ * P1  Nothing is applied before the hooks are set, and the tables are made from the catalog before that.
+ * P2  The lock file is held from before anything is read until after everything is closed. */
+#include "alloc_private.h"
+#include "io_state.h"
+#include "pool_private.h"
+#include "transaction.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+
+#define LOCK_POLL_MS 10u
+
+/* ---- the lock: on the directory itself, so that nothing else opens the pool through this library. The daemon has a lock file
+ * of its own, taken before, which also tells who serves the pool and where. */
+
+int vv_pool_take_lock(const char *directory, unsigned wait_ms, GError **error)
+{
+    uint64_t deadline_ms = vv_monotonic_ms() + wait_ms;
+    vv_autofd int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int taken;
+
+    if (fd < 0) {
+        vv_set_error_errno(error, errno, directory, "%s cannot be opened", directory);
+        return -1;
+    }
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            vv_set_error_errno(error, errno, directory, "%s cannot be locked", directory);
+            return -1;
+        }
+        if (vv_monotonic_ms() >= deadline_ms) {
+            vv_set_error(error, VV_ERROR_BUSY, directory, "vvfs-admin pool list", "the pool in %s is served by another process", directory);
+            return -1;
+        }
+        g_usleep(LOCK_POLL_MS * 1000);
+    }
+    taken = fd;
+    fd = -1;
+    return taken;
+}
+
+char *vv_pool_disk_path(const char *directory, const char *path)
+{
+    return *path == '/' ? g_strdup(path) : g_build_filename(directory, path, NULL);
+}
+
+/* ---- checkpoints */
+
+static void *checkpointer_main(void *user)
+{
+    VvPool *pool = user;
+    struct VvPoolThreads *threads = pool->threads;
+
+    pthread_setname_np(pthread_self(), "vv-checkpoint");
+    pthread_mutex_lock(&threads->lock);
+    for (;;) {
+        uint64_t number;
+        int result;
+
+        while (threads->checkpoint_done == threads->checkpoint_asked && !threads->stopping)
+            pthread_cond_wait(&threads->asked, &threads->lock);
+        if (threads->checkpoint_done == threads->checkpoint_asked)
+            break;
+        number = threads->checkpoint_asked;
+        pthread_mutex_unlock(&threads->lock);
+        result = vv_meta_checkpoint(pool->meta);
+        if (result == 0)
+            atomic_fetch_add_explicit(&pool->checkpoints, 1, memory_order_relaxed);
+        else
+            vv_pool_event(pool, VV_SEVERITY_CRITICAL, "checkpoint", NULL, "a checkpoint failed: %s", g_strerror(-result));
+        if (result < 0 && result != -ENOSPC)
+            vv_pool_fail(pool, "the map cannot be written");
+        pthread_mutex_lock(&threads->lock);
+        threads->checkpoint_result = result;
+        threads->checkpoint_done = number;
+        pthread_cond_broadcast(&threads->done);
+    }
+    pthread_mutex_unlock(&threads->lock);
+    return NULL;
+}
+
+int vv_pool_checkpoint_now(VvPool *pool)
+{
+    struct VvPoolThreads *threads = pool->threads;
+    uint64_t number;
+
+    VV_LOCKED(&threads->lock);
+    g_assert(threads->checkpointer_runs);
+    number = ++threads->checkpoint_asked;
+    pthread_cond_signal(&threads->asked);
+    while (threads->checkpoint_done < number)
+        pthread_cond_wait(&threads->done, &threads->lock);
+    return threads->checkpoint_result;
+}
+
+void vv_pool_checkpoint_kick(VvPool *pool)
+{
+    struct VvPoolThreads *threads = pool->threads;
+
+    VV_LOCKED(&threads->lock);
+    if (threads->checkpoint_asked > threads->checkpoint_done + 1)
+        return; /* one is under way and another is asked for: that covers everything */
+    threads->checkpoint_asked++;
+    pthread_cond_signal(&threads->asked);
+}
+
+/* ---- failure and ends */
+
+void vv_pool_fail(VvPool *pool, const char *why)
+{
+    if (atomic_exchange(&pool->failed, true))
+        return;
+    vv_pool_event(pool, VV_SEVERITY_CRITICAL, "failed", NULL, "the pool has failed and takes no writes any more: %s", why);
+    vv_views_abort_waiting(pool);
+    vv_jobs_kick(pool);
+}
+
+void vv_pool_abort_waiting(VvPool *pool)
+{
+    atomic_store(&pool->abort_waiting, true);
+    vv_views_abort_waiting(pool);
+}
+
+int vv_pool_flush(VvPool *pool)
+{
+    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    int first = 0;
+
+    for (unsigned i = 0; i < views->len; i++) {
+        VvView *view = g_ptr_array_index(views, i);
+        int result = vv_view_is_lun(view) ? vv_view_flush(view) : 0;
+
+        if (result < 0 && result != -ESTALE && first == 0)
+            first = result;
+    }
+    return first;
+}
+
+const char *vv_pool_directory(const VvPool *pool)
+{
+    return pool->directory;
+}
+
+VvMeta *vv_pool_meta(VvPool *pool)
+{
+    return pool->meta;
+}
+
+bool vv_pool_is_read_only(const VvPool *pool)
+{
+    return pool->read_only;
+}
+
+void vv_pool_set_hooks(VvPool *pool, const VvPoolHooks *hooks, void *user)
+{
+    VV_LOCKED(&pool->config_lock);
+    pool->hooks = hooks ? *hooks : (VvPoolHooks){ NULL };
+    pool->hooks_user = user;
+}
+
+/* ---- hooks of meta: with its write lock held */
+
+static void on_page_changed(void *user, uint64_t branch, uint64_t region)
+{
+    vv_page_cache_invalidate(((VvPool *) user)->cache, branch, region);
+}
+
+static void on_blocks_freed(void *user, uint64_t family, uint32_t segment, uint32_t first, uint32_t count)
+{
+    VvPool *pool = user;
+
+    atomic_fetch_add_explicit(&pool->reclaimed_blocks, count, memory_order_relaxed);
+    vv_alloc_freed(pool->alloc, family, segment, first, count);
+}
+
+static void on_segment_granted(void *user, const VvSegment *segment)
+{
+    VvPool *pool = user;
+
+    vv_segments_granted(pool, segment);
+    vv_alloc_granted(pool->alloc, segment);
+}
+
+static void on_segment_shrunk(void *user, const VvSegment *segment, uint8_t old_shift)
+{
+    VvPool *pool = user;
+
+    vv_alloc_shrunk(pool->alloc, segment, old_shift);
+    vv_segments_shrunk(pool, segment, old_shift);
+}
+
+static void on_job_added(void *user, const VvJob *job)
+{
+    vv_jobs_added(user, job);
+}
+
+static void on_job_ended(void *user, const VvJob *job)
+{
+    vv_jobs_ended(user, job);
+}
+
+static const VvMetaHooks meta_hooks = {
+    .page_changed = on_page_changed,
+    .blocks_freed = on_blocks_freed,
+    .segment_granted = on_segment_granted,
+    .segment_shrunk = on_segment_shrunk,
+    .job_added = on_job_added,
+    .job_ended = on_job_ended,
+};
+
+/* ---- open */
+
+static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
+{
+    VvPool *pool = g_new0(VvPool, 1);
+
+    pool->directory = g_canonicalize_filename(directory, NULL);
+    pool->options = *options;
+    pool->read_only = options->read_only;
+    pthread_mutex_init(&pool->config_lock, NULL);
+    pthread_mutex_init(&pool->grant_lock, NULL);
+    pthread_mutex_init(&pool->disks_lock, NULL);
+    pthread_mutex_init(&pool->views_lock, NULL);
+    pthread_mutex_init(&pool->stats_lock, NULL);
+    pool->disks = g_ptr_array_new();
+    pool->disk_slots = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    pool->views = g_hash_table_new(g_int64_hash, g_int64_equal);
+    pool->events = vv_event_log_new();
+    pool->mount = vv_mount_info_new();
+    pool->lun_stats = vv_lun_stats_new();
+    pool->threads = g_new0(struct VvPoolThreads, 1);
+    pool->threads->lock_fd = -1;
+    pthread_mutex_init(&pool->threads->lock, NULL);
+    pthread_cond_init(&pool->threads->asked, NULL);
+    pthread_cond_init(&pool->threads->done, NULL);
+    pool->threads->adoptions = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, vv_adoption_free);
+    return pool;
+}
+
+static bool open_disks(VvPool *pool, GError **error)
+{
+    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GArray) infos = g_array_new(FALSE, FALSE, sizeof(VvDiskInfo));
+    VvUuid pool_uuid;
+
+    {
+        VV_META_READ(pool->meta);
+        GPtrArray *disks = vv_meta_disks(pool->meta);
+
+        pool_uuid = vv_meta_pool(pool->meta)->uuid;
+        for (unsigned i = 0; i < disks->len; i++) {
+            g_array_append_vals(infos, g_ptr_array_index(disks, i), 1);
+            g_ptr_array_add(paths, vv_pool_disk_path(pool->directory, ((const VvDiskInfo *) g_ptr_array_index(disks, i))->path));
+        }
+    }
+    for (unsigned i = 0; i < infos->len; i++) {
+        const VvDiskInfo *info = &g_array_index(infos, VvDiskInfo, i);
+        VvDisk *disk = vv_disk_open(g_ptr_array_index(paths, i), &pool_uuid, &info->uuid, pool->read_only, pool->options.lock_wait_ms, error);
+
+        if (!disk) {
+            g_prefix_error(error, "disk %s: ", info->name);
+            return false;
+        }
+        vv_pool_attach_disk(pool, info->id, disk);
+    }
+    return true;
+}
+
+static void *service_main(void *user)
+{
+    pthread_setname_np(pthread_self(), "vv-service");
+    vv_worker_run(user);
+    return NULL;
+}
+
+static bool start_thread(pthread_t *thread, void *(*run)(void *), void *user, bool *ret_runs, GError **error)
+{
+    int err = pthread_create(thread, NULL, run, user);
+
+    if (err != 0)
+        vv_set_error_errno(error, err, NULL, "a thread cannot be started");
+    *ret_runs = err == 0;
+    return err == 0;
+}
+
+static bool start_parts(VvPool *pool, GError **error)
+{
+    pool->eras = vv_eras_new();
+    pool->segments = vv_segments_new(pool);
+    pool->cache = vv_page_cache_new(VV_PAGE_CACHE_BYTES);
+    pool->io_pool = vv_io_pool_new();
+    pool->alloc = vv_alloc_new(pool);
+    pool->jobs = vv_jobs_new(pool);
+    vv_meta_set_hooks(pool->meta, &meta_hooks, pool); /* P1 */
+    if (!start_thread(&pool->checkpointer, checkpointer_main, pool, &pool->threads->checkpointer_runs, error))
+        return false;
+    pool->committer = vv_committer_new(pool);
+    pool->lookup = vv_lookup_new(pool);
+    pool->service = vv_worker_new(VV_SERVICE_WORKER, error);
+    if (!pool->service || !start_thread(&pool->service_thread, service_main, pool->service, &pool->threads->service_runs, error))
+        return false;
+    pool->ticker = vv_ticker_new(pool);
+    if (!pool->read_only) {
+        int result = vv_pool_settle_all(pool);
+
+        if (result < 0) {
+            vv_set_error_errno(error, result, pool->directory, "what the last run left open cannot be cleared away");
+            return false;
+        }
+    }
+    return vv_jobs_start(pool, error);
+}
+
+static void pool_free(VvPool *pool);
+
+VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError **error)
+{
+    static const VvPoolOptions none;
+    VvPool *pool = pool_new(directory, options ? options : &none);
+    g_autofree char *name = NULL;
+    VvUuid uuid;
+
+    if (!vv_meta_identify(pool->directory, &name, &uuid, error))
+        goto fail;
+    pool->threads->lock_fd = vv_pool_take_lock(pool->directory, pool->options.lock_wait_ms, error);
+    if (pool->threads->lock_fd < 0)
+        goto fail;
+    pool->meta = vv_meta_open(pool->directory, pool->read_only, pool->options.run_ops, error);
+    if (!pool->meta || !open_disks(pool, error) || !start_parts(pool, error))
+        goto fail;
+    return pool;
+fail:
+    pool_free(pool);
+    return NULL;
+}
+
+/* ---- close */
+
+static void stop_threads(VvPool *pool)
+{
+    struct VvPoolThreads *threads = pool->threads;
+
+    vv_jobs_stop(pool);
+    if (pool->alloc)
+        vv_alloc_stop(pool->alloc); /* it commits grants */
+    vv_ticker_stop(pool->ticker);
+    if (threads->service_runs) {
+        vv_worker_stop(pool->service);
+        pthread_join(pool->service_thread, NULL);
+    }
+    g_clear_pointer(&pool->committer, vv_committer_free);
+    g_clear_pointer(&pool->lookup, vv_lookup_free);
+    if (threads->checkpointer_runs) {
+        if (!pool->read_only && !atomic_load(&pool->failed))
+            (void) vv_pool_checkpoint_now(pool); /* a failure has told itself; the journal holds everything */
+        pthread_mutex_lock(&threads->lock);
+        threads->stopping = true;
+        pthread_cond_signal(&threads->asked);
+        pthread_mutex_unlock(&threads->lock);
+        pthread_join(pool->checkpointer, NULL);
+    }
+    g_clear_pointer(&pool->service, vv_worker_free);
+}
+
+/* What is pending in a pool that failed cannot be journalled any more. */
+static void drop_views(VvPool *pool)
+{
+    g_autoptr(GPtrArray) views = vv_views_all(pool);
+
+    for (unsigned i = 0; i < views->len; i++)
+        vv_view_retire(g_ptr_array_index(views, i));
+}
+
+static void pool_free(VvPool *pool)
+{
+    stop_threads(pool);
+    g_clear_pointer(&pool->threads->adoptions, g_hash_table_unref); /* they hold views */
+    drop_views(pool);
+    g_assert(g_hash_table_size(pool->views) == 0);
+    g_clear_pointer(&pool->ticker, vv_ticker_free); /* what is kicked until here */
+    g_clear_pointer(&pool->ticker, vv_ticker_free);
+    g_clear_pointer(&pool->jobs, vv_jobs_free);
+    g_clear_pointer(&pool->io_pool, vv_io_pool_free);
+    g_clear_pointer(&pool->alloc, vv_alloc_free);
+    g_clear_pointer(&pool->cache, vv_page_cache_free);
+    g_clear_pointer(&pool->segments, vv_segments_free);
+    g_clear_pointer(&pool->eras, vv_eras_free);
+    for (unsigned i = 0; i < pool->disks->len; i++)
+        vv_disk_close(g_ptr_array_index(pool->disks, i));
+    g_ptr_array_unref(pool->disks);
+    g_hash_table_unref(pool->disk_slots);
+    g_hash_table_unref(pool->views);
+    g_clear_pointer(&pool->meta, vv_meta_close);
+    vv_close_fd(&pool->threads->lock_fd); /* P2 */
+    pthread_cond_destroy(&pool->threads->asked);
+    pthread_cond_destroy(&pool->threads->done);
+    pthread_mutex_destroy(&pool->threads->lock);
+    g_free(pool->threads);
+    vv_lun_stats_free(pool->lun_stats);
+    vv_mount_info_free(pool->mount);
+    vv_event_log_free(pool->events);
+    pthread_mutex_destroy(&pool->config_lock);
+    pthread_mutex_destroy(&pool->grant_lock);
+    pthread_mutex_destroy(&pool->disks_lock);
+    pthread_mutex_destroy(&pool->views_lock);
+    pthread_mutex_destroy(&pool->stats_lock);
+    g_free(pool->directory);
+    g_free(pool);
+}
+
+void vv_pool_close(VvPool *pool)
+{
+    if (!pool)
+        return;
+    vv_jobs_drain_closed(pool);
+    pthread_mutex_lock(&pool->config_lock); /* a transaction under way ends first */
+    atomic_store(&pool->closing, true);
+    pthread_mutex_unlock(&pool->config_lock);
+    if (!pool->read_only && !atomic_load(&pool->failed) && vv_pool_flush(pool) < 0)
+        vv_log(VV_LOG_ERROR, "not everything could be flushed while closing the pool in %s", pool->directory);
+    pool_free(pool);
+}

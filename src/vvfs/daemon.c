@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Start and stop. See daemon.h for the order; each step of the start has its counterpart in stop_all, which copes with
+ * whatever was reached. */
+#include "daemon.h"
+
+#include "config.h"
+#include "fusefs.h"
+#include "http.h"
+#include "jobs.h"
+#include "lock.h"
+#include "memory.h"
+#include "mounts.h"
+#include "permit.h"
+#include "reserve.h"
+#include "rpc.h"
+#include "sampler.h"
+#include "server.h"
+#include "status.h"
+#include "subscribe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#define LOOKERS 3u
+#define SLOW 2u
+#define CHANGERS 16u
+#define LAST_ANSWERS_MS 100 /* for clients to get what is queued */
+
+/* What only start and stop know. */
+typedef struct {
+    VvDaemon daemon;
+    int lock_fd;
+    int signal_fd;
+    struct event *signals;      /* owned */
+    struct event *stop_timer;   /* owned; armed by the first SIGTERM */
+    struct event *last_answers; /* owned; armed when all calls are answered */
+    VvFuse *fuse;
+    pthread_t mount_thread;
+    bool mount_running;         /* mount_thread is to be joined */
+    bool mount_ended;
+} VvRun;
+
+/* ---- ending; the loop's thread */
+static void leave_cb(evutil_socket_t fd, short what, void *user)
+{
+    VvRun *run = user;
+
+    (void) fd;
+    (void) what;
+    vv_control_stop(run->daemon.loop);
+}
+
+/* When the mount has gone and the last call is answered, there is nothing to stay for. */
+void vv_daemon_may_leave(VvDaemon *daemon)
+{
+    static const struct timeval soon = { .tv_usec = LAST_ANSWERS_MS * 1000 };
+    VvRun *run = (VvRun *) daemon; /* its first member */
+
+    if (run->mount_ended && vv_server_busy(daemon->server) == 0)
+        event_add(run->last_answers, &soon);
+}
+
+static void mount_ended(void *data)
+{
+    VvRun *run = data;
+
+    run->mount_ended = true;
+    run->daemon.ending = true;
+    vv_lock_tell(run->lock_fd, "ending", NULL);
+    vv_server_stop(run->daemon.server);
+    vv_daemon_may_leave(&run->daemon);
+}
+
+static void *mount_main(void *user)
+{
+    VvRun *run = user;
+
+    pthread_setname_np(pthread_self(), "mount");
+    vv_fuse_run(run->fuse);
+    vv_control_post(run->daemon.loop, mount_ended, run);
+    return NULL;
+}
+
+/* A crew's thread. */
+static void detach_chore(void *data)
+{
+    VvRun *run = data;
+    int err = vv_pool_flush(run->daemon.pool);
+    unsigned open;
+
+    if (err)
+        vv_log(VV_LOG_ERROR, "pool %s could not be flushed: %s", run->daemon.name, g_strerror(-err));
+    vv_fuse_stop(run->fuse);
+    open = vv_fuse_open_count(run->fuse);
+    if (open)
+        vv_log(VV_LOG_NOTE, "pool %s is unmounted; %u open LUNs and snapshots are served until they are closed", run->daemon.name, open);
+}
+
+/* Its own thread: the crews may be what is stuck. */
+static void *force_main(void *data)
+{
+    VvRun *run = data;
+
+    vv_fuse_force(run->fuse);
+    return NULL;
+}
+
+static void force(VvRun *run, const char *why)
+{
+    pthread_t thread;
+
+    vv_log(VV_LOG_WARNING, "pool %s ends now, with what has it open: %s", run->daemon.name, why);
+    if (!run->mount_ended && pthread_create(&thread, NULL, force_main, run) == 0)
+        pthread_join(thread, NULL);
+}
+
+static void stop_timer_cb(evutil_socket_t fd, short what, void *user)
+{
+    (void) fd;
+    (void) what;
+    force(user, "stop-timeout");
+}
+
+static void end(VvRun *run, const char *why)
+{
+    VvDaemon *daemon = &run->daemon;
+    struct timeval timeout = { .tv_sec = (time_t) daemon->options->stop_timeout_s };
+
+    if (daemon->ending) {
+        force(run, why);
+        return;
+    }
+    daemon->ending = true;
+    vv_log(VV_LOG_NOTE, "pool %s ends: %s", daemon->name, why);
+    vv_lock_tell(run->lock_fd, "ending", NULL);
+    if (timeout.tv_sec)
+        event_add(run->stop_timer, &timeout);
+    vv_crew_run(daemon->changers, detach_chore, run);
+}
+
+static void signals_cb(evutil_socket_t fd, short what, void *user)
+{
+    struct signalfd_siginfo info;
+
+    (void) what;
+    if (read((int) fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+        end(user, info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+/* ---- starting */
+static char *node_name(void)
+{
+    char name[256] = "";
+
+    gethostname(name, sizeof(name) - 1);
+    name[strcspn(name, ".")] = '\0';
+    return g_strdup(vv_name_check(name, "node", NULL) ? name : "localhost");
+}
+
+/* Signals come through a descriptor, and to no thread: all inherit this mask. */
+static bool take_signals(VvRun *run, GError **error)
+{
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    run->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (run->signal_fd < 0) {
+        vv_set_error_errno(error, errno, NULL, "cannot make a signalfd");
+        return false;
+    }
+    return true;
+}
+
+static bool start_loop(VvRun *run, GError **error)
+{
+    VvDaemon *daemon = &run->daemon;
+
+    daemon->loop = vv_control_new(error);
+    if (!daemon->loop)
+        return false;
+    run->signals = event_new(vv_control_base(daemon->loop), run->signal_fd, EV_READ | EV_PERSIST, signals_cb, run);
+    run->stop_timer = event_new(vv_control_base(daemon->loop), -1, 0, stop_timer_cb, run);
+    run->last_answers = event_new(vv_control_base(daemon->loop), -1, 0, leave_cb, run);
+    event_add(run->signals, NULL);
+    daemon->running_ids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_queue_free);
+    daemon->reservations = vv_reservations_new();
+    daemon->jobs = vv_job_table_new();
+    daemon->lookers = vv_crew_new("looker", LOOKERS);
+    daemon->slow = vv_crew_new("slow", SLOW);
+    daemon->changers = vv_crew_new("changer", CHANGERS);
+    return true;
+}
+
+static char *text_status(void *user, size_t *ret_bytes)
+{
+    g_autoptr(JsonObject) status = vv_status_json(user);
+    g_autofree char *text = vv_json_object_text(status);
+    char *line = g_strconcat(text, "\n", NULL);
+
+    *ret_bytes = strlen(line);
+    return line;
+}
+
+static char *text_metrics(void *user, size_t *ret_bytes)
+{
+    char *text = vv_metrics_text(user);
+
+    *ret_bytes = strlen(text);
+    return text;
+}
+
+static char *text_version(void *user, size_t *ret_bytes)
+{
+    char *text = g_strdup(PACKAGE_VERSION "\n");
+
+    (void) user;
+    *ret_bytes = strlen(text);
+    return text;
+}
+
+static bool start_mount(VvRun *run, GError **error)
+{
+    const VvOptions *o = run->daemon.options;
+    const char *extra[5] = { NULL };
+    unsigned count = 0;
+    VvFuseOptions options = { .mount_point = o->mountpoint, .threads = o->threads, .read_only = o->read_only,
+                              .allow_other = o->allow_other, .uid = o->have_uid ? o->uid : (uid_t) -1,
+                              .gid = o->have_gid ? o->gid : (gid_t) -1, .mode = o->have_mode ? o->mode : 0, .extra = extra };
+
+    if (o->noatime)
+        extra[count++] = "noatime";
+    if (o->nodev)
+        extra[count++] = "nodev";
+    if (o->nosuid)
+        extra[count++] = "nosuid";
+    if (o->noexec)
+        extra[count++] = "noexec";
+    run->fuse = vv_fuse_new(run->daemon.pool, &options, error);
+    if (!run->fuse)
+        return false;
+    vv_fuse_set_text(run->fuse, "status.json", text_status, &run->daemon);
+    vv_fuse_set_text(run->fuse, "metrics", text_metrics, &run->daemon);
+    vv_fuse_set_text(run->fuse, "version", text_version, &run->daemon);
+    if (!vv_fuse_mount(run->fuse, error))
+        return false;
+    if (pthread_create(&run->mount_thread, NULL, mount_main, run) != 0) {
+        vv_set_error(error, VV_ERROR_INTERNAL, NULL, NULL, "cannot start a thread");
+        return false;
+    }
+    run->mount_running = true;
+    return true;
+}
+
+/* A predecessor that was killed leaves its mount behind, and every access to it fails. */
+static void clear_dead_mount(const VvRun *run)
+{
+    const char *mountpoint = run->daemon.options->mountpoint;
+    struct stat st;
+
+    if (stat(mountpoint, &st) == 0 || errno != ENOTCONN || !vv_mounts_have(run->daemon.directory, mountpoint))
+        return;
+    vv_log(VV_LOG_NOTE, "%s is the mount of a vvfs that has died: it is taken away", mountpoint);
+    if (umount2(mountpoint, MNT_DETACH) != 0) {
+        const char *argv[] = { "fusermount3", "-u", "-z", mountpoint, NULL };
+
+        g_spawn_sync(NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
+    }
+}
+
+/* Refuse what would bury the pool directory or another pool. */
+static bool check_mount_point(const VvRun *run, GError **error)
+{
+    const char *mountpoint = run->daemon.options->mountpoint, *directory = run->daemon.directory;
+    size_t length = strlen(mountpoint);
+    g_autofree char *there = vv_mounts_directory_at(mountpoint);
+    struct stat st;
+
+    if (there) {
+        vv_set_error(error, VV_ERROR_BUSY, mountpoint, NULL, "%s: the pool %s is mounted there already", mountpoint, there);
+        return false;
+    }
+    if (stat(mountpoint, &st) != 0) {
+        vv_set_error_errno(error, errno, mountpoint, "mount point %s", mountpoint);
+        return false;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        vv_set_error(error, VV_ERROR_USAGE, mountpoint, NULL, "mount point %s is not a directory", mountpoint);
+        return false;
+    }
+    if (strncmp(directory, mountpoint, length) == 0 && (directory[length] == '/' || directory[length] == '\0' || length == 1)) {
+        vv_set_error(error, VV_ERROR_USAGE, mountpoint, NULL, "mount point %s would hide the pool directory %s", mountpoint, directory);
+        return false;
+    }
+    return true;
+}
+
+/* All that can be refused without opening the pool. */
+static bool prepare(VvRun *run, GError **error)
+{
+    VvDaemon *daemon = &run->daemon;
+    const VvOptions *options = daemon->options;
+
+    daemon->owner = geteuid();
+    daemon->node = node_name();
+    daemon->admin_gid = (gid_t) -1;
+    if (options->admin_group && !vv_group_lookup(options->admin_group, &daemon->admin_gid, error))
+        return false;
+    return vv_meta_identify(daemon->directory, &daemon->name, &daemon->uuid, error) &&
+           vv_server_check_path(daemon->directory, error);
+}
+
+/* Returns the exit code; VV_EXIT_OK: running. */
+static int start(VvRun *run, GError **error)
+{
+    VvDaemon *daemon = &run->daemon;
+    VvPoolOptions pool_options = { .read_only = daemon->options->read_only, .lock_wait_ms = VV_LOCK_WAIT_MS };
+
+    if (!prepare(run, error))
+        return VV_EXIT_FAILED;
+    run->lock_fd = vv_lock_take(daemon->directory, daemon->name, error);
+    if (run->lock_fd < 0)
+        return VV_EXIT_FAILED;
+    vv_lock_tell(run->lock_fd, "starting", daemon->options->mountpoint);
+    clear_dead_mount(run);
+    if (!check_mount_point(run, error))
+        return VV_EXIT_MOUNT;
+    vv_memory_init();
+    if (!take_signals(run, error) || !start_loop(run, error))
+        return VV_EXIT_FAILED;
+    if (daemon->options->metrics) {
+        daemon->metrics = vv_metrics_server_new(daemon, daemon->options->metrics, error);
+        if (!daemon->metrics)
+            return VV_EXIT_FAILED;
+    }
+    daemon->pool = vv_pool_open(daemon->directory, &pool_options, error);
+    if (!daemon->pool)
+        return VV_EXIT_FAILED;
+    daemon->subscriptions = vv_subscriptions_new(daemon);
+    daemon->sampler = vv_sampler_new(daemon);
+    daemon->server = vv_server_new(daemon, error);
+    if (!daemon->server)
+        return VV_EXIT_FAILED;
+    if (!start_mount(run, error))
+        return VV_EXIT_MOUNT;
+    if (daemon->metrics)
+        vv_metrics_server_start(daemon->metrics);
+    vv_memory_lock();
+    vv_lock_tell(run->lock_fd, "serving", vv_fuse_mount_point(run->fuse));
+    return VV_EXIT_OK;
+}
+
+/* ---- stopping */
+static void stop_all(VvRun *run)
+{
+    VvDaemon *daemon = &run->daemon;
+
+    if (run->lock_fd >= 0)
+        vv_lock_tell(run->lock_fd, "ending", NULL);
+    if (run->mount_running)
+        pthread_join(run->mount_thread, NULL);
+    vv_server_stop(daemon->server);
+    vv_metrics_server_free(daemon->metrics);
+    vv_crew_free(daemon->changers);
+    vv_crew_free(daemon->slow);
+    vv_crew_free(daemon->lookers);
+    vv_sampler_free(daemon->sampler);
+    vv_fuse_free(run->fuse);
+    vv_server_free(daemon->server);
+    vv_pool_close(daemon->pool);
+    /* The pool's last events were still told to them. */
+    vv_subscriptions_free(daemon->subscriptions);
+    vv_job_table_free(daemon->jobs);
+    vv_reservations_free(daemon->reservations);
+    g_clear_pointer(&daemon->running_ids, g_hash_table_unref);
+    if (run->signals)
+        event_free(run->signals);
+    if (run->stop_timer)
+        event_free(run->stop_timer);
+    if (run->last_answers)
+        event_free(run->last_answers);
+    vv_control_free(daemon->loop);
+    vv_close_fd(&run->signal_fd);
+    g_free(daemon->name);
+    g_free(daemon->node);
+    vv_close_fd(&run->lock_fd); /* last: the pool is free for the next */
+}
+
+/* The parent has gone to tell the caller: let go of the caller's terminal and directory. */
+static void let_go(int ready_fd)
+{
+    char code = VV_EXIT_OK;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (ready_fd < 0)
+        return;
+    if (chdir("/") != 0)
+        vv_log(VV_LOG_INFO, "cannot leave the directory: %s", g_strerror(errno));
+    if (write(ready_fd, &code, 1) != 1)
+        vv_log(VV_LOG_INFO, "nobody waits for the start to be done");
+    close(ready_fd);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        close(null);
+    }
+}
+
+int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd)
+{
+    VvRun run = { .daemon = { .options = options, .directory = (char *) directory }, .lock_fd = -1, .signal_fd = -1 };
+    g_autoptr(GError) error = NULL;
+    int code = start(&run, &error);
+
+    if (code == VV_EXIT_OK) {
+        vv_log(VV_LOG_NOTE, "pool %s is mounted at %s", run.daemon.name, vv_fuse_mount_point(run.fuse));
+        let_go(ready_fd);
+        vv_control_run(run.daemon.loop);
+        vv_log(VV_LOG_NOTE, "pool %s ends", run.daemon.name);
+    } else {
+        const char *hint = vv_error_get_hint(error);
+
+        if (g_error_matches(error, VV_ERROR, VV_ERROR_USAGE) && code == VV_EXIT_FAILED)
+            code = VV_EXIT_USAGE;
+        fprintf(stderr, "vvfs: %s%s%s\n", error->message, hint ? g_str_has_suffix(hint, ".") ? ". " : ": " : "", hint ? hint : "");
+    }
+    stop_all(&run);
+    return code;
+}

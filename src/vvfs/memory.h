@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A server of disks must not wait for memory that the kernel can only free by writing to those disks. */
+#ifndef VV_MEMORY_H
+#define VV_MEMORY_H
+
+/* Before the first thread: PR_SET_IO_FLUSHER, and stacks of a bounded size for all threads to come. Does without what is
+ * not permitted. */
+void vv_memory_init(void);
+/* When the threads are there: keep code and stacks in memory once they are touched, up to a bound. LMDB's map stays out: a
+ * bounded page cache stands before it. */
+void vv_memory_lock(void);
+
+#endif

@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# vvfs-admin attach, detach and freeze with real loop devices, over plain files that stand where a mount would be.
+# shellcheck disable=SC1091,SC2154,SC2016,SC2028,SC2317
+. "$(dirname "$0")/common.sh"
+skip() { echo "1..0 # SKIP $1"; exit 0; }
+[[ $(id -u) -eq 0 ]] || skip "not root"
+[[ -e /dev/loop-control ]] || skip "no loop devices"
+for program in mkfs.ext4 losetup fsfreeze; do command -v $program >/dev/null || skip "no $program"; done
+: >"$work/try"
+truncate -s 1M "$work/try"
+try=$(losetup -f --show "$work/try" 2>/dev/null) || skip "loop devices cannot be made"
+losetup -d "$try"
+
+mnt=$work/mnt name=vvt$$
+cleanup()
+{
+    umount "$work/fs" 2>/dev/null
+    for device in $(losetup -nO NAME,BACK-FILE | awk -v work="$work" 'index($2, work) {print $1}'); do losetup -d "$device"; done
+    rm -rf "/dev/vvfs/$name"
+    finish
+}
+trap cleanup EXIT
+mkdir -p "$mnt/luns" "$mnt/snapshots/db" "$work/fs"
+truncate -s 64M "$mnt/luns/db" "$mnt/snapshots/db/s"
+pool "$name"
+mounted "$name" "$mnt"
+daemon "$name" "{
+  \"lun.attach_check\": {\"result\": {\"path\": \"$mnt/luns/db\", \"read_only\": false}},
+  \"lun.rename\": {\"result\": {}},
+  \"snapshot.create\": [{\"result\": {\"created\": [{\"object\": \"db@s\", \"lun\": \"db\"}]}}, {\"result\": {\"created\": [{\"object\": \"db@s\", \"lun\": \"db\"}]}}, {\"hang\": true}]
+}"
+mounts() { { echo "50 1 0:99 / $mnt rw - fuse.vvfs $VVFS_POOLS_DIRECTORY/$name rw"; cat /proc/self/mountinfo; } >"$VVFS_MOUNTINFO"; }
+
+# ---- attach
+a lun attach db
+device=$(<"$work/out")
+[[ $code -eq 0 && -b $device && $(blockdev --getsize64 "$device") -eq 67108864 ]]; ok "attach prints a device of the right size"
+[[ $(readlink -f "/dev/vvfs/$name/db") == "$device" ]]; ok "and links it"
+a lun attach db
+gives 1 "" "vvfs-admin: db is attached already as $device: vvfs-admin lun detach db" "twice is refused"
+mkfs.ext4 -q "/dev/vvfs/$name/db" && mount "/dev/vvfs/$name/db" "$work/fs"; ok "a file system goes on it"
+mounts
+a lun detach db
+gives 1 "" "vvfs-admin: db is in use: $device is mounted at $work/fs: umount $work/fs" "a mounted one is not detached"
+
+# ---- freeze
+a snapshot create db@s
+gives 0 "" "note: $work/fs (ext4) is mounted from db and was not frozen: db@s is as after a power cut. \`--freeze\` takes it clean." "without --freeze a note"
+a snapshot create db@s --freeze
+gives 0 "" "" "with it none"
+writable() # writable TENTHS: does a write end within this time? One that waits for a frozen file system cannot be killed
+{
+    touch "$work/fs/a" &
+    toucher=$!
+    wait_for "$1" has_ended
+}
+has_ended() { ! kill -0 "$toucher" 2>/dev/null; }
+writable 20; ok "and it is thawed"
+a snapshot create db@s --freeze --timeout 0.5
+[[ $code -eq 4 ]] && writable 20; ok "thawed after a timeout"
+"$tool" snapshot create db@s --freeze >"$work/out" 2>"$work/err" </dev/null &
+frozen=$!
+wait_for 50 requests 5
+! writable 3; ok "it is frozen while the daemon works"
+kill -9 "$frozen"
+wait "$frozen" 2>/dev/null
+writable 20; ok "thawed when the tool is killed"
+fsfreeze -f "$work/fs"
+a snapshot create db@s --freeze
+fsfreeze -u "$work/fs"
+[[ $code -eq 1 ]] && grep -q 'is frozen already' "$work/err"; ok "somebody else's freeze is left alone"
+
+# ---- detach
+umount "$work/fs"
+mounts
+a lun rename db web
+[[ $code -eq 0 && $(readlink -f "/dev/vvfs/$name/web") == "$device" && ! -e /dev/vvfs/$name/db ]]; ok "renaming moves the link"
+mv "$mnt/luns/db" "$mnt/luns/web"
+a lun detach web
+gives 0 "" "" "detach"
+[[ ! -e /dev/vvfs/$name && -z $(losetup -nO BACK-FILE "$device" 2>/dev/null) ]]; ok "device and link are gone"
+a lun detach web
+gives 1 "" "vvfs-admin: web is not attached on this node" "twice is refused"
+done_testing
