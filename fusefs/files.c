@@ -13,7 +13,8 @@
 void vv_reply_error(fuse_req_t request, const GError *error)
 {
     const char *hint = vv_error_get_hint(error);
-    vv_log(VV_LOG_NOTE, "%s%s%s", error->message, hint ? ": " : "", hint ? hint : "");
+    const char *joint = hint && g_str_has_suffix(hint, ".") ? ". " : ": "; /* a sentence, or a command */
+    vv_log(VV_LOG_NOTE, "%s%s%s", error->message, hint ? joint : "", hint ? hint : "");
     fuse_reply_err(request, vv_error_to_errno(error));
 }
 

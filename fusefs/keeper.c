@@ -9,7 +9,7 @@
  *     K1  one LUN that waits holds at most VV_HELD_BYTES_PER_LUN and VV_HELD_COUNT_PER_LUN: further requests of it are refused
  *         with EIO, and the newest of those that it holds already, as far as they are not at a disk, end with EIO too.
  *     K2  all that wait hold together at most VV_HELD_BYTES_MAX and VV_HELD_COUNT_MAX: the largest gives.
- *     K3  an event names the LUN, at most once a minute.
+ *     K3  an event names the LUN; at most one a minute, whichever LUN it is.
  *
  * Nothing is timed while nobody holds much: the keeper sleeps until a quota is passed, then looks every KEEPER_TICK_MS. */
 #include "nodes.h"

@@ -9,6 +9,7 @@
 #include "alloc_private.h"
 
 #define SEARCH_RUNS_MAX 512u /* looked at before the longest seen is taken */
+#define RATE_MS_MAX 5000u    /* a rate older than this says nothing */
 #define RUN_BLOCKS_MAX 256u  /* as long as a request; more contiguity gains nothing */
 
 /* ---- families and segments */
@@ -242,8 +243,9 @@ static void count_rate(VvAllocFamily *family, uint32_t blocks, uint64_t now_ms)
 
 uint64_t vv_alloc_ahead(const VvAllocFamily *family, uint64_t now_ms)
 {
-    uint64_t rate = now_ms - family->rate_since_ms > 5000 ? 0 : family->rate;
-    return MAX(MAX(rate, family->rate_blocks), VV_REGION_BLOCKS);
+    if (now_ms - family->rate_since_ms > RATE_MS_MAX)
+        return VV_REGION_BLOCKS;
+    return MAX(MAX(family->rate, family->rate_blocks), VV_REGION_BLOCKS);
 }
 
 static void ask_ahead(VvAlloc *alloc, VvAllocFamily *family, uint64_t now_ms)

@@ -145,8 +145,16 @@ bool vv_grant_more(VvAlloc *alloc, uint64_t family_id, uint64_t need)
 
 /* ---- taking out, putting back */
 
-/* Blocks [ret_first, ret_end) of the segment, if all are available, are taken. */
-static bool take_out(VvAlloc *alloc, uint64_t family_id, uint32_t number, uint32_t new_blocks, uint32_t *ret_blocks)
+/* Is the family writing so fast that it would ask for the segment again at once? lock held. */
+static bool is_needed(const VvAllocFamily *family, uint32_t blocks)
+{
+    uint64_t ahead = vv_alloc_ahead(family, vv_monotonic_ms());
+    return ahead > VV_REGION_BLOCKS && family->available < ahead + blocks;
+}
+
+/* The blocks of the segment from @new_blocks on, if all are available, are taken. @ret_blocks: what it has. */
+static bool take_out_blocks(VvAlloc *alloc, uint64_t family_id, uint32_t number, uint32_t new_blocks, bool anyway,
+    uint32_t *ret_blocks)
 {
     VV_LOCKED(&alloc->lock);
     VvAllocFamily *family = vv_alloc_family(alloc, family_id);
@@ -155,23 +163,34 @@ static bool take_out(VvAlloc *alloc, uint64_t family_id, uint32_t number, uint32
         return false;
     if (!vv_alloc_are_available(segment, new_blocks, segment->blocks - new_blocks))
         return false;
+    if (!anyway && is_needed(family, segment->blocks - new_blocks))
+        return false;
     vv_alloc_set(family, segment, new_blocks, segment->blocks - new_blocks, false);
     segment->limit = new_blocks;
     *ret_blocks = segment->blocks;
     return true;
 }
 
-bool vv_alloc_take_out(VvAlloc *alloc, uint64_t family, uint32_t number, uint8_t shift)
+static bool take_out(VvAlloc *alloc, uint64_t family, uint32_t number, uint8_t shift, bool anyway)
 {
     uint32_t new_blocks = shift == 0 ? 0 : 1u << (shift - VV_BLOCK_SHIFT), blocks;
     VvRun runs[VV_SEGMENT_COPIES_MAX];
     if (!vv_alloc_load_family(alloc, family) || !vv_alloc_load_segment(alloc, family, number) ||
-        !take_out(alloc, family, number, new_blocks, &blocks))
+        !take_out_blocks(alloc, family, number, new_blocks, anyway, &blocks))
         return false;
     int copies = vv_resolve(alloc->pool, family, number, new_blocks, blocks - new_blocks, VV_FOR_DISCARD, runs);
     for (int i = 0; i < copies; i++)
         (void) vv_disk_discard(runs[i].disk, runs[i].offset_bytes, runs[i].length_bytes); /* G2 */
     return true;
+}
+
+bool vv_alloc_take_out(VvAlloc *alloc, uint64_t family, uint32_t number, uint8_t shift)
+{
+    vv_meta_read_lock(alloc->pool->meta);
+    const VvFamily *stored = vv_meta_family(alloc->pool->meta, family);
+    bool ended = stored && stored->branches->len == 0;
+    vv_meta_read_unlock(alloc->pool->meta);
+    return take_out(alloc, family, number, shift, ended);
 }
 
 void vv_alloc_put_back(VvAlloc *alloc, uint64_t family_id, uint32_t number)
@@ -231,7 +250,7 @@ static bool squeeze(VvAlloc *alloc, const Candidate *candidate)
     uint8_t shift = candidate->empty ? 0 : VV_SEGMENT_SHIFT_MIN;
     bool taken = false;
     while (!taken && shift < candidate->shift) {
-        taken = vv_alloc_take_out(alloc, candidate->family, candidate->number, shift);
+        taken = take_out(alloc, candidate->family, candidate->number, shift, true);
         if (!taken)
             shift = shift == 0 ? VV_SEGMENT_SHIFT_MIN : (uint8_t) (shift + 1);
     }

@@ -5,7 +5,8 @@
  * that is in the map but not to be seen. The next piece only raises the size. Anything else (a write that extends the LUN, a
  * truncation, another range, the last close, a crash) first drops what lies behind the end.
  *
- * A1  view->tail_behind is true from before such a map is applied until the tail is dropped or wholly shown.
+ * A1  view->tail_behind is true from before such a map is applied until the tail is dropped or wholly shown; the adoption
+ *     keeps the view until then.
  * A2  A piece is taken from the point only if the source was not written since: its view counts every record. */
 #include "config_point.h"
 #include "pool_private.h"
@@ -16,6 +17,7 @@ struct VvAdoption {
     uint64_t from;
     uint64_t asked_bytes;   /* so far: the LUN's size, unless somebody changed it */
     uint64_t source_bytes;
+    VvView *target;         /* referenced: tail_behind must outlive the last close */
     VvView *source;         /* a LUN's view, referenced; NULL: a snapshot */
     uint64_t source_sequence;
 };
@@ -26,6 +28,7 @@ void vv_adoption_free(void *data)
 
     if (adoption->source)
         vv_view_unref(adoption->source);
+    vv_view_unref(adoption->target);
     g_free(adoption);
 }
 
@@ -219,6 +222,8 @@ static bool first_piece(VvTransaction *tx, VvView *target, uint64_t from, uint64
     }
     adoption = g_new0(struct VvAdoption, 1);
     *adoption = (struct VvAdoption){ .from = from, .asked_bytes = size_bytes, .source_bytes = source.source_bytes, .source_sequence = sequence };
+    adoption->target = target;
+    g_atomic_int_inc(&target->refs);
     if (vv_view_is_lun(from_view))
         adoption->source = from_view;
     else

@@ -219,8 +219,8 @@ typedef struct { VvCopy copies[VV_GRANTS_PER_ENTRY_MAX]; uint8_t shifts[VV_GRANT
 bool vv_grant_add(VvPool *pool, VvGrants *grants, VvOps *ops, uint64_t family, uint32_t number, uint8_t shift);
 void vv_grants_end(VvPool *pool, VvGrants *grants);
 /* For who gives space back: take the blocks of the segment behind 1 << @shift bytes (0: all of it) out of the allocator, if none
- * is used, reserved or cooling, and punch them on the disk. True: the caller logs SEGMENT_SHRINK to @shift next, and if that
- * fails puts them back. Blocks; takes the read lock. */
+ * is used, reserved or cooling, nor needed soon by a family that writes fast, and punch them on the disk. True: the caller
+ * logs SEGMENT_SHRINK to @shift next, and if that fails puts them back. Blocks; takes the read lock. */
 bool vv_alloc_take_out(VvAlloc *alloc, uint64_t family, uint32_t segment, uint8_t shift);
 void vv_alloc_put_back(VvAlloc *alloc, uint64_t family, uint32_t segment);
 /* Free bytes of the pool's disks changed from outside (disk added, grown): parked requests try again. [any] */

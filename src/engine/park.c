@@ -51,8 +51,8 @@ int vv_park(VvIoState *state, VvPark why)
 {
     VvView *view = state->view;
     uint64_t now_ms = vv_monotonic_ms();
-    if (atomic_load(&state->pool->abort_waiting))
-        return -EIO;
+    if (why != VV_PARK_LOCK && atomic_load(&state->pool->abort_waiting))
+        return -EIO; /* who is in line for a block waits for disks only */
     if (state->deadline_ms == 0)
         state->deadline_ms = now_ms + 1000u * (uint64_t) MAX(view->timeout_s, 1);
     if (state->deadline_ms <= now_ms)
@@ -132,8 +132,12 @@ void vv_views_abort_waiting(VvPool *pool)
         VvIoList woken = { NULL, NULL };
         {
             VV_LOCKED(&view->lock);
-            while (view->parked.first)
-                vv_unpark(view->parked.first, -EIO, &woken);
+            VvIoState *next;
+            for (VvIoState *state = view->parked.first; state; state = next) {
+                next = state->next;
+                if (state->parked != VV_PARK_LOCK)
+                    vv_unpark(state, -EIO, &woken);
+            }
         }
         vv_wake(&woken);
     }

@@ -74,6 +74,8 @@ static void *ticker_main(void *user)
         pthread_mutex_unlock(&ticker->lock);
         if (tick(ticker->pool))
             atomic_store(&ticker->awake, true);
+        else
+            vv_jobs_kick(ticker->pool); /* quiet now: what was kept ready for fast writers may go back */
         pthread_mutex_lock(&ticker->lock);
     }
     pthread_mutex_unlock(&ticker->lock);

@@ -264,19 +264,21 @@ static bool start_mount(VvRun *run, GError **error)
     return true;
 }
 
-/* A predecessor that was killed leaves its mount behind, and every access to it fails. */
-static void clear_dead_mount(const VvRun *run)
+/* A predecessor that was killed leaves its mount behind, and every access to it fails. We hold the lock, so whatever mount of
+ * this pool there is, nobody serves it. */
+static void clear_dead_mounts(const VvRun *run)
 {
-    const char *mountpoint = run->daemon.options->mountpoint;
-    struct stat st;
+    g_autoptr(GPtrArray) entries = vv_mounts_list();
 
-    if (stat(mountpoint, &st) == 0 || errno != ENOTCONN || !vv_mounts_have(run->daemon.directory, mountpoint))
-        return;
-    vv_log(VV_LOG_NOTE, "%s is the mount of a vvfs that has died: it is taken away", mountpoint);
-    if (umount2(mountpoint, MNT_DETACH) != 0) {
-        const char *argv[] = { "fusermount3", "-u", "-z", mountpoint, NULL };
+    for (unsigned i = entries->len; i-- > 0;) {
+        const VvMountEntry *entry = entries->pdata[i];
+        const char *argv[] = { "fusermount3", "-u", "-z", entry->mountpoint, NULL };
 
-        g_spawn_sync(NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
+        if (strcmp(entry->directory, run->daemon.directory) != 0)
+            continue;
+        vv_log(VV_LOG_NOTE, "%s is the mount of a vvfs that has died: it is taken away", entry->mountpoint);
+        if (umount2(entry->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
+            g_spawn_sync(NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
     }
 }
 
@@ -334,7 +336,7 @@ static int start(VvRun *run, GError **error)
     if (run->lock_fd < 0)
         return VV_EXIT_FAILED;
     vv_lock_tell(run->lock_fd, "starting", daemon->options->mountpoint);
-    clear_dead_mount(run);
+    clear_dead_mounts(run);
     if (!check_mount_point(run, error))
         return VV_EXIT_MOUNT;
     vv_memory_init();

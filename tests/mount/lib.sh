@@ -50,6 +50,7 @@ wait_for() # wait_for SECONDS COMMAND...: until it is true
         ((SECONDS < limit)) || return 1
         read -rt 0.05 -u "$never"
     done
+    return 0
 }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 ended() # ended PID SECONDS: a child of ours; its exit code in $code, 255 if it is still there
@@ -142,6 +143,8 @@ gives() # gives CODE PATTERN DESCRIPTION ARGUMENT...: exit code, and an extended
 }
 space() { get --json pool status | jq -r ".space.$1"; } # space used|free|held|freeing|total
 is_space() { [[ $(space used) -le $1 ]]; }
+is_closed() { get --json lun show "$1" | jq -e '.openers == []' >/dev/null; }
+closed() { wait_for 10 is_closed "$1"; } # closed LUN: the kernel tells of the last close behind close(2)
 space_falls() # space_falls BYTES: what is removed comes back by itself, until no more than that is used
 {
     wait_for 60 is_space "$1"
