@@ -410,9 +410,9 @@ int vv_meta_check(VvMeta *meta, bool repair, VvCheckFunc report_func, void *user
 {
     Check check = { .meta = meta, .repair = repair, .report = report_func, .user = user };
     if (repair)
-        pthread_rwlock_wrlock(&meta->lock);
+        vvm_write_lock(meta);
     else
-        pthread_rwlock_rdlock(&meta->lock);
+        vv_meta_read_lock(meta);
     int result = vv_store_read_begin(meta->store, &check.read);
     if (result == 0) {
         check.segments = g_hash_table_new_full(marks_hash, marks_equal, marks_free, NULL);
@@ -422,6 +422,9 @@ int vv_meta_check(VvMeta *meta, bool repair, VvCheckFunc report_func, void *user
         g_hash_table_unref(check.points);
         vv_store_read_end(check.read);
     }
-    pthread_rwlock_unlock(&meta->lock);
+    if (repair)
+        vvm_write_unlock(meta);
+    else
+        vv_meta_read_unlock(meta);
     return result == 0 ? 0 : -EIO;
 }

@@ -219,14 +219,14 @@ bool vv_meta_checkpoint_due(VvMeta *meta)
 
 int vv_meta_checkpoint(VvMeta *meta)
 {
-    pthread_rwlock_wrlock(&meta->lock);
+    vvm_write_lock(meta);
     if (meta->batch == NULL && meta->pool.applied_index == meta->checkpoint_index && g_hash_table_size(meta->dirty) == 0) {
-        pthread_rwlock_unlock(&meta->lock);
+        vvm_write_unlock(meta);
         return 0;
     }
     if (meta->batch == NULL)
         batch_make(meta);
-    pthread_rwlock_unlock(&meta->lock);
+    vvm_write_unlock(meta);
 
     int result = batch_write(meta);
     if (result == -ENOSPC && reserve_give_up(meta->directory))
@@ -235,14 +235,14 @@ int vv_meta_checkpoint(VvMeta *meta)
         return result == -ENOSPC ? -ENOSPC : -EIO;
 
     VvOverlay written;
-    pthread_rwlock_wrlock(&meta->lock);
+    vvm_write_lock(meta);
     uint64_t index = meta->batch->index;
     meta->checkpoint_index = index;
     written = meta->writing;
     vvm_overlay_init(&meta->writing);
     g_clear_pointer(&meta->batch, vvm_batch_free);
     vvm_pieces_trim(meta);
-    pthread_rwlock_unlock(&meta->lock);
+    vvm_write_unlock(meta);
     vvm_overlay_clear(&written);
     pthread_mutex_lock(&meta->log_lock);
     vv_journal_release(meta->journal, index);

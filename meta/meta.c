@@ -77,6 +77,7 @@ static VvMeta *meta_new(const char *directory, bool read_only)
     meta->read_only = read_only;
     meta->next_job = 1;
     pthread_rwlock_init(&meta->lock, NULL);
+    pthread_mutex_init(&meta->turnstile, NULL);
     pthread_mutex_init(&meta->id_lock, NULL);
     pthread_mutex_init(&meta->log_lock, NULL);
     vvm_catalog_init(meta);
@@ -232,6 +233,7 @@ void vv_meta_close(VvMeta *meta)
     vvm_batch_free(meta->batch);
     g_clear_pointer(&meta->store, vv_store_close);
     pthread_rwlock_destroy(&meta->lock);
+    pthread_mutex_destroy(&meta->turnstile);
     pthread_mutex_destroy(&meta->id_lock);
     pthread_mutex_destroy(&meta->log_lock);
     g_free(meta->failure);
@@ -241,6 +243,25 @@ void vv_meta_close(VvMeta *meta)
 
 void vv_meta_read_lock(VvMeta *meta) { pthread_rwlock_rdlock(&meta->lock); }
 void vv_meta_read_unlock(VvMeta *meta) { pthread_rwlock_unlock(&meta->lock); }
+
+void vvm_write_lock(VvMeta *meta)
+{
+    pthread_mutex_lock(&meta->turnstile);
+    pthread_rwlock_wrlock(&meta->lock);
+}
+
+void vvm_write_unlock(VvMeta *meta)
+{
+    pthread_rwlock_unlock(&meta->lock);
+    pthread_mutex_unlock(&meta->turnstile);
+}
+
+void vvm_slice_lock(VvMeta *meta)
+{
+    pthread_mutex_lock(&meta->turnstile);
+    pthread_rwlock_rdlock(&meta->lock);
+    pthread_mutex_unlock(&meta->turnstile);
+}
 
 uint64_t vv_meta_new_id(VvMeta *meta)
 {
@@ -293,7 +314,7 @@ int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops)
 {
     if (vv_meta_failure(meta) != NULL)
         return -EIO;
-    pthread_rwlock_wrlock(&meta->lock);
+    vvm_write_lock(meta);
     g_assert(index == meta->pool.applied_index + 1);
     int result = vv_store_read_begin(meta->store, &meta->apply_read);
     if (result == 0) {
@@ -309,7 +330,7 @@ int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops)
     } else {
         vvm_fail(meta, "entry %" G_GUINT64_FORMAT " cannot be applied: %s", index, g_strerror(-result));
     }
-    pthread_rwlock_unlock(&meta->lock);
+    vvm_write_unlock(meta);
     return result == 0 ? 0 : result == -EUCLEAN ? -EUCLEAN : -EIO;
 }
 

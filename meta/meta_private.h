@@ -43,6 +43,7 @@ struct VvMeta {
     void *hooks_user;
 
     pthread_mutex_t log_lock; /* calls into the journal that write */
+    pthread_mutex_t turnstile; /* before lock: writers hold it while they wait, so that who reads slice upon slice lets them in */
     pthread_rwlock_t lock;
     /* all below: lock */
     VvPoolInfo pool;
@@ -183,6 +184,11 @@ int vvm_branch_end(VvMeta *meta, VvBranch *branch, uint64_t time_ns);
 VvBranch *vvm_branch_hang(VvMeta *meta, VvSnapshot *point, uint64_t id, uint64_t lun);
 /* ---- reclaim.c */
 int vvm_reclaim(VvMeta *meta, uint64_t branch, uint32_t count);
+
+/* ---- meta.c: the write lock, and the read lock for who takes it again and again */
+void vvm_write_lock(VvMeta *meta);
+void vvm_write_unlock(VvMeta *meta);
+void vvm_slice_lock(VvMeta *meta); /* unlock: vv_meta_read_unlock */
 
 /* ---- checkpoint.c */
 void vvm_batch_free(VvBatch *batch);

@@ -213,7 +213,7 @@ static int count_region(Count *c, VvStoreRead *read, const VvFamily *family, con
 static int count_slice(Count *c, uint64_t branch_id, uint64_t *region)
 {
     VvStoreRead *read;
-    vv_meta_read_lock(c->meta);
+    vvm_slice_lock(c->meta);
     const VvFamily *family = vv_meta_family(c->meta, c->family);
     const VvBranch *branch = vv_meta_branch(c->meta, branch_id);
     int result = family == NULL || family->change_number != c->change_number || branch == NULL ? -EAGAIN

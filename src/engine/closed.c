@@ -38,8 +38,10 @@ void vv_pool_purge_unopened(VvPool *pool, const GArray *ids)
         uint64_t id = g_array_index(ids, uint64_t, i);
         Kind kind = kind_of(pool, id);
 
-        if ((kind == ORPHAN_LUN || kind == ORPHAN_SNAPSHOT) && !vv_pool_is_open(pool, id, false, true))
-            add_purge(ops, id, kind == ORPHAN_SNAPSHOT);
+        if ((kind != ORPHAN_LUN && kind != ORPHAN_SNAPSHOT) || vv_pool_is_open(pool, id, false, true))
+            continue;
+        g_hash_table_remove(pool->threads->adoptions, &id);
+        add_purge(ops, id, kind == ORPHAN_SNAPSHOT);
     }
     if (ops->len == 0)
         vv_ops_free(ops);

@@ -4,9 +4,8 @@
  *
  * What goes free is counted before the lock is taken for the change, for a count may walk every page of a family and opening a
  * file waits for that lock. */
-#include "transaction.h"
-
 #include "config_point.h"
+#include "pool_private.h"
 
 #include <fnmatch.h>
 #include <string.h>
@@ -305,6 +304,9 @@ static bool remove_now(VvTransaction *tx, GPtrArray *victims, const char *object
     if (!vv_transaction_commit(tx, NULL, 0, object, error))
         return false;
     vv_pool_purge_unopened(pool, orphans);
+    for (unsigned i = 0; i < victims->len; i++)
+        if (!vv_pool_is_open(pool, ((const Victim *) g_ptr_array_index(victims, i))->id, false, true))
+            g_hash_table_remove(pool->threads->adoptions, &((const Victim *) g_ptr_array_index(victims, i))->id);
     vv_transaction_clear(tx);
     for (unsigned i = 0; pool->hooks.object_removed && i < victims->len; i++) {
         const Victim *victim = g_ptr_array_index(victims, i);

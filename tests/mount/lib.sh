@@ -17,6 +17,15 @@ unset VVFS_POOL NO_COLOR VVFS_MOUNTINFO VVFS_POOLS_DIRECTORY VVFS_DAEMON
 export TZ=UTC LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
 
+# In a mount namespace of its own: whoever else makes one meanwhile would hold what is mounted here, and what is mounted there
+# is let go here.
+if [[ ${VV_MOUNT_INSIDE-} != 1 ]] && unshare -m --propagation private true 2>/dev/null; then
+    VV_MOUNT_INSIDE=1 exec unshare -m --propagation private bash "$0" "$@"
+fi
+[[ ${VV_MOUNT_INSIDE-} != 1 ]] || while read -r target; do
+    umount -l "$target"
+done < <(findmnt -rno TARGET,SOURCE,FSTYPE | awk '$2 ~ "^/dev/loop" || $3 == "fuse.vvfs" { print $1 }' | tac) 2>/dev/null
+
 skip_all() # skip_all REASON
 {
     echo "1..0 # SKIP $1"
@@ -233,22 +242,22 @@ manifest() # manifest DIRECTORY: every name, attribute and content of a tree, as
 }
 tree() # tree DIRECTORY: a few thousand real files of this machine, links and empty ones among them
 {
-    (cd / && find usr/include usr/share/perl* usr/share/misc usr/share/zoneinfo -xdev \( -type f -o -type l -o -type d \) -print 2>/dev/null |
-        LC_ALL=C sort | head -n 3000 | tar -cf - --no-recursion -T -) | tar -xf - -C "$1"
+    (cd / && find usr/include/[a-l]* usr/share/perl* usr/share/misc usr/share/zoneinfo -xdev \( -type f -o -type l -o -type d \) -size -1024k \
+        -print 2>/dev/null | sort | awk 'NR % 4 == 0' | head -n 2500 | tar -cf - --no-recursion -T -) | tar -xf - -C "$1"
     : >"$1/empty"
     truncate -s 3M "$1/hole"
     printf 'the end' >>"$1/hole"
 }
 
 # ---- the end
-mounts_below() { findmnt -rnlo TARGET | grep -E "^($disk|$shm)(/|\$)" | tac; }
+mounts_below() { findmnt -rno TARGET | grep -E "^($disk|$shm)(/|\$)" | tac; }
 loops_below() { losetup -nlO NAME,BACK-FILE 2>/dev/null | awk -v a="$disk/" -v b="$shm/" 'index($2, a) == 1 || index($2, b) == 1 { print $1 }'; }
 abort_fuse() # whoever waits for a dead or stuck mount gets an error
 {
     local minor
     while read -r minor; do
         echo 1 >"/sys/fs/fuse/connections/${minor#*:}/abort" 2>/dev/null
-    done < <(findmnt -rnlt fuse.vvfs -o TARGET,MAJ:MIN | awk -v a="$disk/" -v b="$shm/" 'index($1, a) == 1 || index($1, b) == 1 { print $2 }')
+    done < <(findmnt -rnt fuse.vvfs -o TARGET,MAJ:MIN | awk -v a="$disk/" -v b="$shm/" 'index($1, a) == 1 || index($1, b) == 1 { print $2 }')
 }
 take_down() # unmount everything, twice: the second time by force
 {
