@@ -27,10 +27,11 @@
 
 typedef struct {
     VvJournal *journal; /* borrowed */
-    uint8_t *image;     /* owned: VV_JOURNAL_FILE_BYTES of the file being read */
+    uint8_t *image;     /* owned: VV_JOURNAL_FILE_BYTES, zeroes behind image_bytes */
     uint64_t applied_index;
     VvJournalReplayFunc replay;
     void *user;
+    size_t image_bytes;          /* of the file in the image */
     unsigned image_slot;         /* of the file in the image; NO_SLOT: none */
     unsigned slot;               /* of the file being read */
     uint64_t next_index;         /* the chain's next entry */
@@ -49,8 +50,8 @@ static char *slot_name(const VvJournal *journal, unsigned slot)
 
 /* ---- 1. headers */
 
-/* Up to @length_bytes from the file's start, zeroes for what is not there. 0 or -errno. */
-static int read_file(int fd, uint8_t *data, size_t length_bytes)
+/* Up to @length_bytes from the file's start. 0 or -errno. */
+static int read_file(int fd, uint8_t *data, size_t length_bytes, size_t *ret_bytes)
 {
     size_t done_bytes = 0;
 
@@ -65,7 +66,7 @@ static int read_file(int fd, uint8_t *data, size_t length_bytes)
             break;
         done_bytes += (size_t) got;
     }
-    memset(data + done_bytes, 0, length_bytes - done_bytes);
+    *ret_bytes = done_bytes;
     return 0;
 }
 
@@ -99,7 +100,8 @@ static bool open_file(VvJournal *journal, unsigned slot, GError **error)
 {
     g_autofree char *name = slot_name(journal, slot);
     JournalFile *file = &journal->files[slot];
-    uint8_t bytes[JOURNAL_HEAD_BYTES];
+    uint8_t bytes[JOURNAL_HEAD_BYTES] = { 0 };
+    size_t count_bytes;
     JournalHead head;
     struct stat st;
     int err;
@@ -107,7 +109,7 @@ static bool open_file(VvJournal *journal, unsigned slot, GError **error)
     file->fd = open(name, (journal->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     if (file->fd < 0 && errno == ENOENT)
         return true;
-    err = file->fd < 0 || fstat(file->fd, &st) != 0 ? -errno : read_file(file->fd, bytes, sizeof bytes);
+    err = file->fd < 0 || fstat(file->fd, &st) != 0 ? -errno : read_file(file->fd, bytes, sizeof bytes, &count_bytes);
     if (err != 0) {
         vv_set_error_errno(error, err, name, "journal file %s", name);
         return false;
@@ -241,8 +243,12 @@ static bool load_image(Walk *walk, unsigned slot, GError **error)
 {
     VvJournal *journal = walk->journal;
     g_autofree char *name = slot_name(journal, slot);
-    int err = read_file(journal->files[slot].fd, walk->image, VV_JOURNAL_FILE_BYTES);
+    size_t bytes = walk->image_bytes;
+    int err = read_file(journal->files[slot].fd, walk->image, VV_JOURNAL_FILE_BYTES, &bytes);
 
+    if (bytes < walk->image_bytes)
+        memset(walk->image + bytes, 0, walk->image_bytes - bytes);
+    walk->image_bytes = bytes;
     walk->image_slot = err == 0 ? slot : NO_SLOT;
     if (err != 0) {
         vv_set_error_errno(error, err, name, "journal file %s", name);
@@ -381,7 +387,7 @@ static bool follow_older(Walk *walk, uint64_t first, uint64_t last, GError **err
 /* The first valid entry header at or behind *offset; moves *offset there. */
 static bool scan(const Walk *walk, uint64_t *offset, JournalEntry *ret_entry)
 {
-    for (; *offset + JOURNAL_ENTRY_BYTES <= VV_JOURNAL_FILE_BYTES; *offset += JOURNAL_ENTRY_ALIGN) {
+    for (; *offset + JOURNAL_ENTRY_BYTES <= walk->image_bytes; *offset += JOURNAL_ENTRY_ALIGN) {
         if (vv_get_u32(walk->image + *offset) == JOURNAL_ENTRY_MAGIC &&
             vv_journal_decode_entry(walk->journal->seed, walk->image + *offset, ret_entry))
             return true;
@@ -532,7 +538,7 @@ VvJournal *vv_journal_open(const char *path, const VvJournalIdentity *identity, 
     const VvRunOps *ops, VvJournalReplayFunc replay, void *user, GError **error)
 {
     g_autoptr(VvJournal) journal = vv_journal_new(path, identity, ops);
-    g_autofree uint8_t *image = g_malloc(VV_JOURNAL_FILE_BYTES);
+    g_autofree uint8_t *image = g_malloc0(VV_JOURNAL_FILE_BYTES);
     Walk walk = { .journal = journal,
         .image = image,
         .image_slot = NO_SLOT,

@@ -250,6 +250,17 @@ bool vv_loop_attach(const char *path, bool read_only, bool partscan, char **ret_
     return true;
 }
 
+bool vv_loop_update_size(const char *name, GError **error)
+{
+    g_autofree char *device = g_build_filename("/dev", name, NULL);
+    vv_autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0 && ioctl(fd, LOOP_SET_CAPACITY, 0) == 0)
+        return true;
+    vv_set_error_errno(error, errno, device, "%s keeps its old size", device);
+    return false;
+}
+
 /* ---- detach */
 
 /* The kernel takes the device away at its last close. If that does not come, it is told to keep it after all. */

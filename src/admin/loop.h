@@ -28,6 +28,8 @@ GPtrArray *vv_loop_users(const char *name);
 /* Make a loop device over @path, with direct I/O. @ret_name ("loop0") is newly allocated; @ret_direct: the kernel took
  * direct I/O. Waits until the device has its size. Errors: denied, io, no-space (no free device). */
 bool vv_loop_attach(const char *path, bool read_only, bool partscan, char **ret_name, bool *ret_direct, GError **error);
+/* Let it have the size that its file has now. Errors: denied, io. */
+bool vv_loop_update_size(const char *name, GError **error);
 /* Take it away; it must have no users. Error: busy, with nothing changed. */
 bool vv_loop_detach(const char *name, GError **error);
 

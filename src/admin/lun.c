@@ -48,12 +48,38 @@ bool vv_run_remove(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **erro
     return true;
 }
 
+/* The loop devices over @object on this node; empty if the pool is not mounted here. */
+static GPtrArray *loops_of(const VvPlace *place, const char *object)
+{
+    g_autofree char *path = place->mountpoint ? vv_object_path(place->mountpoint, object) : NULL;
+
+    return path ? vv_loops_find(path) : g_ptr_array_new_with_free_func(g_free);
+}
+
+/* Loop devices take a new size only when they are told. */
+static void tell_loops(const VvInvocation *inv, const char *name)
+{
+    g_autoptr(GPtrArray) loops = loops_of(inv->place, name);
+
+    for (unsigned i = 0; i < loops->len; i++) {
+        const char *loop = g_ptr_array_index(loops, i);
+        GError *error = NULL;
+
+        if (vv_loop_update_size(loop, &error))
+            continue;
+        vv_note(inv, "%s: losetup -c /dev/%s", error->message, loop);
+        g_error_free(error);
+    }
+}
+
 bool vv_run_lun_resize(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
 {
-    g_autoptr(JsonObject) result = vv_call(inv, "lun.resize", vv_params(inv), error);
+    g_autoptr(JsonObject) result = vv_place_need(inv, error) ? vv_call(inv, "lun.resize", vv_params(inv), error) : NULL;
 
     if (!result)
         return false;
+    if (!inv->dry_run)
+        tell_loops(inv, vv_json_text(inv->params, "name"));
     if (inv->json) {
         vv_json_print_object(result);
     } else if (inv->dry_run) {
@@ -63,14 +89,6 @@ bool vv_run_lun_resize(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **
         printf("would make %s %s and free %s\n", vv_json_text(inv->params, "name"), size, freed);
     }
     return true;
-}
-
-/* The loop devices over @object on this node; empty if the pool is not mounted here. */
-static GPtrArray *loops_of(const VvPlace *place, const char *object)
-{
-    g_autofree char *path = place->mountpoint ? vv_object_path(place->mountpoint, object) : NULL;
-
-    return path ? vv_loops_find(path) : g_ptr_array_new_with_free_func(g_free);
 }
 
 bool vv_run_lun_rename(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)

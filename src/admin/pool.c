@@ -262,6 +262,14 @@ static void G_GNUC_PRINTF(2, 3) add_line(GPtrArray *lines, const char *format, .
     va_end(args);
 }
 
+/* Stands beside the head, not among the other problems. */
+static bool is_fullness(JsonObject *problem)
+{
+    const char *code = vv_json_text(problem, "code");
+
+    return g_strcmp0(code, "space") == 0 || g_strcmp0(code, "full") == 0;
+}
+
 /* "WARNING: 91 % used, full in about 2 days at the last day's rate", or "". */
 static char *fullness(JsonObject *status)
 {
@@ -276,7 +284,7 @@ static char *fullness(JsonObject *status)
         const char *severity = vv_json_text(problem, "severity");
         g_autofree char *loud = g_ascii_strup(severity ? severity : "?", -1);
 
-        if (g_strcmp0(vv_json_text(problem, "code"), "no-space") != 0)
+        if (!is_fullness(problem))
             continue;
         if (!vv_json_is_number(status, "full_in_seconds"))
             return g_strdup_printf("%s: %u %% used", loud, percent);
@@ -372,7 +380,7 @@ static void add_problems(Screen *screen, JsonArray *problems)
         const char *severity = vv_json_text(problem, "severity");
         const char *message = vv_json_text(problem, "message");
 
-        if (g_strcmp0(vv_json_text(problem, "code"), "no-space") != 0)
+        if (!is_fullness(problem))
             add_line(screen->left, "%s  %s", severity ? severity : "?", message ? message : "?");
     }
 }

@@ -119,12 +119,13 @@ VvIoState *vv_io_state_new(VvPool *pool)
     memset(state, 0, G_STRUCT_OFFSET(VvIoState, old)); /* the arrays are filled as far as they are used */
     memset(&state->parts, 0, sizeof *state - G_STRUCT_OFFSET(VvIoState, parts));
     state->pool = pool;
+    state->io_pool = pool->io_pool;
     return state;
 }
 
 void vv_io_state_free(VvIoState *state)
 {
-    IoShard *shard = shard_of(state->pool->io_pool);
+    IoShard *shard = shard_of(state->io_pool);
     bool keep;
     g_assert(state->parked == VV_PARK_NONE && state->parts == NULL && state->bounce == NULL);
     pthread_mutex_lock(&shard->lock);

@@ -51,6 +51,7 @@ struct VvIoPart {
 struct VvIoState {
     VvIo *io;         /* borrowed */
     VvPool *pool;
+    VvIoPool *io_pool; /* where it goes back to, when the pool is perhaps being closed already */
     VvView *view;     /* borrowed: the submitter's handle keeps it */
     VvWorker *worker; /* whose thread runs this */
     VvTask task;

@@ -76,7 +76,10 @@ static void add_fix(GPtrArray *fixes, char *command, char *effect)
 
 unsigned vv_space_used_percent(const VvSpaceSummary *space)
 {
-    return space->total_bytes == 0 ? 0 : (unsigned) ((double) space->used_bytes * 100 / (double) space->total_bytes);
+    /* What families hold unused is no other's: full is when nothing is free. */
+    double taken = (double) space->total_bytes - (double) MIN(space->free_bytes, space->total_bytes);
+
+    return space->total_bytes == 0 ? 0 : (unsigned) (taken * 100 / (double) space->total_bytes + 0.5);
 }
 
 bool vv_space_is_full(const VvSpaceSummary *space)

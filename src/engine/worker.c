@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -66,6 +67,7 @@ struct VvWorker {
 
     /* the mailbox: any thread */
     _Atomic(VvTask *) mailbox; /* newest first */
+    _Atomic unsigned posters;  /* threads inside post or stop */
     atomic_bool stopping;
     int event_fd;
     bool event_armed;
@@ -172,6 +174,8 @@ void vv_worker_free(VvWorker *worker)
     g_assert(worker->in_ring == 0 && worker->holds == 0 && worker->waiting.first == NULL);
     g_assert(atomic_load(&worker->mailbox) == NULL);
     g_assert(current_worker != worker);
+    while (atomic_load_explicit(&worker->posters, memory_order_acquire) > 0)
+        sched_yield();
     io_uring_queue_exit(&worker->ring);
     close(worker->event_fd);
     g_free(worker);
@@ -188,6 +192,7 @@ void vv_worker_set_source(VvWorker *worker, int blocking_fd, int nonblocking_fd,
 
 /* ---- mailbox */
 
+/* The task may have run, and the worker ended, before its poster has written the eventfd: vv_worker_free waits for posters. */
 static void kick(VvWorker *worker)
 {
     uint64_t one = 1;
@@ -200,19 +205,24 @@ static void kick(VvWorker *worker)
 
 void vv_worker_post(VvWorker *worker, VvTask *task)
 {
-    VvTask *head = atomic_load_explicit(&worker->mailbox, memory_order_relaxed);
+    VvTask *head;
+    atomic_fetch_add_explicit(&worker->posters, 1, memory_order_relaxed);
+    head = atomic_load_explicit(&worker->mailbox, memory_order_relaxed);
     do
         task->next = head;
     while (!atomic_compare_exchange_weak_explicit(
         &worker->mailbox, &head, task, memory_order_release, memory_order_relaxed));
     if (head == NULL && current_worker != worker) /* W4 */
         kick(worker);
+    atomic_fetch_sub_explicit(&worker->posters, 1, memory_order_release);
 }
 
 void vv_worker_stop(VvWorker *worker)
 {
+    atomic_fetch_add_explicit(&worker->posters, 1, memory_order_relaxed);
     atomic_store_explicit(&worker->stopping, true, memory_order_release);
     kick(worker);
+    atomic_fetch_sub_explicit(&worker->posters, 1, memory_order_release);
 }
 
 static bool mailbox_is_empty(VvWorker *worker)

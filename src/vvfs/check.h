@@ -9,7 +9,7 @@
 #define VV_CHECK_ERRORS_MAX 1000u
 
 typedef struct {
-    JsonArray *errors;  /* owned */
+    JsonArray *errors; /* owned */
     uint64_t count, repaired;
 } VvCheckReport;
 

@@ -16,8 +16,8 @@ struct VvCrew {
     unsigned threads_max;
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
-    GQueue chores;        /* VvChore, owned */
-    GArray *threads;      /* pthread_t */
+    GQueue chores;   /* VvChore, owned */
+    GArray *threads; /* pthread_t */
     unsigned idle;
     bool ending;
 };

@@ -42,7 +42,7 @@ typedef struct {
     struct event *last_answers; /* owned; armed when all calls are answered */
     VvFuse *fuse;
     pthread_t mount_thread;
-    bool mount_running;         /* mount_thread is to be joined */
+    bool mount_running; /* mount_thread is to be joined */
     bool mount_ended;
 } VvRun;
 
@@ -99,7 +99,8 @@ static void detach_chore(void *data)
     vv_fuse_stop(run->fuse);
     open = vv_fuse_open_count(run->fuse);
     if (open)
-        vv_log(VV_LOG_NOTE, "pool %s is unmounted; %u open LUNs and snapshots are served until they are closed", run->daemon.name, open);
+        vv_log(VV_LOG_NOTE, "pool %s is unmounted; %u open LUNs and snapshots are served until they are closed",
+            run->daemon.name, open);
 }
 
 /* Its own thread: the crews may be what is stuck. */
@@ -236,9 +237,14 @@ static bool start_mount(VvRun *run, GError **error)
     const VvOptions *o = run->daemon.options;
     const char *extra[5] = { NULL };
     unsigned count = 0;
-    VvFuseOptions options = { .mount_point = o->mountpoint, .threads = o->threads, .read_only = o->read_only,
-                              .allow_other = o->allow_other, .uid = o->have_uid ? o->uid : (uid_t) -1,
-                              .gid = o->have_gid ? o->gid : (gid_t) -1, .mode = o->have_mode ? o->mode : 0, .extra = extra };
+    VvFuseOptions options = { .mount_point = o->mountpoint,
+        .threads = o->threads,
+        .read_only = o->read_only,
+        .allow_other = o->allow_other,
+        .uid = o->have_uid ? o->uid : (uid_t) -1,
+        .gid = o->have_gid ? o->gid : (gid_t) -1,
+        .mode = o->have_mode ? o->mode : 0,
+        .extra = extra };
 
     if (o->noatime)
         extra[count++] = "noatime";
@@ -291,7 +297,8 @@ static bool check_mount_point(const VvRun *run, GError **error)
     struct stat st;
 
     if (there) {
-        vv_set_error(error, VV_ERROR_BUSY, mountpoint, NULL, "%s: the pool %s is mounted there already", mountpoint, there);
+        vv_set_error(
+            error, VV_ERROR_BUSY, mountpoint, NULL, "%s: the pool %s is mounted there already", mountpoint, there);
         return false;
     }
     if (stat(mountpoint, &st) != 0) {
@@ -302,8 +309,10 @@ static bool check_mount_point(const VvRun *run, GError **error)
         vv_set_error(error, VV_ERROR_USAGE, mountpoint, NULL, "mount point %s is not a directory", mountpoint);
         return false;
     }
-    if (strncmp(directory, mountpoint, length) == 0 && (directory[length] == '/' || directory[length] == '\0' || length == 1)) {
-        vv_set_error(error, VV_ERROR_USAGE, mountpoint, NULL, "mount point %s would hide the pool directory %s", mountpoint, directory);
+    if (strncmp(directory, mountpoint, length) == 0 &&
+        (directory[length] == '/' || directory[length] == '\0' || length == 1)) {
+        vv_set_error(error, VV_ERROR_USAGE, mountpoint, NULL, "mount point %s would hide the pool directory %s",
+            mountpoint, directory);
         return false;
     }
     return true;
@@ -437,7 +446,8 @@ int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd)
 
         if (g_error_matches(error, VV_ERROR, VV_ERROR_USAGE) && code == VV_EXIT_FAILED)
             code = VV_EXIT_USAGE;
-        fprintf(stderr, "vvfs: %s%s%s\n", error->message, hint ? g_str_has_suffix(hint, ".") ? ". " : ": " : "", hint ? hint : "");
+        fprintf(stderr, "vvfs: %s%s%s\n", error->message, hint ? g_str_has_suffix(hint, ".") ? ". " : ": " : "",
+            hint ? hint : "");
     }
     stop_all(&run);
     return code;

@@ -9,8 +9,8 @@
 #ifndef VV_DAEMON_H
 #define VV_DAEMON_H
 
-#include "crew.h"
 #include "control.h"
+#include "crew.h"
 #include "options.h"
 #include "pool.h"
 
@@ -27,14 +27,14 @@ struct VvDaemon {
     char *directory; /* absolute */
     char *name;
     VvUuid uuid;
-    char *node;      /* this machine's name */
+    char *node; /* this machine's name */
     uid_t owner;
     gid_t admin_gid; /* (gid_t) -1: none */
     VvPool *pool;
     VvControl *loop;
-    VvCrew *lookers;  /* answers that are quick */
-    VvCrew *slow;     /* looks that may take long */
-    VvCrew *changers; /* whatever may wait for disks and drains */
+    VvCrew *lookers;                     /* answers that are quick */
+    VvCrew *slow;                        /* looks that may take long */
+    VvCrew *changers;                    /* whatever may wait for disks and drains */
     struct VvJobTable *jobs;             /* own lock */
     struct VvReservations *reservations; /* own lock */
     struct VvSampler *sampler;           /* own lock */

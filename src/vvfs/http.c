@@ -2,8 +2,8 @@
 /* The metrics server. Answers one request after the other: a scrape takes milliseconds. */
 #include "http.h"
 
-#include "error.h"
 #include "control.h"
+#include "error.h"
 #include "status.h"
 
 #include <errno.h>
@@ -30,7 +30,8 @@ static void metrics_cb(struct evhttp_request *request, void *user)
     g_autofree char *text = vv_metrics_text(server->daemon);
     struct evbuffer *body = evbuffer_new();
 
-    evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+    evhttp_add_header(
+        evhttp_request_get_output_headers(request), "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
     evbuffer_add(body, text, strlen(text));
     evhttp_send_reply(request, HTTP_OK, "OK", body);
     evbuffer_free(body);
@@ -58,7 +59,8 @@ static bool split_address(const char *address, char **ret_host, uint16_t *ret_po
     guint64 port;
 
     if (!colon || !g_ascii_string_to_unsigned(colon + 1, 10, 1, 65535, &port, NULL)) {
-        vv_set_error(error, VV_ERROR_USAGE, address, NULL, "metrics=%s: ADDR:PORT is needed, such as 127.0.0.1:9733", address);
+        vv_set_error(
+            error, VV_ERROR_USAGE, address, NULL, "metrics=%s: ADDR:PORT is needed, such as 127.0.0.1:9733", address);
         return false;
     }
     if (length >= 2 && address[0] == '[' && address[length - 1] == ']')

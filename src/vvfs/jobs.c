@@ -5,8 +5,8 @@
 #include "error.h"
 
 struct VvJobTable {
-    pthread_mutex_t lock; /* guards all below; taken before the catalog's read lock */
-    GPtrArray *items;     /* VvJobItem by number: known jobs, running and ended */
+    pthread_mutex_t lock;   /* guards all below; taken before the catalog's read lock */
+    GPtrArray *items;       /* VvJobItem by number: known jobs, running and ended */
     GHashTable *cancelling; /* numbers, uint64_t * owned */
 };
 

@@ -16,7 +16,7 @@
 typedef struct VvJobTable VvJobTable;
 
 typedef struct {
-    uint64_t number;  /* what people type: the counter in the id */
+    uint64_t number; /* what people type: the counter in the id */
     uint64_t id;
     char *kind, *object; /* object: NULL unknown */
     uint64_t done, total;

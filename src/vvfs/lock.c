@@ -61,11 +61,11 @@ static void set_error_held(const VvHolder *holder, const char *directory, const 
     if (holder->mountpoint)
         g_string_append_printf(who, ", mounted at %s", holder->mountpoint);
     if (strcmp(state, "ending") == 0)
-        vv_set_error(error, VV_ERROR_BUSY, pool_name, NULL, "pool %s (%s) is still served%s: it is ending, but LUNs are open", pool_name,
-                     directory, who->str);
+        vv_set_error(error, VV_ERROR_BUSY, pool_name, NULL,
+            "pool %s (%s) is still served%s: it is ending, but LUNs are open", pool_name, directory, who->str);
     else
         vv_set_error(error, VV_ERROR_BUSY, pool_name, NULL, "pool %s (%s) is %s already%s", pool_name, directory,
-                     strcmp(state, "offline") == 0 ? "in use" : "served", who->str);
+            strcmp(state, "offline") == 0 ? "in use" : "served", who->str);
 }
 
 int vv_lock_take(const char *directory, const char *pool_name, GError **error)
@@ -102,9 +102,8 @@ int vv_lock_take(const char *directory, const char *pool_name, GError **error)
 
 void vv_lock_tell(int fd, const char *state, const char *mountpoint)
 {
-    g_autofree char *text =
-        g_strdup_printf("pid %d\nstate %s\n%s%s%s", (int) getpid(), state, mountpoint ? "mountpoint " : "", mountpoint ? mountpoint : "",
-                        mountpoint ? "\n" : "");
+    g_autofree char *text = g_strdup_printf("pid %d\nstate %s\n%s%s%s", (int) getpid(), state,
+        mountpoint ? "mountpoint " : "", mountpoint ? mountpoint : "", mountpoint ? "\n" : "");
 
     /* Only for messages: what goes wrong here harms nothing. */
     if (ftruncate(fd, 0) != 0 || vv_pwrite_full(fd, text, strlen(text), 0) != 0)

@@ -26,7 +26,8 @@ static int say_error(const GError *error, int code)
 {
     const char *hint = vv_error_get_hint(error);
 
-    fprintf(stderr, "vvfs: %s%s%s\n", error->message, hint ? g_str_has_suffix(hint, ".") ? ". " : ": " : "", hint ? hint : "");
+    fprintf(stderr, "vvfs: %s%s%s\n", error->message, hint ? g_str_has_suffix(hint, ".") ? ". " : ": " : "",
+        hint ? hint : "");
     return code;
 }
 

@@ -18,8 +18,7 @@ static const VvMethod methods[] = {
     { "pool.get", vv_rpc_pool_get, L, "" },
     { "pool.set", vv_rpc_pool_set, C, "settings:m" },
     { "pool.check", vv_rpc_pool_check, C | SLOW, "repair?:b" },
-    { "lun.create", vv_rpc_lun_create, C,
-      "name:s size:u copies?:u stripes?:u disks?:S settings?:m if_not_exists?:b" },
+    { "lun.create", vv_rpc_lun_create, C, "name:s size:u copies?:u stripes?:u disks?:S settings?:m if_not_exists?:b" },
     { "lun.list", vv_rpc_lun_list, L | LIST | EXACT, "names?:S exact?:b" },
     { "lun.show", vv_rpc_lun_show, L | EXACT, "name:s exact?:b" },
     { "lun.resize", vv_rpc_lun_resize, C | D, "name:s size?:u grow_by?:u shrink?:b" },
@@ -37,7 +36,7 @@ static const VvMethod methods[] = {
     { "snapshot.restore", vv_rpc_snapshot_restore, C | D, "object:s force?:b discard?:b" },
     { "snapshot.refresh", vv_rpc_snapshot_refresh, C | D, "object:s" },
     { "snapshot.prune", vv_rpc_snapshot_prune, C | D,
-      "luns:S prefix:s keep_last?:u keep_hourly?:u keep_daily?:u keep_weekly?:u keep_monthly?:u keep_yearly?:u" },
+        "luns:S prefix:s keep_last?:u keep_hourly?:u keep_daily?:u keep_weekly?:u keep_monthly?:u keep_yearly?:u" },
     { "snapshot.diff", vv_rpc_snapshot_diff, L | LIST | SLOW, "object:s other?:s" },
     { "disk.list", vv_rpc_disk_list, L | LIST, "" },
     { "disk.show", vv_rpc_disk_show, L, "disk:s" },
@@ -72,7 +71,8 @@ static bool is_string(JsonNode *node)
 
 static bool is_count(JsonNode *node)
 {
-    return JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_INT64 && json_node_get_int(node) >= 0;
+    return JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_INT64 &&
+           json_node_get_int(node) >= 0;
 }
 
 static bool is_list_of(JsonNode *node, bool (*is_element)(JsonNode *element))
@@ -116,7 +116,9 @@ static const char *wrong_type(char type, JsonNode *node)
     case 'U':
         return is_list_of(node, is_count) ? NULL : "must be an array of at most 4096 integers";
     case 'b':
-        return JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_BOOLEAN ? NULL : "must be true or false";
+        return JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_BOOLEAN
+                   ? NULL
+                   : "must be true or false";
     case 'm':
         return is_settings(node) ? NULL : "must be an object of strings";
     default:
@@ -203,8 +205,8 @@ bool vv_method_check(const VvMethod *method, JsonObject *params, GError **error)
         return false;
     id = vv_json_get_string(params, "request_id");
     if (id && (!*id || strlen(id) > VV_REQUEST_ID_BYTES_MAX)) {
-        vv_set_error(error, VV_ERROR_USAGE, "request_id", NULL, "%s: the param request_id must have 1 to %u bytes", method->name,
-                     VV_REQUEST_ID_BYTES_MAX);
+        vv_set_error(error, VV_ERROR_USAGE, "request_id", NULL, "%s: the param request_id must have 1 to %u bytes",
+            method->name, VV_REQUEST_ID_BYTES_MAX);
         return false;
     }
     return true;

@@ -29,7 +29,7 @@ static void sample(VvMetrics *m, const char *name, const char *labels, uint64_t 
 static void sample_seconds(VvMetrics *m, const char *name, const char *labels, uint64_t nanoseconds)
 {
     g_string_append_printf(m->out, "%s{pool=\"%s\"%s} %" G_GUINT64_FORMAT ".%09u\n", name, m->daemon->name, labels,
-                           nanoseconds / 1000000000u, (unsigned) (nanoseconds % 1000000000u));
+        nanoseconds / 1000000000u, (unsigned) (nanoseconds % 1000000000u));
 }
 
 static void single(VvMetrics *m, const char *name, const char *type, const char *help, uint64_t value)
@@ -131,15 +131,17 @@ static void pool_counters(VvMetrics *m)
 
     vv_pool_stats(m->daemon->pool, &stats);
     single(m, "vvfs_pool_cow_copied_bytes_total", "counter", "Bytes copied because a write covered part of a block.",
-           stats.cow_bytes_copied);
-    single(m, "vvfs_pool_redirected_blocks_total", "counter", "Blocks written to a new place.", stats.blocks_redirected);
+        stats.cow_bytes_copied);
+    single(
+        m, "vvfs_pool_redirected_blocks_total", "counter", "Blocks written to a new place.", stats.blocks_redirected);
     single(m, "vvfs_pool_in_place_blocks_total", "counter", "Blocks written where they were.", stats.blocks_in_place);
     single(m, "vvfs_pool_reclaimed_blocks_total", "counter", "Blocks returned by jobs.", stats.reclaimed_blocks);
     single(m, "vvfs_pool_journal_entries_total", "counter", "Journal entries written.", stats.journal_entries);
     single(m, "vvfs_pool_journal_syncs_total", "counter", "Syncs of the journal.", stats.journal_syncs);
     single(m, "vvfs_pool_disk_syncs_total", "counter", "Syncs of disks.", stats.disk_syncs);
     single(m, "vvfs_pool_checkpoints_total", "counter", "Checkpoints of the map.", stats.checkpoints);
-    single(m, "vvfs_pool_quiesces_total", "counter", "Times that writes were stopped for a transaction.", stats.quiesce_count);
+    single(m, "vvfs_pool_quiesces_total", "counter", "Times that writes were stopped for a transaction.",
+        stats.quiesce_count);
     head(m, "vvfs_pool_quiesce_max_seconds", "gauge", "The longest of them.");
     sample_seconds(m, "vvfs_pool_quiesce_max_seconds", "", stats.quiesce_max_us * 1000);
     single(m, "vvfs_pool_page_lookups_total", "counter", "Look-ups of map pages.", stats.page_lookups);
@@ -208,7 +210,7 @@ static void lun_family(VvMetrics *m, GPtrArray *items, const VvOpStat (*stats)[V
                 histogram(m, "vvfs_lun_operation_seconds", labels, &stats[i][op]);
             else
                 sample(m, family == LUN_OPS ? "vvfs_lun_operations_total" : "vvfs_lun_operation_bytes_total", labels,
-                       family == LUN_OPS ? stats[i][op].count : stats[i][op].bytes);
+                    family == LUN_OPS ? stats[i][op].count : stats[i][op].bytes);
         }
     }
 }

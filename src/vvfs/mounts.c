@@ -107,7 +107,8 @@ char *vv_pool_locate(const char *pool, GError **error)
         path = mounted_by_name(pool);
         if (!path) {
             below = g_build_filename(POOLS_DIRECTORY, pool, NULL);
-            path = g_file_test(below, G_FILE_TEST_IS_DIR) ? g_steal_pointer(&below) : g_canonicalize_filename(pool, NULL);
+            path =
+                g_file_test(below, G_FILE_TEST_IS_DIR) ? g_steal_pointer(&below) : g_canonicalize_filename(pool, NULL);
         }
     }
     /* A mount point stands for the pool that is mounted there; asked first, for it may not answer. */
@@ -130,6 +131,6 @@ char *vv_pool_locate(const char *pool, GError **error)
         vv_set_error(error, VV_ERROR_NOT_FOUND, pool, "vvfs-admin pool list", "no pool directory %s", pool);
     else
         vv_set_error(error, VV_ERROR_NOT_FOUND, pool, "vvfs-admin pool list",
-                     "no pool %s: neither %s/%s nor a directory %s is there", pool, POOLS_DIRECTORY, pool, pool);
+            "no pool %s: neither %s/%s nor a directory %s is there", pool, POOLS_DIRECTORY, pool, pool);
     return NULL;
 }

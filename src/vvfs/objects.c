@@ -159,7 +159,8 @@ GPtrArray *vv_lun_items(VvDaemon *daemon, const char *from, unsigned max)
     return items;
 }
 
-GPtrArray *vv_snapshot_items(VvDaemon *daemon, const char *const *luns, const char *from_lun, uint64_t from_id, unsigned max)
+GPtrArray *vv_snapshot_items(
+    VvDaemon *daemon, const char *const *luns, const char *from_lun, uint64_t from_id, unsigned max)
 {
     VvMeta *meta = vv_pool_meta(daemon->pool);
     GPtrArray *items = g_ptr_array_new_with_free_func((GDestroyNotify) vv_snapshot_item_free);

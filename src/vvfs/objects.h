@@ -48,7 +48,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvDiskItem, vv_disk_item_free)
 /* All LUNs by name, from @from on (NULL: the first), at most @max. With free function. */
 GPtrArray *vv_lun_items(VvDaemon *daemon, const char *from, unsigned max);
 /* All snapshots of the LUNs @luns (NULL or empty: all), by LUN's name, then by creation, at or after (@from_lun, @from_id). */
-GPtrArray *vv_snapshot_items(VvDaemon *daemon, const char *const *luns, const char *from_lun, uint64_t from_id, unsigned max);
+GPtrArray *vv_snapshot_items(
+    VvDaemon *daemon, const char *const *luns, const char *from_lun, uint64_t from_id, unsigned max);
 GPtrArray *vv_disk_items(VvDaemon *daemon);
 /* One, with its clones. Errors: not-found, with the words of the protocol; invalid-name. */
 VvLunItem *vv_lun_item(VvDaemon *daemon, const char *name, GError **error);

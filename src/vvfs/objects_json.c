@@ -12,7 +12,8 @@ char *vv_object_path(VvDaemon *daemon, const char *lun, const char *snapshot)
 
     if (!mount)
         return NULL;
-    return snapshot ? g_build_filename(mount, "snapshots", lun, snapshot, NULL) : g_build_filename(mount, "luns", lun, NULL);
+    return snapshot ? g_build_filename(mount, "snapshots", lun, snapshot, NULL)
+                    : g_build_filename(mount, "luns", lun, NULL);
 }
 
 /* PREFIX-20261102T030700Z, perhaps with -2 behind. */

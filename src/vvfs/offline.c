@@ -74,9 +74,10 @@ static void add_disk(JsonArray *array, const char *path)
     vv_json_set_null(object, "node");
     vv_json_set_string(object, "path", path);
     vv_json_set_u64(object, "size", label.size_bytes);
-    vv_json_set_u64(object, "free", label.size_bytes > VV_LABEL_BYTES + VV_DISK_TAIL_BYTES
-                                        ? (label.size_bytes - VV_LABEL_BYTES - VV_DISK_TAIL_BYTES) & ~(uint64_t) (VV_REGION_BYTES - 1)
-                                        : 0);
+    vv_json_set_u64(object, "free",
+        label.size_bytes > VV_LABEL_BYTES + VV_DISK_TAIL_BYTES
+            ? (label.size_bytes - VV_LABEL_BYTES - VV_DISK_TAIL_BYTES) & ~(uint64_t) (VV_REGION_BYTES - 1)
+            : 0);
     vv_json_set_string(object, "state", "ok");
     paths = vv_json_set_object(object, "paths");
     (void) paths;
@@ -136,22 +137,24 @@ static JsonObject *pool_create(JsonObject *params, GError **error)
 {
     g_auto(GStrv) disks = disk_paths(params);
     bool have_size = vv_json_has(params, "size");
-    VvPoolCreate create = { .name = param_string(params, "name"), .overwrite = param_bool(params, "overwrite"),
-                            .disks = *disks ? (const char *const *) disks : NULL };
+    VvPoolCreate create = { .name = param_string(params, "name"),
+        .overwrite = param_bool(params, "overwrite"),
+        .disks = *disks ? (const char *const *) disks : NULL };
 
     if (!need_directory(params, &create.directory, error) || !vv_name_check(create.name, "pool", error) ||
         !vv_server_check_path(create.directory, error))
         return NULL;
     if (have_size && *disks) {
-        vv_set_error(error, VV_ERROR_USAGE, "size", NULL, "size is that of the disk file, and there is none with disks");
+        vv_set_error(
+            error, VV_ERROR_USAGE, "size", NULL, "size is that of the disk file, and there is none with disks");
         return NULL;
     }
     create.size_bytes = have_size ? (uint64_t) json_object_get_int_member(params, "size") : DEFAULT_SIZE_BYTES;
     if (!*disks && create.size_bytes < VV_DISK_BYTES_MIN) {
         g_autofree char *least = vv_size_format(VV_DISK_BYTES_MIN);
 
-        vv_set_error(error, VV_ERROR_USAGE, "size", NULL, "a disk file of %" G_GUINT64_FORMAT " bytes is too small: at least %s",
-                     create.size_bytes, least);
+        vv_set_error(error, VV_ERROR_USAGE, "size", NULL,
+            "a disk file of %" G_GUINT64_FORMAT " bytes is too small: at least %s", create.size_bytes, least);
         return NULL;
     }
     if (param_bool(params, "dry_run"))
@@ -211,7 +214,8 @@ static JsonObject *pool_destroy(JsonObject *params, GError **error)
     if (!need_directory(params, &directory, error) || (lock_fd = take_pool(directory, &name, &id, error)) < 0)
         return NULL;
     if (!dry && !param_bool(params, "yes")) {
-        vv_set_error(error, VV_ERROR_DENIED, name, "--yes", "would end pool %s in %s, with all that is in it", name, directory);
+        vv_set_error(
+            error, VV_ERROR_DENIED, name, "--yes", "would end pool %s in %s, with all that is in it", name, directory);
         return NULL;
     }
     uuid = vv_uuid_format(&id);
@@ -278,7 +282,8 @@ static JsonObject *read_params(GError **error)
         node = vv_json_parse(text->str, text->len, &why);
     if (node && JSON_NODE_HOLDS_OBJECT(node))
         return json_object_ref(json_node_get_object(node));
-    vv_set_error(error, VV_ERROR_USAGE, NULL, NULL, "params must be one JSON object on stdin%s%s", why ? ": " : "", why ? why : "");
+    vv_set_error(error, VV_ERROR_USAGE, NULL, NULL, "params must be one JSON object on stdin%s%s", why ? ": " : "",
+        why ? why : "");
     return NULL;
 }
 

@@ -13,11 +13,39 @@
 
 /* Words of fstab and of mount helpers that change nothing here. */
 static const char *const ignored[] = {
-    "rw", "dev", "suid", "exec", "defaults", "auto", "noauto", "user", "nouser", "users", "group", "owner", "nofail", "_netdev",
-    "atime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
-    "async", "sync", "dirsync", "default_permissions", "nonempty", "allow_root", NULL,
+    "rw",
+    "dev",
+    "suid",
+    "exec",
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "group",
+    "owner",
+    "nofail",
+    "_netdev",
+    "atime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "lazytime",
+    "nolazytime",
+    "async",
+    "sync",
+    "dirsync",
+    "default_permissions",
+    "nonempty",
+    "allow_root",
+    NULL,
 };
-static const char *const ignored_with_value[] = { "fsname", "subtype", "comment", "max_read", "max_background", "blksize", NULL };
+static const char *const ignored_with_value[] = { "fsname", "subtype", "comment", "max_read", "max_background",
+    "blksize", NULL };
 
 void vv_options_help(void)
 {
@@ -42,7 +70,7 @@ void vv_options_help(void)
            "  rw dev suid exec noexec nodev nosuid atime noatime nofail _netdev x-*   as for mount(8)\n"
            "\n"
            "See vvfs(8), vvfs-admin(8).\n",
-           VV_WORKERS_MAX, WAIT_SECONDS);
+        VV_WORKERS_MAX, WAIT_SECONDS);
 }
 
 void vv_options_clear(VvOptions *options)
@@ -54,16 +82,16 @@ void vv_options_clear(VvOptions *options)
     g_free(options->admin_group);
 }
 
-static bool parse_number(const char *name, const char *value, unsigned base, uint64_t low, uint64_t high, uint64_t *ret_number,
-                         GError **error)
+static bool parse_number(const char *name, const char *value, unsigned base, uint64_t low, uint64_t high,
+    uint64_t *ret_number, GError **error)
 {
     guint64 number;
 
     if (!g_ascii_string_to_unsigned(value, base, low, high, &number, NULL)) {
         vv_set_error(error, VV_ERROR_USAGE, name, NULL,
-                     base == 8 ? "option %s=%s: permission bits are needed, such as 0750"
-                               : "option %s=%s: a whole number is needed that is not too large",
-                     name, value);
+            base == 8 ? "option %s=%s: permission bits are needed, such as 0750"
+                      : "option %s=%s: a whole number is needed that is not too large",
+            name, value);
         return false;
     }
     *ret_number = number;
@@ -161,8 +189,14 @@ static const struct {
     const char *name; /* with '_' */
     bool (*set)(VvOptions *options, const char *name, const char *value, GError **error);
 } with_value[] = {
-    { "uid", set_uid },         { "gid", set_gid },   { "mode", set_mode },       { "threads", set_threads },
-    { "stop_timeout", set_stop_timeout }, { "wait", set_wait }, { "metrics", set_metrics }, { "admin_group", set_admin_group },
+    { "uid", set_uid },
+    { "gid", set_gid },
+    { "mode", set_mode },
+    { "threads", set_threads },
+    { "stop_timeout", set_stop_timeout },
+    { "wait", set_wait },
+    { "metrics", set_metrics },
+    { "admin_group", set_admin_group },
     { "log", set_log },
 };
 
@@ -171,9 +205,12 @@ static const struct {
     const char *name;
     size_t offset; /* of a bool in VvOptions */
 } flags[] = {
-    { "ro", offsetof(VvOptions, read_only) },      { "allow_other", offsetof(VvOptions, allow_other) },
-    { "noatime", offsetof(VvOptions, noatime) },   { "nodev", offsetof(VvOptions, nodev) },
-    { "nosuid", offsetof(VvOptions, nosuid) },     { "noexec", offsetof(VvOptions, noexec) },
+    { "ro", offsetof(VvOptions, read_only) },
+    { "allow_other", offsetof(VvOptions, allow_other) },
+    { "noatime", offsetof(VvOptions, noatime) },
+    { "nodev", offsetof(VvOptions, nodev) },
+    { "nosuid", offsetof(VvOptions, nosuid) },
+    { "noexec", offsetof(VvOptions, noexec) },
 };
 
 static bool set_flag(VvOptions *options, const char *name)
@@ -332,6 +369,6 @@ bool vv_options_parse(int argc, char **argv, VvOptions *ret_options, GError **er
     if (ret_options->help || ret_options->version || ret_options->offline || ret_options->mountpoint)
         return true;
     vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs --help",
-                 ret_options->pool ? "where to? MOUNTPOINT is missing" : "POOL and MOUNTPOINT are missing");
+        ret_options->pool ? "where to? MOUNTPOINT is missing" : "POOL and MOUNTPOINT are missing");
     return false;
 }

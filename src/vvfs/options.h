@@ -11,28 +11,28 @@
 #include <sys/types.h>
 
 #define VV_EXIT_OK 0
-#define VV_EXIT_FAILED 1    /* refused, or something went wrong */
+#define VV_EXIT_FAILED 1 /* refused, or something went wrong */
 #define VV_EXIT_USAGE 2
 #define VV_EXIT_NO_QUORUM 3
-#define VV_EXIT_MOUNT 32    /* mount(8)'s word for "mount failed" */
+#define VV_EXIT_MOUNT 32 /* mount(8)'s word for "mount failed" */
 
 typedef struct {
     char *pool;       /* as given */
     char *mountpoint; /* as given; absolute after vv_options_resolve */
     bool foreground;
     bool help, version;
-    char *offline;    /* method of --offline, or NULL */
+    char *offline; /* method of --offline, or NULL */
     bool read_only;
     bool allow_other;
     bool noatime, nodev, nosuid, noexec; /* for the mount */
     bool have_uid, have_gid, have_mode;
     uid_t uid;
     gid_t gid;
-    uint32_t mode;    /* permission bits of what has none of its own */
-    unsigned threads; /* 0: one per processor, at most VV_WORKERS_MAX */
+    uint32_t mode;           /* permission bits of what has none of its own */
+    unsigned threads;        /* 0: one per processor, at most VV_WORKERS_MAX */
     unsigned stop_timeout_s; /* 0: none */
     unsigned wait_s;
-    char *metrics;    /* ADDR:PORT or NULL */
+    char *metrics;     /* ADDR:PORT or NULL */
     char *admin_group; /* or NULL */
     VvLogLevel log_level;
 } VvOptions;

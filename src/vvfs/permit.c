@@ -39,8 +39,9 @@ void vv_peer_read(int fd, const VvDaemon *daemon, VvPeer *ret_peer)
         return;
     ret_peer->pid = cred.pid;
     ret_peer->uid = cred.uid;
-    ret_peer->may_change = cred.uid == 0 || cred.uid == daemon->owner ||
-                           (daemon->admin_gid != (gid_t) -1 && (cred.gid == daemon->admin_gid || in_groups(fd, daemon->admin_gid)));
+    ret_peer->may_change =
+        cred.uid == 0 || cred.uid == daemon->owner ||
+        (daemon->admin_gid != (gid_t) -1 && (cred.gid == daemon->admin_gid || in_groups(fd, daemon->admin_gid)));
 }
 
 bool vv_group_lookup(const char *group, gid_t *ret_gid, GError **error)

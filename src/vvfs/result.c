@@ -66,7 +66,7 @@ bool vv_call_replay(VvCall *call)
     if (g_strcmp0(vv_json_get_string(record, "m"), call->method->name) != 0 ||
         g_strcmp0(vv_json_get_string(record, "p"), checksum) != 0) {
         vv_set_error(&call->error, VV_ERROR_CONFLICT, id, "An id names one command with its arguments, for 24 h.",
-                     "request %s was another command: nothing was changed", id);
+            "request %s was another command: nothing was changed", id);
         return true;
     }
     call->result = vv_json_copy(json_object_get_object_member(record, "r"));
@@ -91,8 +91,8 @@ static void merge(JsonObject *result, JsonObject *from)
 
 static JsonObject *gone_lun(const char *name)
 {
-    static const char *const unknown[] = { "uuid", "size", "used", "exclusive", "snapshots", "copies", "origin", "keep", "state",
-                                           "created", "created_ns" };
+    static const char *const unknown[] = { "uuid", "size", "used", "exclusive", "snapshots", "copies", "origin", "keep",
+        "state", "created", "created_ns" };
     JsonObject *object = json_object_new();
 
     vv_json_set_string(object, "object", name);
@@ -118,8 +118,8 @@ static JsonObject *lun_or_gone(VvDaemon *daemon, const char *name, bool more)
 
 static JsonObject *snapshot_or_gone(VvDaemon *daemon, const char *name)
 {
-    static const char *const unknown[] = { "size", "used", "exclusive", "form", "kind", "keep", "note", "state", "created",
-                                           "created_ns" };
+    static const char *const unknown[] = { "size", "used", "exclusive", "form", "kind", "keep", "note", "state",
+        "created", "created_ns" };
     g_autoptr(VvSnapshotItem) item = vv_snapshot_item(daemon, name, NULL);
     const char *at = strchr(name, '@');
     g_autofree char *lun = NULL;
@@ -139,7 +139,8 @@ static JsonObject *snapshot_or_gone(VvDaemon *daemon, const char *name)
 
 static JsonObject *disk_or_gone(VvDaemon *daemon, const char *name)
 {
-    static const char *const unknown[] = { "uuid", "node", "path", "size", "free", "state", "kind", "used", "label_version" };
+    static const char *const unknown[] = { "uuid", "node", "path", "size", "free", "state", "kind", "used",
+        "label_version" };
     g_autoptr(VvDiskItem) item = vv_disk_item(daemon, name, NULL);
     JsonObject *object;
 

@@ -7,7 +7,14 @@
 
 #include <string.h>
 
-enum { RPC_PARSE = -32700, RPC_REQUEST = -32600, RPC_METHOD = -32601, RPC_PARAMS = -32602, RPC_INTERNAL = -32603, RPC_VVFS = -32000 };
+enum {
+    RPC_PARSE = -32700,
+    RPC_REQUEST = -32600,
+    RPC_METHOD = -32601,
+    RPC_PARAMS = -32602,
+    RPC_INTERNAL = -32603,
+    RPC_VVFS = -32000
+};
 
 /* ---- texts */
 void vv_json_set_error(JsonObject *object, const char *key, const GError *error)
@@ -230,7 +237,8 @@ static void call_chore(void *data)
     if (atomic_load(&call->cancelled))
         vv_set_error(&call->error, VV_ERROR_INTERNAL, NULL, NULL, "the client has gone");
     else if (call->deadline_ms && vv_monotonic_ms() > call->deadline_ms)
-        vv_set_error(&call->error, VV_ERROR_TIMEOUT, NULL, NULL, "%s could not begin in time: nothing was changed", call->method->name);
+        vv_set_error(&call->error, VV_ERROR_TIMEOUT, NULL, NULL, "%s could not begin in time: nothing was changed",
+            call->method->name);
     else if (!vv_call_replay(call)) {
         bool good = call->method->handler(call, &call->error);
 
@@ -282,7 +290,7 @@ static bool may_call(VvDaemon *daemon, VvClient *client, const VvMethod *method,
     if (!(method->flags & VV_METHOD_CHANGES) || vv_client_may_change(client))
         return true;
     vv_set_error(error, VV_ERROR_DENIED, daemon->name, NULL,
-                 "only root, the daemon's owner and members of its admin-group may change pool %s", daemon->name);
+        "only root, the daemon's owner and members of its admin-group may change pool %s", daemon->name);
     return false;
 }
 
@@ -349,7 +357,8 @@ bool vv_rpc_receive(VvDaemon *daemon, VvClient *client, const char *line, size_t
     if (g_strcmp0(vv_json_get_string(request, "jsonrpc"), "2.0") != 0 || !name || (id && !id_is_good(id)) ||
         (params && !JSON_NODE_HOLDS_OBJECT(params))) {
         vv_set_error(&error, VV_ERROR_USAGE, NULL, NULL,
-                     "not a request: an object with \"jsonrpc\": \"2.0\", a text \"method\", an object \"params\" and an \"id\"");
+            "not a request: an object with \"jsonrpc\": \"2.0\", a text \"method\", an object \"params\" and an "
+            "\"id\"");
         send_error(client, id && id_is_good(id) ? id : NULL, RPC_REQUEST, error);
         return true;
     }

@@ -20,8 +20,8 @@
 #include <stdbool.h>
 
 #define VV_PROTOCOL_VERSION 1
-#define VV_LIST_BYTES_MAX (1u << 20)       /* of one piece of a list */
-#define VV_CALLS_PER_CLIENT_MAX 64u        /* unanswered; then nothing more is read */
+#define VV_LIST_BYTES_MAX (1u << 20) /* of one piece of a list */
+#define VV_CALLS_PER_CLIENT_MAX 64u  /* unanswered; then nothing more is read */
 #define VV_REQUEST_ID_BYTES_MAX 128u
 
 typedef struct VvCall VvCall;
@@ -29,12 +29,12 @@ typedef struct VvCall VvCall;
 typedef bool (*VvHandler)(VvCall *call, GError **error);
 
 enum {
-    VV_METHOD_CHANGES = 1 << 0,  /* needs permission; takes request_id */
+    VV_METHOD_CHANGES = 1 << 0, /* needs permission; takes request_id */
     VV_METHOD_DRY_RUN = 1 << 1,
     VV_METHOD_YES = 1 << 2,
-    VV_METHOD_LIST = 1 << 3,     /* takes cursor */
-    VV_METHOD_SLOW = 1 << 4,     /* a look that may take long */
-    VV_METHOD_EXACT = 1 << 5,    /* slow if the param exact is true */
+    VV_METHOD_LIST = 1 << 3,  /* takes cursor */
+    VV_METHOD_SLOW = 1 << 4,  /* a look that may take long */
+    VV_METHOD_EXACT = 1 << 5, /* slow if the param exact is true */
 };
 
 typedef struct {
@@ -60,31 +60,37 @@ struct VvCall {
     char *record;          /* owned: what request.result_json points at */
     /* The loop's: run before the answer goes out, if the handler set it and did not fail. */
     void (*finish)(VvCall *call);
-    JsonArray *watch;      /* jobs to watch; for finish of subscribe */
-    bool reserved;         /* holds a reservation for its client */
+    JsonArray *watch; /* jobs to watch; for finish of subscribe */
+    bool reserved;    /* holds a reservation for its client */
 };
 
 /* ---- params, as the method's row promises them */
-const char *vv_call_string(VvCall *call, const char *name);  /* NULL: not given; borrowed */
-bool vv_call_bool(VvCall *call, const char *name);           /* false if not given */
+const char *vv_call_string(VvCall *call, const char *name); /* NULL: not given; borrowed */
+bool vv_call_bool(VvCall *call, const char *name);          /* false if not given */
 bool vv_call_has(VvCall *call, const char *name);
 uint64_t vv_call_u64(VvCall *call, const char *name, uint64_t otherwise);
-char **vv_call_strings(VvCall *call, const char *name);      /* never NULL; owned by the caller */
-JsonObject *vv_call_object(VvCall *call, const char *name);  /* NULL: not given; borrowed */
+char **vv_call_strings(VvCall *call, const char *name);     /* never NULL; owned by the caller */
+JsonObject *vv_call_object(VvCall *call, const char *name); /* NULL: not given; borrowed */
 
 /* ---- what a handler does (rpc.c, result.c) */
 /* The request to hand to the engine, with @recipe as what to record; NULL if the call has no request id. */
 VvRequest *vv_call_request(VvCall *call, JsonObject *recipe);
-static inline bool vv_call_dry(VvCall *call) { return vv_call_bool(call, "dry_run"); }
+static inline bool vv_call_dry(VvCall *call)
+{
+    return vv_call_bool(call, "dry_run");
+}
 /* With a request id the result must be known before: then a dry run comes first. */
-static inline bool vv_call_records(VvCall *call) { return vv_call_string(call, "request_id") != NULL; }
+static inline bool vv_call_records(VvCall *call)
+{
+    return vv_call_string(call, "request_id") != NULL;
+}
 /* Ends a handler: the call's result is @recipe (taken). Always true. */
 bool vv_call_done(VvCall *call, JsonObject *recipe);
 /* A piece of a list. */
 typedef struct {
     JsonArray *items;
     size_t bytes;
-    char *next;       /* owned; set when the piece is full */
+    char *next; /* owned; set when the piece is full */
 } VvPiece;
 VvPiece vv_piece_begin(void);
 /* Takes @item; false, and takes nothing, if the piece is full: then it ends with @cursor, which must find @item again. */

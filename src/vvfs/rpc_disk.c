@@ -52,8 +52,8 @@ bool vv_rpc_disk_add(VvCall *call, GError **error)
     /* The name is chosen in the transaction; the path finds the disk in any case. */
     base = g_canonicalize_filename(path, "/");
     vv_json_set_string(recipe, "@disk", wanted ? wanted : base);
-    if (!vv_pool_disk_add(call->daemon->pool, path, vv_call_u64(call, "size", 0), wanted, vv_call_bool(call, "overwrite"),
-                          vv_call_request(call, recipe), &chosen, error))
+    if (!vv_pool_disk_add(call->daemon->pool, path, vv_call_u64(call, "size", 0), wanted,
+            vv_call_bool(call, "overwrite"), vv_call_request(call, recipe), &chosen, error))
         return false;
     if (!chosen)
         return vv_call_done(call, g_steal_pointer(&recipe));
@@ -70,7 +70,8 @@ bool vv_rpc_disk_grow(VvCall *call, GError **error)
     if (!item)
         return false;
     vv_json_set_string(recipe, "@disk", item->name);
-    if (!vv_pool_disk_grow(call->daemon->pool, item->name, vv_call_u64(call, "size", 0), vv_call_request(call, recipe), error))
+    if (!vv_pool_disk_grow(
+            call->daemon->pool, item->name, vv_call_u64(call, "size", 0), vv_call_request(call, recipe), error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
 }

@@ -37,8 +37,8 @@ static bool set_state(VvCall *call, VvJobState state, GError **error)
     if (!item)
         return false;
     if (item->ended) {
-        vv_set_error(error, VV_ERROR_NOT_FOUND, NULL, "vvfs-admin job list", "job %" G_GUINT64_FORMAT " has ended: %s", number,
-                     vv_job_state_name(item->state));
+        vv_set_error(error, VV_ERROR_NOT_FOUND, NULL, "vvfs-admin job list", "job %" G_GUINT64_FORMAT " has ended: %s",
+            number, vv_job_state_name(item->state));
         return false;
     }
     if (!vv_pool_job_set(call->daemon->pool, item->id, state, error))

@@ -61,7 +61,8 @@ bool vv_rpc_lun_create(VvCall *call, GError **error)
     uint64_t id;
 
     vv_json_set_bool(recipe, "made", true);
-    if (!vv_name_check(create.name, "LUN", error) || !check_size(create.size_bytes, error) || refuse_layout(call, error) ||
+    if (!vv_name_check(create.name, "LUN", error) || !check_size(create.size_bytes, error) ||
+        refuse_layout(call, error) ||
         !vv_lun_settings_parse(vv_call_object(call, "settings"), &create.props_mask, &create.props, error))
         return false;
     if (vv_call_bool(call, "if_not_exists") && exists_with_size(call, create.name, create.size_bytes))
@@ -78,7 +79,8 @@ bool vv_rpc_lun_clone(VvCall *call, GError **error)
     VvLunProps props = { 0 };
     uint64_t id;
 
-    if (!vv_pool_clone(call->daemon->pool, vv_call_string(call, "object"), name, 0, &props, vv_call_request(call, recipe), &id, error))
+    if (!vv_pool_clone(call->daemon->pool, vv_call_string(call, "object"), name, 0, &props,
+            vv_call_request(call, recipe), &id, error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
 }
@@ -124,7 +126,8 @@ static bool wanted_size(VvCall *call, const VvLunItem *item, uint64_t *ret_bytes
     uint64_t grow_by = vv_call_u64(call, "grow_by", 0);
 
     if (vv_call_has(call, "size") == vv_call_has(call, "grow_by")) {
-        vv_set_error(error, VV_ERROR_USAGE, item->name, NULL, "lun.resize needs either the param size or the param grow_by");
+        vv_set_error(
+            error, VV_ERROR_USAGE, item->name, NULL, "lun.resize needs either the param size or the param grow_by");
         return false;
     }
     if (grow_by > VV_LUN_BYTES_MAX - item->size_bytes)
@@ -151,7 +154,7 @@ bool vv_rpc_lun_resize(VvCall *call, GError **error)
     if (vv_call_dry(call))
         vv_json_set_bool(recipe, "dry_run", true);
     if (!vv_pool_lun_resize(daemon->pool, item->name, size_bytes, vv_call_bool(call, "shrink"), vv_call_dry(call),
-                            vv_call_request(call, recipe), error))
+            vv_call_request(call, recipe), error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
 }
@@ -161,7 +164,8 @@ bool vv_rpc_lun_rename(VvCall *call, GError **error)
     const char *new_name = vv_call_string(call, "new_name");
     g_autoptr(JsonObject) recipe = recipe_of("@lun", new_name);
 
-    if (!vv_pool_lun_rename(call->daemon->pool, vv_call_string(call, "name"), new_name, vv_call_request(call, recipe), error))
+    if (!vv_pool_lun_rename(
+            call->daemon->pool, vv_call_string(call, "name"), new_name, vv_call_request(call, recipe), error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
 }
@@ -193,7 +197,8 @@ bool vv_rpc_lun_remove(VvCall *call, GError **error)
     }
     if (!dry) {
         memset(&removal, 0, sizeof(removal));
-        if (!vv_pool_lun_remove(pool, list, with_snapshots, if_exists, false, vv_call_request(call, recipe), &removal, error))
+        if (!vv_pool_lun_remove(
+                pool, list, with_snapshots, if_exists, false, vv_call_request(call, recipe), &removal, error))
             return false;
         if (!vv_call_records(call))
             set_removal(recipe, &removal, false);
@@ -240,19 +245,20 @@ static bool check_openers(VvDaemon *daemon, uint64_t id, const char *object, GEr
             continue;
         text = opener_text(opener);
         if (opener->write)
-            vv_set_error(error, VV_ERROR_BUSY, object, "`--shared` attaches it none the less: only for a cluster file system.",
-                         "%s is open for writing on %s: %s", object, daemon->node, text);
+            vv_set_error(error, VV_ERROR_BUSY, object,
+                "`--shared` attaches it none the less: only for a cluster file system.",
+                "%s is open for writing on %s: %s", object, daemon->node, text);
         else
-            vv_set_error(error, VV_ERROR_BUSY, object, "`--shared` attaches it once more.", "%s is attached on %s already: %s",
-                         object, daemon->node, text);
+            vv_set_error(error, VV_ERROR_BUSY, object, "`--shared` attaches it once more.",
+                "%s is attached on %s already: %s", object, daemon->node, text);
         return false;
     }
     return true;
 }
 
 /* Fills id, size and path of @object. */
-static bool attach_object(VvDaemon *daemon, const char *object, uint64_t *ret_id, uint64_t *ret_size, char **ret_path,
-                          GError **error)
+static bool attach_object(
+    VvDaemon *daemon, const char *object, uint64_t *ret_id, uint64_t *ret_size, char **ret_path, GError **error)
 {
     if (strchr(object, '@')) {
         g_autoptr(VvSnapshotItem) item = vv_snapshot_item(daemon, object, error);
@@ -303,6 +309,7 @@ bool vv_rpc_lun_attach_check(VvCall *call, GError **error)
     vv_json_set_string(result, "pool", daemon->name);
     vv_json_set_string(result, "name", object);
     vv_json_set_u64(result, "size", size_bytes);
-    vv_json_set_bool(result, "read_only", snapshot || vv_call_bool(call, "read_only") || vv_pool_is_read_only(daemon->pool));
+    vv_json_set_bool(
+        result, "read_only", snapshot || vv_call_bool(call, "read_only") || vv_pool_is_read_only(daemon->pool));
     return vv_call_done(call, result);
 }

@@ -40,7 +40,7 @@ bool vv_rpc_pool_set(VvCall *call, GError **error)
     g_ptr_array_add(values, NULL);
     vv_json_set_bool(recipe, "@settings", true);
     if (!vv_pool_set(call->daemon->pool, (const char *const *) keys->pdata, (const char *const *) values->pdata,
-                     vv_call_request(call, recipe), error))
+            vv_call_request(call, recipe), error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
 }
@@ -87,7 +87,7 @@ bool vv_rpc_pool_check(VvCall *call, GError **error)
 
     if (vv_call_bool(call, "repair")) {
         vv_set_error(error, VV_ERROR_BUSY, daemon->name, "Unmount it, then repeat the command.",
-                     "pool %s is mounted: a repair needs it for itself", daemon->name);
+            "pool %s is mounted: a repair needs it for itself", daemon->name);
         return false;
     }
     vv_check_report_init(&report);

@@ -39,8 +39,8 @@ static char *prefix_name(VvDaemon *daemon, char **luns, const char *prefix, GErr
         if (!taken)
             return g_steal_pointer(&name);
     }
-    vv_set_error(error, VV_ERROR_EXISTS, prefix, NULL, "%u snapshots were made with the prefix %s within a second", PREFIX_TRIES,
-                 prefix);
+    vv_set_error(error, VV_ERROR_EXISTS, prefix, NULL, "%u snapshots were made with the prefix %s within a second",
+        PREFIX_TRIES, prefix);
     return NULL;
 }
 
@@ -80,13 +80,15 @@ bool vv_rpc_snapshot_create(VvCall *call, GError **error)
 {
     g_auto(GStrv) objects = create_objects(call, error);
     g_autoptr(JsonObject) recipe = NULL;
-    VvSnapshotOptions options = { .kind = vv_call_has(call, "prefix") ? VV_SNAPSHOT_AUTO : VV_SNAPSHOT_MANUAL, .note = "" };
+    VvSnapshotOptions options = { .kind = vv_call_has(call, "prefix") ? VV_SNAPSHOT_AUTO : VV_SNAPSHOT_MANUAL,
+        .note = "" };
 
     if (!objects)
         return false;
     recipe = json_object_new();
     vv_json_set_strings(recipe, "@created", (const char *const *) objects);
-    if (!vv_pool_snapshot_create(call->daemon->pool, (const char *const *) objects, &options, vv_call_request(call, recipe), error))
+    if (!vv_pool_snapshot_create(
+            call->daemon->pool, (const char *const *) objects, &options, vv_call_request(call, recipe), error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
 }
@@ -129,9 +131,9 @@ bool vv_rpc_snapshot_show(VvCall *call, GError **error)
 
 /* ---- patterns */
 typedef struct {
-    char **objects;   /* what @given means now, without doubles; NULL on error */
-    bool confirm;     /* a pattern matched more than one */
-    unsigned luns;    /* of how many LUNs */
+    char **objects; /* what @given means now, without doubles; NULL on error */
+    bool confirm;   /* a pattern matched more than one */
+    unsigned luns;  /* of how many LUNs */
     char *first_lun;
 } VvMatched;
 
@@ -169,7 +171,8 @@ static int match_one(VvDaemon *daemon, const char *pattern, bool if_exists, GPtr
     if (count == 0 && !if_exists) {
         g_autofree char *hint = g_strdup_printf("vvfs-admin snapshot list %s", lun);
 
-        vv_set_error(error, VV_ERROR_NOT_FOUND, pattern, hint, "no snapshot matches %s in pool %s", pattern, daemon->name);
+        vv_set_error(
+            error, VV_ERROR_NOT_FOUND, pattern, hint, "no snapshot matches %s in pool %s", pattern, daemon->name);
         return -1;
     }
     return count;
@@ -234,7 +237,8 @@ static bool refuse_unconfirmed(VvDaemon *daemon, const VvMatched *matched, const
     g_autofree char *what = matched_text(matched, g_strv_length(removal->removed));
     g_autofree char *freed = vv_size_format(removal->freed_bytes);
 
-    vv_set_error(error, VV_ERROR_DENIED, matched->first_lun, "--yes", "would remove %s in pool %s and free %s", what, daemon->name, freed);
+    vv_set_error(error, VV_ERROR_DENIED, matched->first_lun, "--yes", "would remove %s in pool %s and free %s", what,
+        daemon->name, freed);
     return false;
 }
 
@@ -264,7 +268,8 @@ bool vv_rpc_snapshot_remove(VvCall *call, GError **error)
     if (matched.confirm && !dry && !vv_call_bool(call, "yes"))
         refused = true;
     if (dry || refused || vv_call_records(call)) {
-        bool good = vv_pool_snapshot_remove(pool, (const char *const *) matched.objects, if_exists, true, NULL, &removal, error);
+        bool good = vv_pool_snapshot_remove(
+            pool, (const char *const *) matched.objects, if_exists, true, NULL, &removal, error);
 
         if (good && refused)
             good = refuse_unconfirmed(call->daemon, &matched, &removal, error);
@@ -277,8 +282,8 @@ bool vv_rpc_snapshot_remove(VvCall *call, GError **error)
     vv_json_set_bool(recipe, "confirm", matched.confirm);
     if (!dry) {
         memset(&removal, 0, sizeof(removal));
-        if (!vv_pool_snapshot_remove(pool, (const char *const *) matched.objects, if_exists, false, vv_call_request(call, recipe),
-                                     &removal, error))
+        if (!vv_pool_snapshot_remove(pool, (const char *const *) matched.objects, if_exists, false,
+                vv_call_request(call, recipe), &removal, error))
             return false;
         if (!vv_call_records(call))
             set_removal(recipe, &removal, false);
@@ -296,21 +301,23 @@ bool vv_rpc_snapshot_prune(VvCall *call, GError **error)
 {
     g_auto(GStrv) luns = vv_call_strings(call, "luns");
     VvPrune prune = { vv_call_string(call, "prefix"), keep_param(call, "keep_last"), keep_param(call, "keep_hourly"),
-                      keep_param(call, "keep_daily"), keep_param(call, "keep_weekly"), keep_param(call, "keep_monthly"),
-                      keep_param(call, "keep_yearly") };
+        keep_param(call, "keep_daily"), keep_param(call, "keep_weekly"), keep_param(call, "keep_monthly"),
+        keep_param(call, "keep_yearly") };
     bool dry = vv_call_dry(call);
     g_autoptr(JsonObject) recipe = json_object_new();
     VvRemoval removal = { 0 };
     unsigned considered = 0;
 
-    if (prune.keep_last < 0 && prune.keep_hourly < 0 && prune.keep_daily < 0 && prune.keep_weekly < 0 && prune.keep_monthly < 0 &&
-        prune.keep_yearly < 0) {
-        vv_set_error(error, VV_ERROR_USAGE, NULL, NULL, "snapshot.prune needs one or more of keep_last, keep_hourly, keep_daily, "
-                     "keep_weekly, keep_monthly and keep_yearly");
+    if (prune.keep_last < 0 && prune.keep_hourly < 0 && prune.keep_daily < 0 && prune.keep_weekly < 0 &&
+        prune.keep_monthly < 0 && prune.keep_yearly < 0) {
+        vv_set_error(error, VV_ERROR_USAGE, NULL, NULL,
+            "snapshot.prune needs one or more of keep_last, keep_hourly, keep_daily, "
+            "keep_weekly, keep_monthly and keep_yearly");
         return false;
     }
     if (dry || vv_call_records(call)) {
-        if (!vv_pool_snapshot_prune(call->daemon->pool, (const char *const *) luns, &prune, true, NULL, &removal, &considered, error))
+        if (!vv_pool_snapshot_prune(
+                call->daemon->pool, (const char *const *) luns, &prune, true, NULL, &removal, &considered, error))
             return false;
         set_removal(recipe, &removal, dry);
         vv_json_set_u64(recipe, "considered", considered);
@@ -318,8 +325,8 @@ bool vv_rpc_snapshot_prune(VvCall *call, GError **error)
     }
     if (!dry) {
         memset(&removal, 0, sizeof(removal));
-        if (!vv_pool_snapshot_prune(call->daemon->pool, (const char *const *) luns, &prune, false, vv_call_request(call, recipe),
-                                    &removal, &considered, error))
+        if (!vv_pool_snapshot_prune(call->daemon->pool, (const char *const *) luns, &prune, false,
+                vv_call_request(call, recipe), &removal, &considered, error))
             return false;
         if (!vv_call_records(call)) {
             set_removal(recipe, &removal, false);
@@ -337,10 +344,12 @@ bool vv_rpc_snapshot_rename(VvCall *call, GError **error)
     g_autofree char *lun = NULL, *name = NULL, *new_lun = NULL, *new_name = NULL;
     g_autoptr(JsonObject) recipe = NULL;
 
-    if (!vv_name_split(object, false, &lun, &name, error) || !vv_name_split(new_object, false, &new_lun, &new_name, error))
+    if (!vv_name_split(object, false, &lun, &name, error) ||
+        !vv_name_split(new_object, false, &new_lun, &new_name, error))
         return false;
     if (strcmp(lun, new_lun) != 0) {
-        vv_set_error(error, VV_ERROR_USAGE, object, NULL, "%s stays a snapshot of %s: the new name must be %s@NAME", object, lun, lun);
+        vv_set_error(error, VV_ERROR_USAGE, object, NULL, "%s stays a snapshot of %s: the new name must be %s@NAME",
+            object, lun, lun);
         return false;
     }
     recipe = json_object_new();
@@ -399,7 +408,8 @@ bool vv_rpc_snapshot_set(VvCall *call, GError **error)
     if (matched.confirm && !vv_call_bool(call, "yes")) {
         g_autofree char *what = matched_text(&matched, count);
 
-        vv_set_error(error, VV_ERROR_DENIED, matched.first_lun, "--yes", "would change %s in pool %s", what, call->daemon->name);
+        vv_set_error(
+            error, VV_ERROR_DENIED, matched.first_lun, "--yes", "would change %s in pool %s", what, call->daemon->name);
         return false;
     }
     vv_json_set_strings(recipe, "changed", (const char *const *) matched.objects);
@@ -407,8 +417,8 @@ bool vv_rpc_snapshot_set(VvCall *call, GError **error)
         /* Recorded with the last: a repeat after a crash in between sets them all again, to the same. */
         VvRequest *request = i + 1 == count ? vv_call_request(call, recipe) : NULL;
 
-        if (!vv_pool_snapshot_set(call->daemon->pool, matched.objects[i], settings.have_keep ? &settings.keep_until_ns : NULL,
-                                  settings.note, request, error))
+        if (!vv_pool_snapshot_set(call->daemon->pool, matched.objects[i],
+                settings.have_keep ? &settings.keep_until_ns : NULL, settings.note, request, error))
             return false;
     }
     return vv_call_done(call, g_steal_pointer(&recipe));

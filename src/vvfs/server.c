@@ -68,7 +68,8 @@ static void client_drop(VvClient *client, const char *why)
     uint64_t number = client->number;
 
     if (why)
-        vv_log(VV_LOG_NOTE, "admin socket: a client of user %u, pid %d, was dropped: %s", client->peer.uid, (int) client->peer.pid, why);
+        vv_log(VV_LOG_NOTE, "admin socket: a client of user %u, pid %d, was dropped: %s", client->peer.uid,
+            (int) client->peer.pid, why);
     g_hash_table_remove(server->clients, &number);
     vv_subscriptions_drop_client(daemon->subscriptions, number);
     vv_reservations_release(daemon->reservations, number);
@@ -196,7 +197,8 @@ static bool client_take_line(VvClient *client)
     g_autofree char *line = NULL;
 
     if (length > (ssize_t) client_line_max(client) || (length < 0 && client->scanned_bytes > client_line_max(client))) {
-        refuse(client, VV_ERROR_LIMIT, -32600, client->peer.may_change ? "a line may have 4 MiB" : "a line may have 64 KiB");
+        refuse(client, VV_ERROR_LIMIT, -32600,
+            client->peer.may_change ? "a line may have 4 MiB" : "a line may have 64 KiB");
         return false;
     }
     if (length < 0)
@@ -269,7 +271,8 @@ static char *greeting_text(VvDaemon *daemon)
     return vv_json_object_text(object);
 }
 
-static void accept_cb(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address, int length, void *user)
+static void accept_cb(
+    struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address, int length, void *user)
 {
     static const struct timeval stall = { .tv_sec = VV_CLIENT_STALL_SECONDS };
     VvServer *server = user;
@@ -335,8 +338,8 @@ bool vv_server_check_path(const char *directory, GError **error)
     if (length <= room)
         return true;
     vv_set_error(error, VV_ERROR_USAGE, directory, "A shorter path to the pool directory is needed.",
-                 "the path of the admin socket, %s/%s, would have %zu bytes; a socket may have %zu", directory, VV_ADMIN_SOCKET,
-                 length, room);
+        "the path of the admin socket, %s/%s, would have %zu bytes; a socket may have %zu", directory, VV_ADMIN_SOCKET,
+        length, room);
     return false;
 }
 
@@ -351,7 +354,8 @@ static int socket_listen(const char *path, GError **error)
         vv_set_error_errno(error, errno, path, "cannot remove the old %s", path);
         return -1;
     }
-    if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0 || chmod(path, 0666) != 0 || listen(fd, 128) != 0) {
+    if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0 || chmod(path, 0666) != 0 ||
+        listen(fd, 128) != 0) {
         vv_set_error_errno(error, errno, path, "cannot listen on %s", path);
         return -1;
     }
@@ -373,8 +377,8 @@ VvServer *vv_server_new(VvDaemon *daemon, GError **error)
     server->clients = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, client_free);
     fd = socket_listen(server->path, error);
     if (fd >= 0)
-        server->listener = evconnlistener_new(vv_control_base(daemon->loop), accept_cb, server,
-                                              LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+        server->listener = evconnlistener_new(
+            vv_control_base(daemon->loop), accept_cb, server, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
     if (!server->listener) {
         g_hash_table_unref(server->clients);
         g_free(server->path);

@@ -13,10 +13,10 @@
 /* A client that may only look gets less, so that nobody can fill the daemon's memory or its places. */
 #define VV_LOOKERS_MAX 128u
 #define VV_LOOKER_LINE_BYTES_MAX (64u << 10)
-#define VV_CLIENT_OUTPUT_BYTES_MAX (8u << 20)   /* waiting to be read: more, and the client is dropped */
-#define VV_CLIENT_OUTPUT_BYTES_EASY (1u << 20)  /* more, and no further request of its is begun */
-#define VV_OUTPUT_BYTES_MAX (32u << 20)         /* of all clients: more, and large ones are dropped */
-#define VV_CLIENT_STALL_SECONDS 60              /* reads nothing for so long though there is something: dropped */
+#define VV_CLIENT_OUTPUT_BYTES_MAX (8u << 20)  /* waiting to be read: more, and the client is dropped */
+#define VV_CLIENT_OUTPUT_BYTES_EASY (1u << 20) /* more, and no further request of its is begun */
+#define VV_OUTPUT_BYTES_MAX (32u << 20)        /* of all clients: more, and large ones are dropped */
+#define VV_CLIENT_STALL_SECONDS 60             /* reads nothing for so long though there is something: dropped */
 
 typedef struct VvServer VvServer;
 

@@ -27,7 +27,8 @@ bool vv_keep_parse(const char *text, uint64_t *ret_until_ns, GError **error)
     }
     time = g_date_time_new_from_iso8601(midnight ? midnight : text, here);
     if (!time || g_date_time_to_unix(time) <= 0) {
-        vv_set_error(error, VV_ERROR_USAGE, text, NULL, "keep=%s: on, off, a date (2026-12-24) or a time (2026-12-24T18:00:00Z)", text);
+        vv_set_error(error, VV_ERROR_USAGE, text, NULL,
+            "keep=%s: on, off, a date (2026-12-24) or a time (2026-12-24T18:00:00Z)", text);
         return false;
     }
     *ret_until_ns = (uint64_t) g_date_time_to_unix(time) * 1000000000u;

@@ -24,21 +24,21 @@ typedef struct {
     uint64_t number;
     uint64_t client;
     VvTopic topic;
-    uint64_t last_event;    /* events: sent up to here */
-    uint64_t since_ns;      /* events: not older than this */
-    struct event *timer;    /* stats: owned */
-    bool gathering;         /* stats: a chore is under way */
-    char **objects;         /* stats: owned */
-    GHashTable *jobs;       /* jobs: number (uint64_t *, owned) -> last text sent (owned, "" none) */
+    uint64_t last_event; /* events: sent up to here */
+    uint64_t since_ns;   /* events: not older than this */
+    struct event *timer; /* stats: owned */
+    bool gathering;      /* stats: a chore is under way */
+    char **objects;      /* stats: owned */
+    GHashTable *jobs;    /* jobs: number (uint64_t *, owned) -> last text sent (owned, "" none) */
 } VvSubscription;
 
 struct VvSubscriptions {
     VvDaemon *daemon;
-    GHashTable *by_number;  /* number -> VvSubscription, owned */
+    GHashTable *by_number; /* number -> VvSubscription, owned */
     uint64_t next_number;
     struct event *jobs_timer;
     bool jobs_gathering;
-    unsigned job_count;     /* subscriptions to jobs */
+    unsigned job_count; /* subscriptions to jobs */
     atomic_bool events_posted;
 };
 
@@ -291,7 +291,8 @@ static void finish_stats(VvCall *call)
 {
     VvSubscription *s = subscription_add(call, TOPIC_STATS);
     uint64_t interval_ms = vv_call_u64(call, "interval_ms", 1000);
-    struct timeval interval = { .tv_sec = (time_t) (interval_ms / 1000), .tv_usec = (suseconds_t) (interval_ms % 1000 * 1000) };
+    struct timeval interval = { .tv_sec = (time_t) (interval_ms / 1000),
+        .tv_usec = (suseconds_t) (interval_ms % 1000 * 1000) };
 
     s->objects = vv_call_strings(call, "objects");
     s->timer = event_new(vv_control_base(call->daemon->loop), -1, EV_PERSIST, stats_cb, s);
@@ -322,7 +323,8 @@ static void finish(VvCall *call)
     if (!vv_server_client(call->daemon->server, call->client))
         return;
     if (count_of_client(all, call->client) >= VV_SUBSCRIPTIONS_PER_CLIENT_MAX)
-        vv_set_error(&call->error, VV_ERROR_LIMIT, NULL, NULL, "a client may have %u subscriptions", VV_SUBSCRIPTIONS_PER_CLIENT_MAX);
+        vv_set_error(&call->error, VV_ERROR_LIMIT, NULL, NULL, "a client may have %u subscriptions",
+            VV_SUBSCRIPTIONS_PER_CLIENT_MAX);
     else if (strcmp(topic, "events") == 0)
         finish_events(call);
     else if (strcmp(topic, "stats") == 0)

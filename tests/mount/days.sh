@@ -27,7 +27,7 @@ sdb=
 leave()
 {
     local status=$? pid
-    pid=$(sed -n 's/^pid //p' /var/lib/vvfs/tank/lock 2>/dev/null)
+    pid=$(sed -n 's/^pid //p' /var/lib/vvfs/tank/daemon.lock 2>/dev/null)
     [[ -z $pid ]] || ours+=("$pid")
     umount /srv/db /mnt 2>/dev/null
     "$tool" -p tank lun detach db >/dev/null 2>&1

@@ -136,8 +136,8 @@ umount "$shm/onxfs"
 rm "$shm/xfs"
 
 truncate -s 4G "$shm/device"
-device=$(losetup -f --show --direct-io=on "$shm/device" 2>/dev/null || losetup -f --show "$shm/device")
-try "a pool on a block device" new_pool "$disk/pool2" --disk "$device" && pool_holds "block device" off on off
+under=$(losetup -f --show --direct-io=on "$shm/device" 2>/dev/null || losetup -f --show "$shm/device")
+try "a pool on a block device" new_pool "$disk/pool2" --disk "$under" && pool_holds "block device" off on off
 is "block device: it is used, not a file beside it" "$(find "$disk/pool2" -name 'disk*' -size +1M)" ""
-losetup -d "$device"
+losetup -d "$under"
 done_testing

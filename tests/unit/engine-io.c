@@ -2,6 +2,8 @@
 /* The data path on a real pool: what is written is read, at any offset and length, through flush, snapshot and restart. */
 #include "engine-pool.h"
 
+#include "io_state.h"
+
 #define POOL_BYTES ((uint64_t) 64 << 20)
 #define LUN_BYTES ((uint64_t) 8 << 20)
 
@@ -137,6 +139,56 @@ static void test_snapshot_stays(void)
     test_pool_free(test);
 }
 
+static void flush_done_cb(void *user, int result)
+{
+    atomic_store((_Atomic int *) user, result);
+}
+
+/* A snapshot by hand: what was acknowledged before the switch is in it, pending or not; what came after is not, though it was
+ * there when the entry was made; and nothing of that is journalled before the entry. */
+static void test_switch(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    uint64_t id = test_lun_new(test, "a", LUN_BYTES);
+    VvHandle *handle = test_open(test, id, true);
+    VvView *view = vv_handle_view(handle);
+    g_autofree uint8_t *frozen = g_malloc0(LUN_BYTES), *flat = g_malloc0(LUN_BYTES);
+    _Atomic int flushed = 1;
+    memset(frozen, 0x11, 20000);
+    write_all(handle, 0, frozen, 20000); /* pending when it is switched */
+    memcpy(flat, frozen, LUN_BYTES);
+    g_assert_true(vv_gate_close(view, false, 1000));
+    vv_view_switch(view, 1);
+    vv_gate_open(view, false);
+    memset(flat + 100, 0x22, 9000);
+    write_all(handle, 100, flat + 100, 9000);
+    memset(flat + 50000, 0x33, 5000);
+    write_all(handle, 50000, flat + 50000, 5000);
+    g_assert_cmpint(vv_view_sync_disks(view), ==, 0);
+    vv_flush_start(view, true, flush_done_cb, &flushed);
+
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_SNAPSHOT_CREATE);
+    op->snapshot_create.id = vv_meta_new_id(test->pool->meta);
+    op->snapshot_create.lun = id;
+    op->snapshot_create.name = g_strdup("one");
+    op->snapshot_create.note = g_strdup("");
+    vv_uuid_generate(&op->snapshot_create.uuid);
+    g_assert_cmpint(vv_commit_ops(test->pool->committer, &view, 1, ops), ==, 0);
+    g_assert_cmpint(atomic_load(&flushed), ==, 1); /* its records are behind the limit */
+    vv_view_switched(view);
+    while (atomic_load(&flushed) == 1)
+        sched_yield();
+    g_assert_cmpint(atomic_load(&flushed), ==, 0);
+    VvHandle *snapshot = test_open(test, test_snapshot_id(test, "a", "one"), false);
+    assert_reads(snapshot, 0, frozen, LUN_BYTES);
+    assert_reads(handle, 0, flat, LUN_BYTES);
+    vv_handle_close(snapshot);
+    vv_handle_close(handle);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
 static void test_elastic(void)
 {
     TestPool *test = test_pool_new(POOL_BYTES);
@@ -155,6 +207,53 @@ static void test_elastic(void)
     g_assert_cmpint(vv_pool_stat(test->pool, id, &stat), ==, 0);
     g_assert_cmpuint(stat.size_bytes, ==, 8192);
     g_assert_false(stat.elastic);
+    test_pool_free(test);
+}
+
+/* What was flushed is there after a kill: in a copy of the pool as it lies on the disk while it is open. */
+static void test_killed(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    uint64_t id = test_lun_new(test, "a", LUN_BYTES);
+    VvHandle *handle = test_open(test, id, true);
+    g_autofree uint8_t *flat = g_malloc0(LUN_BYTES);
+    g_autofree char *copy = g_strconcat(test->directory, "-copy", NULL), *original = NULL;
+    for (unsigned i = 0; i < 50; i++) {
+        uint64_t at = (uint64_t) g_test_rand_int_range(0, LUN_BYTES - 70000), length = (uint64_t) g_test_rand_int_range(1, 70000);
+        memset(flat + at, (int) i + 1, length);
+        write_all(handle, at, flat + at, length);
+        if (i == 20)
+            test_snapshot(test, "a@one");
+        if (i % 10 == 5) {
+            g_assert_cmpint(vv_view_zero(vv_handle_view(handle), at, length), ==, 0);
+            memset(flat + at, 0, length);
+        }
+    }
+    g_assert_cmpint(vv_view_flush(vv_handle_view(handle)), ==, 0);
+    const char *argv[] = { "cp", "-a", "--sparse=always", test->directory, copy, NULL };
+    g_assert_true(g_spawn_sync(NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL));
+    vv_handle_close(handle);
+    vv_pool_close(test->pool);
+
+    original = test->directory;
+    test->directory = copy;
+    test_pool_open(test);
+    handle = test_open(test, id, true);
+    assert_reads(handle, 0, flat, LUN_BYTES);
+    test_pool_check(test);
+    memset(flat, 0x77, LUN_BYTES / 2); /* and it goes on: nothing that is used is given out */
+    write_all(handle, 0, flat, LUN_BYTES / 2);
+    assert_reads(handle, 0, flat, LUN_BYTES);
+    g_assert_cmpint(vv_view_flush(vv_handle_view(handle)), ==, 0);
+    test_pool_check(test);
+    vv_handle_close(handle);
+    g_autoptr(GError) error = NULL;
+    vv_pool_close(test->pool);
+    vv_pool_destroy(copy, &error);
+    g_assert_no_error(error);
+    (void) g_rmdir(copy);
+    test->directory = g_steal_pointer(&original);
+    test_pool_open(test);
     test_pool_free(test);
 }
 
@@ -198,7 +297,9 @@ int main(int argc, char **argv)
     g_test_add_func("/engine/io/ends", test_ends);
     g_test_add_func("/engine/io/zero", test_zero);
     g_test_add_func("/engine/io/snapshot-stays", test_snapshot_stays);
+    g_test_add_func("/engine/io/switch", test_switch);
     g_test_add_func("/engine/io/elastic", test_elastic);
+    g_test_add_func("/engine/io/killed", test_killed);
     g_test_add_func("/engine/io/full", test_full);
     return g_test_run();
 }

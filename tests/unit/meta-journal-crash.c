@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the journal makes of tails that are torn, bytes that are flipped and power that fails. */
-#include "unit/meta-journal-sim.h"
+#include "meta-journal-sim.h"
 
 #include "codec.h"
 #include "error.h"
@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/stat.h>
 
 #define SMALL_BYTES 32768u /* the small journals end below this offset */
@@ -432,9 +431,6 @@ static void test_torn_header(Fixture *f, gconstpointer data)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    /* Thousands of opens, 8 MiB each: keep the memory instead of faulting it in again. */
-    mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    mallopt(M_TRIM_THRESHOLD, 1 << 30);
 #define ADD(name, function) g_test_add("/meta/journal-crash/" name, Fixture, NULL, set_up, function, tear_down)
     ADD("torn-tail", test_torn_tail);
     ADD("cut-anywhere", test_cut_anywhere);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "unit/meta-journal-sim.h"
+#include "meta-journal-sim.h"
 
 #include "limits.h"
 

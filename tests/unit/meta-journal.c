@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The journal in order, at its limits, on media that fail, and with files that are damaged or not its own. */
-#include "unit/meta-journal-sim.h"
+#include "meta-journal-sim.h"
 
 #include "codec.h"
 #include "error.h"
