@@ -118,7 +118,8 @@ void vv_alloc_set(VvAllocFamily *family, VvAllocSegment *segment, uint32_t first
     while (first < end) {
         uint32_t number = first / VV_PIECE_BLOCKS;
         uint32_t part = MIN(end, (number + 1) * VV_PIECE_BLOCKS) - first;
-        piece_set(&segment->pieces[number], vv_alloc_piece_blocks(segment, number), first % VV_PIECE_BLOCKS, part, available);
+        piece_set(
+            &segment->pieces[number], vv_alloc_piece_blocks(segment, number), first % VV_PIECE_BLOCKS, part, available);
         first += part;
     }
     if (available) {
@@ -177,8 +178,8 @@ typedef struct {
 } FoundRun;
 
 /* Runs of [from, to) of the segment; true if one of @want blocks was found, else the longest is kept. */
-static bool search_segment(const VvAllocSegment *segment, uint32_t from, uint32_t to, uint32_t want, unsigned *budget,
-    FoundRun *best)
+static bool search_segment(
+    const VvAllocSegment *segment, uint32_t from, uint32_t to, uint32_t want, unsigned *budget, FoundRun *best)
 {
     uint32_t block = next_available(segment, from);
     while (block < MIN(to, segment->limit) && *budget > 0) {
@@ -258,8 +259,8 @@ static void ask_ahead(VvAlloc *alloc, VvAllocFamily *family, uint64_t now_ms)
     vv_alloc_signal(alloc);
 }
 
-uint32_t vv_alloc_blocks(VvAlloc *alloc, uint64_t family_id, uint32_t want, VvPlace hint, VvAllocRun *ret_runs, unsigned runs_max,
-    unsigned *ret_run_count)
+uint32_t vv_alloc_blocks(VvAlloc *alloc, uint64_t family_id, uint32_t want, VvPlace hint, VvAllocRun *ret_runs,
+    unsigned runs_max, unsigned *ret_run_count)
 {
     uint32_t got = 0;
     uint64_t now_ms = vv_monotonic_ms();

@@ -58,7 +58,8 @@ void vv_cooling_add(VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t 
     VvCooling *last = alloc->cooling.last;
     atomic_fetch_add(&alloc->cooling_blocks, count);
     note_change(alloc, family, segment);
-    if (last && last->tag == tag && last->family == family && last->segment == segment && last->first + last->count == first) {
+    if (last && last->tag == tag && last->family == family && last->segment == segment &&
+        last->first + last->count == first) {
         last->count += count;
         return;
     }
@@ -67,7 +68,8 @@ void vv_cooling_add(VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t 
     push(&alloc->cooling, run);
 }
 
-static void mask_list(const VvCoolingList *list, uint64_t family, uint32_t segment, uint32_t first, uint32_t count, uint64_t *bits)
+static void mask_list(
+    const VvCoolingList *list, uint64_t family, uint32_t segment, uint32_t first, uint32_t count, uint64_t *bits)
 {
     for (const VvCooling *run = list->first; run; run = run->next) {
         if (run->family != family || run->segment != segment)
@@ -78,7 +80,8 @@ static void mask_list(const VvCoolingList *list, uint64_t family, uint32_t segme
     }
 }
 
-void vv_cooling_mask(const VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count, uint64_t *bits)
+void vv_cooling_mask(
+    const VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count, uint64_t *bits)
 {
     mask_list(&alloc->cooling, family, segment, first, count, bits);
     mask_list(&alloc->punching, family, segment, first, count, bits);
@@ -122,7 +125,8 @@ static void punch(VvPool *pool, const VvCooling *run)
     VvRun runs[VV_SEGMENT_COPIES_MAX];
     int copies = vv_resolve(pool, run->family, run->segment, run->first, run->count, VV_FOR_DISCARD, runs);
     for (int i = 0; i < copies; i++)
-        (void) vv_disk_discard(runs[i].disk, runs[i].offset_bytes, runs[i].length_bytes); /* space not given back loses nothing */
+        (void) vv_disk_discard(
+            runs[i].disk, runs[i].offset_bytes, runs[i].length_bytes); /* space not given back loses nothing */
 }
 
 void vv_alloc_cool(VvAlloc *alloc)

@@ -90,8 +90,8 @@ static uint8_t choose_shift(uint64_t held_blocks, uint64_t need_blocks, bool low
     if (low)
         return shift;
     while (shift < VV_SEGMENT_SHIFT_MAX &&
-        ((uint64_t) 2 << shift <= (held_blocks << VV_BLOCK_SHIFT) / 8 ||
-            ((uint64_t) VV_GRANTS_PER_ENTRY_MAX << shift) < need_blocks << VV_BLOCK_SHIFT))
+           ((uint64_t) 2 << shift <= (held_blocks << VV_BLOCK_SHIFT) / 8 ||
+               ((uint64_t) VV_GRANTS_PER_ENTRY_MAX << shift) < need_blocks << VV_BLOCK_SHIFT))
         shift++;
     return shift;
 }
@@ -153,8 +153,8 @@ static bool is_needed(const VvAllocFamily *family, uint32_t blocks)
 }
 
 /* The blocks of the segment from @new_blocks on, if all are available, are taken. @ret_blocks: what it has. */
-static bool take_out_blocks(VvAlloc *alloc, uint64_t family_id, uint32_t number, uint32_t new_blocks, bool anyway,
-    uint32_t *ret_blocks)
+static bool take_out_blocks(
+    VvAlloc *alloc, uint64_t family_id, uint32_t number, uint32_t new_blocks, bool anyway, uint32_t *ret_blocks)
 {
     VV_LOCKED(&alloc->lock);
     VvAllocFamily *family = vv_alloc_family(alloc, family_id);

@@ -23,19 +23,19 @@ typedef struct {
     uint32_t available;    /* of the known pieces */
     uint32_t unknown_free; /* what the rest has, about */
     unsigned unknown_pieces;
-    uint64_t changes;      /* rises when something of it is freed or cooled: a piece that was read before is out of date */
-    VvAllocPiece *pieces;  /* owned */
+    uint64_t changes; /* rises when something of it is freed or cooled: a piece that was read before is out of date */
+    VvAllocPiece *pieces; /* owned */
 } VvAllocSegment;
 
 typedef struct {
     uint64_t id;
-    GPtrArray *segments;   /* VvAllocSegment by number, NULL where there is none */
-    uint64_t blocks;       /* of all segments */
+    GPtrArray *segments; /* VvAllocSegment by number, NULL where there is none */
+    uint64_t blocks;     /* of all segments */
     uint64_t available, unknown_free;
-    uint32_t cursor_segment, cursor_block; /* where next-fit goes on */
+    uint32_t cursor_segment, cursor_block;     /* where next-fit goes on */
     uint64_t rate_since_ms, rate_blocks, rate; /* blocks in this second so far, blocks per second lately */
     bool grant_asked;
-    uint64_t grant_after_ms; /* a grant failed: not again before */
+    uint64_t grant_after_ms;                    /* a grant failed: not again before */
     uint64_t hopeless_event, hopeless_until_ms; /* -ENOSPC was final then, and holds as long */
 } VvAllocFamily;
 
@@ -55,24 +55,26 @@ struct VvCooling {
     uint64_t family;
     uint32_t segment, first, count;
 };
-typedef struct { VvCooling *first, *last; } VvCoolingList;
+typedef struct {
+    VvCooling *first, *last;
+} VvCoolingList;
 
 struct VvAlloc {
     VvPool *pool;
     pthread_mutex_t lock;
     /* all below: lock */
-    GHashTable *families;      /* VvAllocFamily by its id */
-    VvCoolingList cooling;     /* by tag, ascending */
-    VvCoolingList punching;    /* taken from it, on their way */
+    GHashTable *families;   /* VvAllocFamily by its id */
+    VvCoolingList cooling;  /* by tag, ascending */
+    VvCoolingList punching; /* taken from it, on their way */
     _Atomic uint64_t cooling_blocks;
-    _Atomic uint64_t events;   /* rises with everything that may bring space */
+    _Atomic uint64_t events; /* rises with everything that may bring space */
 
     /* the thread: alloc_space.c */
     pthread_t thread;
     pthread_cond_t changed;
     bool work, stopping;
-    GHashTable *to_load;       /* ids of families that are asked for and not known */
-    GHashTable *wanted;        /* VvAllocWant by its family */
+    GHashTable *to_load; /* ids of families that are asked for and not known */
+    GHashTable *wanted;  /* VvAllocWant by its family */
 };
 
 /* ---- alloc.c; lock held */
@@ -84,8 +86,8 @@ static inline uint32_t vv_alloc_piece_count(const VvAllocSegment *segment)
 {
     return (segment->blocks + VV_PIECE_BLOCKS - 1) / VV_PIECE_BLOCKS;
 }
-VvAllocFamily *vv_alloc_family(VvAlloc *alloc, uint64_t id);                       /* NULL: not known */
-VvAllocSegment *vv_alloc_segment(const VvAllocFamily *family, uint32_t number);    /* NULL: there is none */
+VvAllocFamily *vv_alloc_family(VvAlloc *alloc, uint64_t id);                    /* NULL: not known */
+VvAllocSegment *vv_alloc_segment(const VvAllocFamily *family, uint32_t number); /* NULL: there is none */
 /* Make blocks available, or (@available false) not; they must be the other way. Of known pieces. */
 void vv_alloc_set(VvAllocFamily *family, VvAllocSegment *segment, uint32_t first, uint32_t count, bool available);
 bool vv_alloc_are_available(const VvAllocSegment *segment, uint32_t first, uint32_t count);
@@ -114,7 +116,8 @@ VvAllocSegment *vv_alloc_segment_new(uint32_t number, uint32_t blocks);
 /* ---- alloc_cool.c */
 void vv_cooling_add(VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count); /* lock held */
 /* Take what cools in [first, first + count) of the segment out of @bits (bit 0 = first). lock held. */
-void vv_cooling_mask(const VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count, uint64_t *bits);
+void vv_cooling_mask(
+    const VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count, uint64_t *bits);
 bool vv_cooling_touches(const VvAlloc *alloc, uint64_t family, uint32_t segment); /* lock held */
 void vv_cooling_clear(VvAlloc *alloc);
 

@@ -22,7 +22,7 @@
 typedef struct Request Request;
 struct Request {
     Request *next;
-    VvView *view;         /* referenced, or NULL */
+    VvView *view; /* referenced, or NULL */
     uint64_t sequence;
     VvOps *ops;           /* owned, or NULL */
     VvView *const *views; /* borrowed */
@@ -88,7 +88,8 @@ static void note_ops(VvPool *pool, const VvOps *ops)
 {
     for (unsigned i = 0; i < ops->len; i++) {
         const VvOp *op = vv_ops_get(ops, i);
-        bool removes = (op->kind == VV_OP_LUN_REMOVE && !op->lun_remove.orphan) || (op->kind == VV_OP_PURGE && !op->purge.snapshot);
+        bool removes = (op->kind == VV_OP_LUN_REMOVE && !op->lun_remove.orphan) ||
+                       (op->kind == VV_OP_PURGE && !op->purge.snapshot);
         bool sets_mtime = op->kind == VV_OP_LUN_SET && op->lun_set.mask & VV_LUN_MTIME;
         if (!removes && !sets_mtime)
             continue;
@@ -187,7 +188,8 @@ static int add_ops(VvCommitter *committer, Request *request)
         rc = close_entry(committer);
     if (rc < 0)
         return rc;
-    VvBatchEntry entry = { .ops = g_steal_pointer(&request->ops), .parts = g_array_new(FALSE, FALSE, sizeof(VvBatchPart)) };
+    VvBatchEntry entry = { .ops = g_steal_pointer(&request->ops),
+        .parts = g_array_new(FALSE, FALSE, sizeof(VvBatchPart)) };
     VvOps *ops = g_array_ref(entry.ops); /* a full batch may be settled, and the entry cleared, inside */
     rc = log_entry(committer, &entry);
     if (rc == 0)
@@ -308,7 +310,8 @@ void vv_committer_free(VvCommitter *committer)
     pthread_mutex_unlock(&committer->lock);
     pthread_join(committer->thread, NULL);
     Request *request;
-    while ((request = list_pop(&committer->waiting))) { /* a limit that nobody lifted: the pool failed amid a snapshot */
+    while (
+        (request = list_pop(&committer->waiting))) { /* a limit that nobody lifted: the pool failed amid a snapshot */
         request->result = -ESHUTDOWN;
         answer(request);
     }

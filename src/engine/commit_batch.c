@@ -83,7 +83,9 @@ static bool add_record(VvBatchBuilder *builder, GArray *changes, const VvRecord 
         return false;
     builder->change_count++;
     builder->region_count += new_region;
-    VvMapChange change = { .region = record->region, .place = record->place, .first = record->first, .count = record->count };
+    VvMapChange change = {
+        .region = record->region, .place = record->place, .first = record->first, .count = record->count
+    };
     g_array_append_val(changes, change);
     return true;
 }

@@ -15,10 +15,10 @@
 
 struct VvAdoption {
     uint64_t from;
-    uint64_t asked_bytes;   /* so far: the LUN's size, unless somebody changed it */
+    uint64_t asked_bytes; /* so far: the LUN's size, unless somebody changed it */
     uint64_t source_bytes;
-    VvView *target;         /* referenced: tail_behind must outlive the last close */
-    VvView *source;         /* a LUN's view, referenced; NULL: a snapshot */
+    VvView *target; /* referenced: tail_behind must outlive the last close */
+    VvView *source; /* a LUN's view, referenced; NULL: a snapshot */
     uint64_t source_sequence;
 };
 
@@ -81,8 +81,8 @@ bool vv_adoption_end(VvView *view, GError **error)
 /* ---- one more piece */
 
 /* 1: done, 0: it does not continue, -1: @error. */
-static int continue_piece(VvTransaction *tx, VvView *view, struct VvAdoption *adoption, uint64_t from, uint64_t size_bytes, const char *name,
-    GError **error)
+static int continue_piece(VvTransaction *tx, VvView *view, struct VvAdoption *adoption, uint64_t from,
+    uint64_t size_bytes, const char *name, GError **error)
 {
     VvView *views[] = { view };
     VvOp *op;
@@ -166,7 +166,8 @@ static void add_adopt(VvTransaction *tx, uint64_t to, uint64_t snapshot, const c
 }
 
 /* @target's gates are closed and it is empty: freeze the source if it is a LUN, and log. */
-static bool log_adoption(VvTransaction *tx, VvView *target, VvView *from_view, const Source *source, uint64_t size_bytes, GError **error)
+static bool log_adoption(
+    VvTransaction *tx, VvView *target, VvView *from_view, const Source *source, uint64_t size_bytes, GError **error)
 {
     g_auto(VvFreeze) freeze = VV_FREEZE_INIT;
     g_autoptr(GArray) lun_ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
@@ -183,7 +184,8 @@ static bool log_adoption(VvTransaction *tx, VvView *target, VvView *from_view, c
     return vv_freeze_commit(&freeze, tx, lun_ids, source->origin, error);
 }
 
-static bool first_piece(VvTransaction *tx, VvView *target, uint64_t from, uint64_t size_bytes, const char *name, GError **error)
+static bool first_piece(
+    VvTransaction *tx, VvView *target, uint64_t from, uint64_t size_bytes, const char *name, GError **error)
 {
     VvPool *pool = tx->pool;
     g_auto(Source) source = { 0 };
@@ -204,7 +206,8 @@ static bool first_piece(VvTransaction *tx, VvView *target, uint64_t from, uint64
         return false;
     }
     ok = is_empty(target) || unsupported(error, name, "it is not empty");
-    ok = ok && ((size_bytes <= source.source_bytes && (size_bytes == source.source_bytes || size_bytes % VV_BLOCK_BYTES == 0)) ||
+    ok = ok && ((size_bytes <= source.source_bytes &&
+                    (size_bytes == source.source_bytes || size_bytes % VV_BLOCK_BYTES == 0)) ||
                    unsupported(error, name, "the piece does not end at a block of the source"));
     if (ok) {
         set_tail(target, size_bytes < source.source_bytes); /* A1 */
@@ -221,7 +224,9 @@ static bool first_piece(VvTransaction *tx, VvView *target, uint64_t from, uint64
         return ok;
     }
     adoption = g_new0(struct VvAdoption, 1);
-    *adoption = (struct VvAdoption){ .from = from, .asked_bytes = size_bytes, .source_bytes = source.source_bytes, .source_sequence = sequence };
+    *adoption = (struct VvAdoption){
+        .from = from, .asked_bytes = size_bytes, .source_bytes = source.source_bytes, .source_sequence = sequence
+    };
     adoption->target = target;
     g_atomic_int_inc(&target->refs);
     if (vv_view_is_lun(from_view))

@@ -9,6 +9,7 @@
 #include "transaction.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 #define DRAIN_MS_MAX 10000u
 
@@ -77,7 +78,8 @@ static const VvDiskInfo *find_disk(VvPool *pool, const char *text, GError **erro
         if (strcmp(disk->name, text) == 0 || strcmp(path, text) == 0 || (is_uuid && vv_uuid_equal(&uuid, &disk->uuid)))
             return disk;
     }
-    vv_set_error(error, VV_ERROR_NOT_FOUND, text, "vvfs-admin disk list", "no disk %s in pool %s", text, vv_meta_pool(pool->meta)->name);
+    vv_set_error(error, VV_ERROR_NOT_FOUND, text, "vvfs-admin disk list", "no disk %s in pool %s", text,
+        vv_meta_pool(pool->meta)->name);
     return NULL;
 }
 
@@ -106,7 +108,8 @@ static char *choose_name(VvPool *pool, const char *path)
     }
 }
 
-static bool fill_label(VvPool *pool, const char *path, const char *name, uint64_t now_ns, VvLabel *label, GError **error)
+static bool fill_label(
+    VvPool *pool, const char *path, const char *name, uint64_t now_ns, VvLabel *label, GError **error)
 {
     VV_META_READ(pool->meta);
     const VvPoolInfo *info = vv_meta_pool(pool->meta);
@@ -115,7 +118,8 @@ static bool fill_label(VvPool *pool, const char *path, const char *name, uint64_
 
     for (unsigned i = 0; i < disks->len; i++)
         if (strcmp(((const VvDiskInfo *) g_ptr_array_index(disks, i))->name, chosen) == 0) {
-            vv_set_error(error, VV_ERROR_EXISTS, chosen, "--name N", "pool %s has a disk %s already", info->name, chosen);
+            vv_set_error(
+                error, VV_ERROR_EXISTS, chosen, "--name N", "pool %s has a disk %s already", info->name, chosen);
             return false;
         }
     if (disks->len >= VV_DISKS_MAX) {
@@ -126,6 +130,28 @@ static bool fill_label(VvPool *pool, const char *path, const char *name, uint64_
     vv_uuid_generate(&label->disk_uuid);
     g_strlcpy(label->pool_name, info->name, sizeof label->pool_name);
     g_strlcpy(label->disk_name, chosen, sizeof label->disk_name);
+    return true;
+}
+
+/* Is it a disk of this pool, under whatever name? */
+static bool refuse_own(VvPool *pool, const char *path, GError **error)
+{
+    struct stat wanted, own;
+
+    if (stat(path, &wanted) < 0)
+        return true;
+    VV_LOCKED(&pool->disks_lock);
+    for (unsigned i = 0; i < pool->disks->len; i++) {
+        const VvDisk *disk = g_ptr_array_index(pool->disks, i);
+
+        if (!disk || fstat(vv_disk_fd(disk), &own) < 0)
+            continue;
+        if (S_ISBLK(own.st_mode) ? !S_ISBLK(wanted.st_mode) || own.st_rdev != wanted.st_rdev
+                                 : own.st_dev != wanted.st_dev || own.st_ino != wanted.st_ino)
+            continue;
+        vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "%s is disk %s of this pool already", path, vv_disk_label(disk)->disk_name);
+        return false;
+    }
     return true;
 }
 
@@ -141,11 +167,13 @@ static void add_disk_op(VvTransaction *tx, const VvLabel *label, const char *pat
     op->disk_add.created_ns = label->created_ns;
 }
 
-bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, const char *name, bool overwrite, VvRequest *request,
-    char **ret_name, GError **error)
+bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, const char *name, bool overwrite,
+    VvRequest *request, char **ret_name, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
-    VvDiskFormat format = { .pool_directory = pool->directory, .mount_point = vv_pool_mount(pool), .overwrite = overwrite,
+    VvDiskFormat format = { .pool_directory = pool->directory,
+        .mount_point = vv_pool_mount(pool),
+        .overwrite = overwrite,
         .create_bytes = create_bytes };
     VvLabel label;
     VvDisk *disk;
@@ -158,7 +186,7 @@ bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, con
         return false;
     if (!vv_transaction_begin(&tx, pool, request, false, error))
         return tx.repeated;
-    if (!fill_label(pool, path, name, tx.now_ns, &label, error))
+    if (!refuse_own(pool, path, error) || !fill_label(pool, path, name, tx.now_ns, &label, error))
         return false;
     label.disk_id = vv_meta_new_id(pool->meta);
     if (!vv_disk_format(path, &format, &label, error))
@@ -252,13 +280,16 @@ static bool look_at(VvPool *pool, const char *text, Leaving *leaving, GError **e
     if (!info)
         return false;
     if (vv_meta_disks(pool->meta)->len == 1) {
-        vv_set_error(error, VV_ERROR_BUSY, info->name, "Add another one first.", "%s is the only disk of pool %s", info->name,
-            vv_meta_pool(pool->meta)->name);
+        vv_set_error(error, VV_ERROR_BUSY, info->name, "Add another one first.", "%s is the only disk of pool %s",
+            info->name, vv_meta_pool(pool->meta)->name);
         return false;
     }
     g_free(leaving->path);
-    *leaving = (Leaving){ .id = info->id, .uuid = info->uuid, .path = vv_pool_disk_path(pool->directory, info->path),
-        .made_here = *info->path != '/', .used_bytes = (uint64_t) (info->unit_count - info->free_unit_count) << VV_SEGMENT_SHIFT_MIN };
+    *leaving = (Leaving){ .id = info->id,
+        .uuid = info->uuid,
+        .path = vv_pool_disk_path(pool->directory, info->path),
+        .made_here = *info->path != '/',
+        .used_bytes = (uint64_t) (info->unit_count - info->free_unit_count) << VV_SEGMENT_SHIFT_MIN };
     return true;
 }
 
@@ -269,7 +300,8 @@ static bool refuse_used(const char *text, const Leaving *leaving, GError **error
     if (leaving->used_bytes == 0)
         return true;
     used = vv_size_format(leaving->used_bytes);
-    vv_set_error(error, VV_ERROR_NOT_EMPTY, text, "Only an empty disk can be removed.", "disk %s holds %s of the pool", text, used);
+    vv_set_error(error, VV_ERROR_NOT_EMPTY, text, "Only an empty disk can be removed.", "disk %s holds %s of the pool",
+        text, used);
     return false;
 }
 

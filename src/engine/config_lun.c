@@ -14,7 +14,8 @@ static bool check_size(const char *name, uint64_t size_bytes, GError **error)
 {
     if (size_bytes > 0 && size_bytes <= VV_LUN_BYTES_MAX && size_bytes % VV_SECTOR_BYTES == 0)
         return true;
-    vv_set_error(error, VV_ERROR_USAGE, name, SIZE_HINT, "%s cannot have %" G_GUINT64_FORMAT " bytes", name, size_bytes);
+    vv_set_error(
+        error, VV_ERROR_USAGE, name, SIZE_HINT, "%s cannot have %" G_GUINT64_FORMAT " bytes", name, size_bytes);
     return false;
 }
 
@@ -56,7 +57,8 @@ bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *requ
     uint64_t id;
     VvOp *op;
 
-    if (!vv_name_check(create->name, "LUN", error) || (!create->elastic && !check_size(create->name, create->size_bytes, error)) ||
+    if (!vv_name_check(create->name, "LUN", error) ||
+        (!create->elastic && !check_size(create->name, create->size_bytes, error)) ||
         !vv_props_check(create->props_mask, &create->props, create->name, error))
         return false;
     if (!vv_transaction_begin(&tx, pool, request, false, error))
@@ -99,7 +101,8 @@ static int tail_is_hole(VvView *view, uint64_t from_bytes, uint64_t to_bytes, bo
 {
     VvMeta *meta = view->pool->meta;
     uint64_t first = (from_bytes + VV_BLOCK_BYTES - 1) >> VV_BLOCK_SHIFT;
-    uint64_t end = to_bytes > UINT64_MAX - VV_BLOCK_BYTES ? UINT64_MAX : (to_bytes + VV_BLOCK_BYTES - 1) >> VV_BLOCK_SHIFT;
+    uint64_t end =
+        to_bytes > UINT64_MAX - VV_BLOCK_BYTES ? UINT64_MAX : (to_bytes + VV_BLOCK_BYTES - 1) >> VV_BLOCK_SHIFT;
     g_autofree VvPage *page = g_new(VvPage, 1);
     uint64_t region = first / VV_REGION_BLOCKS, next;
 
@@ -159,7 +162,9 @@ bool vv_lun_cut_tail(VvView *view, uint64_t size_bytes, GError **error)
 
     while (result == 0 && vv_map_next_region(meta, view->branch, region, UINT64_MAX, &next) == 0) {
         uint64_t start = MAX(first, next * VV_REGION_BLOCKS) - next * VV_REGION_BLOCKS;
-        VvMapChange change = { .region = next, .first = (uint8_t) start, .count = (uint16_t) (VV_REGION_BLOCKS - start) };
+        VvMapChange change = {
+            .region = next, .first = (uint8_t) start, .count = (uint16_t) (VV_REGION_BLOCKS - start)
+        };
 
         g_array_append_val(changes, change);
         if (changes->len == VV_ENTRY_REGIONS_MAX)
@@ -197,7 +202,8 @@ static bool uncover(VvView *view, uint64_t old_bytes, uint64_t new_bytes, GError
     return true;
 }
 
-static bool grow(VvTransaction *tx, uint64_t id, const char *name, uint64_t old_bytes, uint64_t new_bytes, GError **error)
+static bool grow(
+    VvTransaction *tx, uint64_t id, const char *name, uint64_t old_bytes, uint64_t new_bytes, GError **error)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof id);
     g_autoptr(GPtrArray) views = NULL;
@@ -324,8 +330,8 @@ static bool refuse_shrink(const VvLun *lun, uint64_t size_bytes, GError **error)
     return false;
 }
 
-bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, bool shrink, bool dry_run, VvRequest *request,
-    GError **error)
+bool vv_pool_lun_resize(
+    VvPool *pool, const char *name, uint64_t size_bytes, bool shrink, bool dry_run, VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     uint64_t id, old_bytes;
@@ -353,7 +359,8 @@ bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, boo
         return true;
     if (size_bytes == old_bytes)
         return vv_transaction_commit(&tx, NULL, 0, name, error);
-    if (size_bytes < old_bytes ? !shrink_to(&tx, id, name, size_bytes, error) : !grow(&tx, id, name, old_bytes, size_bytes, error))
+    if (size_bytes < old_bytes ? !shrink_to(&tx, id, name, size_bytes, error)
+                               : !grow(&tx, id, name, old_bytes, size_bytes, error))
         return false;
     vv_transaction_clear(&tx);
     tell_changed(pool, id);
@@ -443,7 +450,8 @@ static VvOp *add_set(VvTransaction *tx, const VvLun *lun, uint32_t mask, const V
     return op;
 }
 
-bool vv_pool_lun_set(VvPool *pool, const char *name, uint32_t mask, const VvLunProps *props, VvRequest *request, GError **error)
+bool vv_pool_lun_set(
+    VvPool *pool, const char *name, uint32_t mask, const VvLunProps *props, VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     uint64_t id;

@@ -7,10 +7,13 @@
 
 /* The LUNs that freeze together. */
 typedef struct {
-    GPtrArray *views;  /* VvView, sorted by id; owned */
-    uint64_t *epochs;  /* by view: the newest epoch that the entry freezes; owned */
+    GPtrArray *views; /* VvView, sorted by id; owned */
+    uint64_t *epochs; /* by view: the newest epoch that the entry freezes; owned */
 } VvFreeze;
-#define VV_FREEZE_INIT { NULL, NULL }
+#define VV_FREEZE_INIT \
+    {                  \
+        NULL, NULL     \
+    }
 void vv_freeze_clear(VvFreeze *freeze);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvFreeze, vv_freeze_clear)
 

@@ -160,7 +160,8 @@ bool vv_pool_check(VvPool *pool, VvCheckFunc report, void *user, GError **error)
 bool vv_props_check(uint32_t mask, const VvLunProps *props, const char *object, GError **error)
 {
     if (mask & VV_LUN_MODE && props->mode > 07777) {
-        vv_set_error(error, VV_ERROR_USAGE, object, "octal permission bits, 0 to 7777", "mode cannot be %o", props->mode);
+        vv_set_error(
+            error, VV_ERROR_USAGE, object, "octal permission bits, 0 to 7777", "mode cannot be %o", props->mode);
         return false;
     }
     if (mask & VV_LUN_ON_FULL && props->on_full > VV_ON_FULL_WAIT) {
@@ -172,8 +173,8 @@ bool vv_props_check(uint32_t mask, const VvLunProps *props, const char *object, 
         return false;
     }
     if (mask & VV_LUN_COPIES && props->copies != 1) {
-        vv_set_error(error, props->copies == 0 ? VV_ERROR_USAGE : VV_ERROR_UNSUPPORTED, object, NULL, "not in this version: copies=%u",
-            props->copies);
+        vv_set_error(error, props->copies == 0 ? VV_ERROR_USAGE : VV_ERROR_UNSUPPORTED, object, NULL,
+            "not in this version: copies=%u", props->copies);
         return false;
     }
     if (mask & VV_LUN_INTEGRITY && props->integrity) {

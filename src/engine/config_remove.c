@@ -53,8 +53,8 @@ static Victim *victim_new(uint64_t id, bool lun, char *name)
 
 /* ---- who goes: with the read lock held */
 
-static bool plan_lun(VvPool *pool, const char *name, bool with_snapshots, bool if_exists, uint64_t now_ns, GHashTable *seen,
-    GPtrArray *victims, GError **error)
+static bool plan_lun(VvPool *pool, const char *name, bool with_snapshots, bool if_exists, uint64_t now_ns,
+    GHashTable *seen, GPtrArray *victims, GError **error)
 {
     const VvLun *lun = vv_find_lun(pool, name, if_exists ? NULL : error);
     Victim *victim;
@@ -64,8 +64,8 @@ static bool plan_lun(VvPool *pool, const char *name, bool with_snapshots, bool i
     if (!vv_refuse_kept(lun, NULL, now_ns, error))
         return false;
     if (lun->snapshots->len > 0 && !with_snapshots) {
-        vv_set_error(error, VV_ERROR_HAS_SNAPSHOTS, name, "`--with-snapshots` removes them too.", "%s has %u snapshot%s", name,
-            lun->snapshots->len, lun->snapshots->len == 1 ? "" : "s");
+        vv_set_error(error, VV_ERROR_HAS_SNAPSHOTS, name, "`--with-snapshots` removes them too.",
+            "%s has %u snapshot%s", name, lun->snapshots->len, lun->snapshots->len == 1 ? "" : "s");
         return false;
     }
     for (unsigned i = 0; i < lun->snapshots->len; i++)
@@ -79,8 +79,8 @@ static bool plan_lun(VvPool *pool, const char *name, bool with_snapshots, bool i
     return true;
 }
 
-static bool plan_snapshot(const VvLun *lun, const VvSnapshot *snapshot, uint64_t now_ns, GHashTable *seen, GPtrArray *victims,
-    GError **error)
+static bool plan_snapshot(
+    const VvLun *lun, const VvSnapshot *snapshot, uint64_t now_ns, GHashTable *seen, GPtrArray *victims, GError **error)
 {
     Victim *victim;
     char *object;
@@ -98,8 +98,8 @@ static bool plan_snapshot(const VvLun *lun, const VvSnapshot *snapshot, uint64_t
     return true;
 }
 
-static bool plan_pattern(VvPool *pool, const char *object, bool if_exists, uint64_t now_ns, GHashTable *seen, GPtrArray *victims,
-    GError **error)
+static bool plan_pattern(VvPool *pool, const char *object, bool if_exists, uint64_t now_ns, GHashTable *seen,
+    GPtrArray *victims, GError **error)
 {
     g_autofree char *lun_name = NULL, *pattern = NULL, *hint = NULL;
     const VvLun *lun;
@@ -122,12 +122,13 @@ static bool plan_pattern(VvPool *pool, const char *object, bool if_exists, uint6
     if (matches > 0 || if_exists)
         return true;
     hint = g_strdup_printf("vvfs-admin snapshot list %s", lun_name);
-    vv_set_error(error, VV_ERROR_NOT_FOUND, object, hint, "no snapshot %s in pool %s", object, vv_meta_pool(pool->meta)->name);
+    vv_set_error(
+        error, VV_ERROR_NOT_FOUND, object, hint, "no snapshot %s in pool %s", object, vv_meta_pool(pool->meta)->name);
     return false;
 }
 
-static bool plan_object(VvPool *pool, const char *object, bool if_exists, uint64_t now_ns, GHashTable *seen, GPtrArray *victims,
-    GError **error)
+static bool plan_object(VvPool *pool, const char *object, bool if_exists, uint64_t now_ns, GHashTable *seen,
+    GPtrArray *victims, GError **error)
 {
     g_autoptr(GError) why = NULL;
     const VvLun *lun;
@@ -209,7 +210,8 @@ static bool count_removal(VvPool *pool, GPtrArray *victims, bool each, VvRemoval
         g_array_append_vals(ids, victim->all_ids->data, victim->all_ids->len);
         if (!each || victims->len == 1)
             continue;
-        if (!vv_count_exclusive(pool, (const uint64_t *) (const void *) victim->all_ids->data, victim->all_ids->len, &alone))
+        if (!vv_count_exclusive(
+                pool, (const uint64_t *) (const void *) victim->all_ids->data, victim->all_ids->len, &alone))
             return false;
         removal->alone_bytes += alone;
     }
@@ -228,7 +230,8 @@ static void name_removed(GPtrArray *victims, VvPool *pool, VvRemoval *removal)
         const Victim *victim = g_ptr_array_index(victims, i);
 
         for (unsigned k = 0; k < victim->all_ids->len; k++)
-            g_ptr_array_add(names, k == 0 ? g_strdup(victim->name) : vv_object_name(pool, g_array_index(victim->all_ids, uint64_t, k)));
+            g_ptr_array_add(names,
+                k == 0 ? g_strdup(victim->name) : vv_object_name(pool, g_array_index(victim->all_ids, uint64_t, k)));
     }
     g_ptr_array_add(names, NULL);
     removal->removed = (char **) g_ptr_array_free(g_steal_pointer(&names), FALSE);
@@ -251,14 +254,16 @@ static GPtrArray *find_victims(VvTransaction *tx, const Wanted *wanted, GError *
     VV_META_READ(tx->pool->meta);
 
     for (unsigned i = 0; wanted->names[i]; i++)
-        if (wanted->luns ? !plan_lun(tx->pool, wanted->names[i], wanted->with_snapshots, wanted->if_exists, tx->now_ns, seen, victims, error)
-                         : !plan_object(tx->pool, wanted->names[i], wanted->if_exists, tx->now_ns, seen, victims, error))
+        if (wanted->luns
+                ? !plan_lun(tx->pool, wanted->names[i], wanted->with_snapshots, wanted->if_exists, tx->now_ns, seen,
+                      victims, error)
+                : !plan_object(tx->pool, wanted->names[i], wanted->if_exists, tx->now_ns, seen, victims, error))
             return NULL;
     for (unsigned i = 0; i < victims->len; i++)
         total += ((const Victim *) g_ptr_array_index(victims, i))->all_ids->len;
     if (total > VV_OBJECTS_PER_COMMAND) {
-        vv_set_error(error, VV_ERROR_LIMIT, wanted->names[0], "do it in several commands", "%u objects are too many for one transaction",
-            total);
+        vv_set_error(error, VV_ERROR_LIMIT, wanted->names[0], "do it in several commands",
+            "%u objects are too many for one transaction", total);
         return NULL;
     }
     return g_steal_pointer(&victims);
@@ -284,7 +289,8 @@ static bool preview(VvPool *pool, const Wanted *wanted, bool dry_run, VvRemoval 
         return true;
     }
     vv_removal_clear(removal);
-    vv_set_error(error, VV_ERROR_BUSY, wanted->names[0], "Try again.", "%s changes faster than it can be counted", wanted->names[0]);
+    vv_set_error(error, VV_ERROR_BUSY, wanted->names[0], "Try again.", "%s changes faster than it can be counted",
+        wanted->names[0]);
     return false;
 }
 
@@ -324,13 +330,14 @@ static bool request_is_known(VvPool *pool, const VvRequest *request)
     return previous != NULL;
 }
 
-static bool run_removal(VvPool *pool, const Wanted *wanted, bool dry_run, VvRequest *request, bool count, VvRemoval *removal,
-    GError **error)
+static bool run_removal(VvPool *pool, const Wanted *wanted, bool dry_run, VvRequest *request, bool count,
+    VvRemoval *removal, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_autoptr(GPtrArray) victims = NULL;
 
-    if ((count || dry_run) && !(!dry_run && request_is_known(pool, request)) && !preview(pool, wanted, dry_run, removal, error))
+    if ((count || dry_run) && !(!dry_run && request_is_known(pool, request)) &&
+        !preview(pool, wanted, dry_run, removal, error))
         return false;
     if (dry_run)
         return true;
@@ -344,9 +351,10 @@ static bool run_removal(VvPool *pool, const Wanted *wanted, bool dry_run, VvRequ
     return remove_now(&tx, victims, wanted->names[0] ? wanted->names[0] : "nothing", error);
 }
 
-static bool run_and_tell(VvPool *pool, const Wanted *wanted, bool dry_run, VvRequest *request, VvRemoval *ret_removal, GError **error)
+static bool run_and_tell(
+    VvPool *pool, const Wanted *wanted, bool dry_run, VvRequest *request, VvRemoval *ret_removal, GError **error)
 {
-    VvRemoval removal = { NULL };
+    VvRemoval removal = { .removed = NULL };
     bool ok = run_removal(pool, wanted, dry_run, request, ret_removal != NULL, &removal, error);
 
     if (ok && ret_removal)

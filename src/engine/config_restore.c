@@ -131,8 +131,8 @@ static void tell(VvPool *pool, const Plan *plan)
         pool->hooks.object_removed(pool->hooks_user, g_array_index(plan->dropped, uint64_t, i));
 }
 
-bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run, VvRequest *request,
-    char **ret_kept, GError **error)
+bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run,
+    VvRequest *request, char **ret_kept, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_auto(Plan) plan = { .orphans = g_array_new(FALSE, FALSE, sizeof(uint64_t)),

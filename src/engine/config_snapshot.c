@@ -122,7 +122,8 @@ static bool check_note(const char *note, const char *object, GError **error)
 {
     if (!note || (strlen(note) <= VV_NOTE_BYTES_MAX && g_utf8_validate(note, -1, NULL)))
         return true;
-    vv_set_error(error, VV_ERROR_USAGE, object, NULL, "the note of %s is not valid text of at most %u bytes", object, VV_NOTE_BYTES_MAX);
+    vv_set_error(error, VV_ERROR_USAGE, object, NULL, "the note of %s is not valid text of at most %u bytes", object,
+        VV_NOTE_BYTES_MAX);
     return false;
 }
 
@@ -142,8 +143,8 @@ static bool count_snapshots(VvPool *pool, unsigned more, const char *object, GEr
 }
 
 /* Find the LUN of one object and append its op. */
-static bool plan_snapshot(VvTransaction *tx, const char *object, const VvSnapshotOptions *options, GHashTable *seen, GArray *lun_ids,
-    GError **error)
+static bool plan_snapshot(VvTransaction *tx, const char *object, const VvSnapshotOptions *options, GHashTable *seen,
+    GArray *lun_ids, GError **error)
 {
     g_autofree char *lun_name = NULL, *name = NULL;
     const VvLun *lun;
@@ -162,8 +163,8 @@ static bool plan_snapshot(VvTransaction *tx, const char *object, const VvSnapsho
     return true;
 }
 
-bool vv_pool_snapshot_create(VvPool *pool, const char *const *objects, const VvSnapshotOptions *options, VvRequest *request,
-    GError **error)
+bool vv_pool_snapshot_create(
+    VvPool *pool, const char *const *objects, const VvSnapshotOptions *options, VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_auto(VvFreeze) freeze = VV_FREEZE_INIT;
@@ -172,7 +173,8 @@ bool vv_pool_snapshot_create(VvPool *pool, const char *const *objects, const VvS
     unsigned count = g_strv_length((char **) objects);
 
     if (count == 0 || count > VV_OBJECTS_PER_COMMAND) {
-        vv_set_error(error, count ? VV_ERROR_LIMIT : VV_ERROR_USAGE, NULL, NULL, "name 1 to %u snapshots", VV_OBJECTS_PER_COMMAND);
+        vv_set_error(error, count ? VV_ERROR_LIMIT : VV_ERROR_USAGE, NULL, NULL, "name 1 to %u snapshots",
+            VV_OBJECTS_PER_COMMAND);
         return false;
     }
     if (options && !check_note(options->note, objects[0], error))
@@ -212,7 +214,9 @@ bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *reque
         if (!snapshot || !vv_refuse_kept(lun, snapshot, tx.now_ns, error))
             return false;
         old_id = snapshot->id;
-        options = (VvSnapshotOptions){ .kind = snapshot->kind, .keep_until_ns = snapshot->keep_until_ns, .note = snapshot->note };
+        options = (VvSnapshotOptions){
+            .kind = snapshot->kind, .keep_until_ns = snapshot->keep_until_ns, .note = snapshot->note
+        };
         vv_add_snapshot_removal(&tx, snapshot, orphans);
         vv_add_snapshot(&tx, lun->id, snapshot->name, &options);
         g_array_append_val(lun_ids, lun->id);
@@ -258,8 +262,8 @@ bool vv_pool_snapshot_rename(VvPool *pool, const char *object, const char *new_n
     return true;
 }
 
-bool vv_pool_snapshot_set(VvPool *pool, const char *object, const uint64_t *keep_until_ns, const char *note, VvRequest *request,
-    GError **error)
+bool vv_pool_snapshot_set(VvPool *pool, const char *object, const uint64_t *keep_until_ns, const char *note,
+    VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
 
@@ -304,7 +308,8 @@ static VvHandle *open_point(VvPool *pool, uint64_t id, const char *object, VvPoi
     return handle;
 }
 
-static bool find_ends(VvPool *pool, const char *from, const char *to, uint64_t *ret_from, uint64_t *ret_to, GError **error)
+static bool find_ends(
+    VvPool *pool, const char *from, const char *to, uint64_t *ret_from, uint64_t *ret_to, GError **error)
 {
     VV_META_READ(pool->meta);
     const VvLun *lun, *other = NULL;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 struct VvEventLog {
-    pthread_mutex_t lock; /* a leaf, never held while somebody is told */
+    pthread_mutex_t lock;          /* a leaf, never held while somebody is told */
     VvEvent *ring[VV_EVENTS_KEPT]; /* by number modulo its size; owned */
     uint64_t last_number;
     struct {
@@ -109,7 +109,8 @@ GPtrArray *vv_pool_events(VvPool *pool, uint64_t after)
 
     VV_LOCKED(&log->lock);
     first = log->last_number > VV_EVENTS_KEPT ? log->last_number - VV_EVENTS_KEPT + 1 : 1;
-    for (uint64_t number = MAX(first, after == UINT64_MAX ? UINT64_MAX : after + 1); number <= log->last_number; number++)
+    for (uint64_t number = MAX(first, after == UINT64_MAX ? UINT64_MAX : after + 1); number <= log->last_number;
+         number++)
         g_ptr_array_add(events, event_copy(log->ring[number % VV_EVENTS_KEPT]));
     return events;
 }

@@ -154,7 +154,8 @@ static void background_done_cb(void *user, int result)
 {
     VvView *view = user;
     if (result < 0)
-        vv_log(VV_LOG_WARNING, "background flush of object %" G_GUINT64_FORMAT " failed: %s", view->id, g_strerror(-result));
+        vv_log(VV_LOG_WARNING, "background flush of object %" G_GUINT64_FORMAT " failed: %s", view->id,
+            g_strerror(-result));
     {
         VV_LOCKED(&view->lock);
         view->committing = false;

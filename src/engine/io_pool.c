@@ -14,7 +14,8 @@
 #define BOUNCE_BYTES_MAX (32u << 20) /* in use, all workers: 30 unaligned requests of the largest size */
 #define BOUNCE_KEPT_BYTES (4u << 20)
 
-static const unsigned bounce_classes[] = { 2, 18, 258 }; /* blocks: a pair of partial ones, 64 KiB, 1 MiB, each at odd ends */
+static const unsigned bounce_classes[] = { 2, 18,
+    258 }; /* blocks: a pair of partial ones, 64 KiB, 1 MiB, each at odd ends */
 #define BOUNCE_CLASSES G_N_ELEMENTS(bounce_classes)
 
 typedef struct BounceFree BounceFree;

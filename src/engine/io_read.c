@@ -34,7 +34,7 @@ static void read_disks(VvIoState *state)
         } else {
             uint64_t family = vv_io_family_of(state, i);
             while (end < state->block_count && vv_place_follows(state->old[end - 1], state->old[end]) &&
-                vv_io_family_of(state, end) == family)
+                   vv_io_family_of(state, end) == family)
                 end++;
             vv_io_parts_add(state, false, family, state->old[i], end - i, block_memory(state, i));
         }

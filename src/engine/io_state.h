@@ -32,11 +32,11 @@ struct VvBlockLock {
 
 /* What is done with a block: how[]. */
 enum {
-    VV_HOW_PENDING = 1 << 0,    /* old[] is pending's */
-    VV_HOW_TAG = 1 << 1,        /* ... of this side of the last switch */
-    VV_HOW_IN_PLACE = 1 << 2,   /* written where it is */
-    VV_HOW_REDIRECT = 1 << 3,   /* written to a new place, and recorded */
-    VV_HOW_DISCARD = 1 << 4,    /* recorded as a hole */
+    VV_HOW_PENDING = 1 << 0,  /* old[] is pending's */
+    VV_HOW_TAG = 1 << 1,      /* ... of this side of the last switch */
+    VV_HOW_IN_PLACE = 1 << 2, /* written where it is */
+    VV_HOW_REDIRECT = 1 << 3, /* written to a new place, and recorded */
+    VV_HOW_DISCARD = 1 << 4,  /* recorded as a hole */
 };
 
 typedef enum { VV_PARK_NONE, VV_PARK_GATE, VV_PARK_LOCK, VV_PARK_SPACE } VvPark;
@@ -49,11 +49,11 @@ struct VvIoPart {
 };
 
 struct VvIoState {
-    VvIo *io;         /* borrowed */
+    VvIo *io; /* borrowed */
     VvPool *pool;
     VvIoPool *io_pool; /* where it goes back to, when the pool is perhaps being closed already */
-    VvView *view;     /* borrowed: the submitter's handle keeps it */
-    VvWorker *worker; /* whose thread runs this */
+    VvView *view;      /* borrowed: the submitter's handle keeps it */
+    VvWorker *worker;  /* whose thread runs this */
     VvTask task;
     void (*resume)(VvIoState *state); /* what the task goes on with */
     uint64_t started_ns;
@@ -82,7 +82,10 @@ struct VvIoState {
     uint64_t branch, epoch, family;
 
     /* the map */
-    struct { VvCachedPage page; bool missing; } regions[2];
+    struct {
+        VvCachedPage page;
+        bool missing;
+    } regions[2];
     VvPlace hint; /* where the next allocation had best be; 0: none */
     unsigned redirect_count;
     bool changes_map;
@@ -90,14 +93,14 @@ struct VvIoState {
     uint8_t how[VV_IO_RUNS_MAX];
 
     /* at disks */
-    VvIoPart *parts;      /* finished ones, to be freed */
+    VvIoPart *parts; /* finished ones, to be freed */
     unsigned outstanding;
-    int part_result;      /* the first failure */
+    int part_result; /* the first failure */
     void (*after_parts)(VvIoState *state);
     uint64_t disk_set[VV_DISKS_MAX / 64]; /* slots written to */
     uint8_t *bounce;
     unsigned bounce_blocks;
-    bool bounce_all;      /* all blocks are in it; else only the partial tail */
+    bool bounce_all; /* all blocks are in it; else only the partial tail */
 };
 
 /* ---- lists, by previous and next */
@@ -164,7 +167,8 @@ uint64_t vv_io_family_of(const VvIoState *state, unsigned i);
 /* Does @next follow @place on the medium, in the same segment? */
 static inline bool vv_place_follows(VvPlace place, VvPlace next)
 {
-    return place != 0 && next != 0 && vv_place_same(place + 1, next) && vv_place_segment(place) == vv_place_segment(next);
+    return place != 0 && next != 0 && vv_place_same(place + 1, next) &&
+           vv_place_segment(place) == vv_place_segment(next);
 }
 
 /* ---- io_read.c, io_write.c, io_flush.c: from admission on */

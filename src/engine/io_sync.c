@@ -31,7 +31,12 @@ static void submit_run(VvTask *task)
 static int64_t run_io(VvView *view, VvIoKind kind, void *data, uint64_t offset, uint32_t length_bytes)
 {
     SyncIo sync = {
-        .io = { .kind = kind, .view = view, .data = data, .offset = offset, .length_bytes = length_bytes, .done = sync_done_cb },
+        .io = { .kind = kind,
+            .view = view,
+            .data = data,
+            .offset = offset,
+            .length_bytes = length_bytes,
+            .done = sync_done_cb },
         .task = { .run = submit_run },
         .worker = view->pool->service,
     };

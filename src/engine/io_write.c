@@ -48,7 +48,7 @@ static uint8_t *block_memory(const VvIoState *state, unsigned i)
 bool vv_may_write_in_place(const VvView *view, const VvPageKey *key, VvPlace place)
 {
     return !view->redirect_always && key->branch == view->branch &&
-        key->epoch > MAX(view->last_live, view->switched_epoch) && vv_place_own(place);
+           key->epoch > MAX(view->last_live, view->switched_epoch) && vv_place_own(place);
 }
 
 static uint8_t decide_write(const VvIoState *state, unsigned i)
@@ -155,12 +155,12 @@ static int allocate(VvIoState *state)
                 state->hint = state->old[i - 1] + 1;
                 break;
             }
-    uint32_t got = vv_alloc_blocks(alloc, state->family, state->redirect_count, state->hint, runs, VV_IO_RUNS_MAX, &run_count);
+    uint32_t got =
+        vv_alloc_blocks(alloc, state->family, state->redirect_count, state->hint, runs, VV_IO_RUNS_MAX, &run_count);
     unsigned end = set_targets(state, runs, run_count);
     if (got == state->redirect_count)
         return 0;
-    bool final = state->space_final ||
-        (!state->waits_for_space && vv_alloc_is_hopeless(alloc, state->family));
+    bool final = state->space_final || (!state->waits_for_space && vv_alloc_is_hopeless(alloc, state->family));
     if (final && state->io->kind == VV_IO_WRITE && end > 0) {
         state->block_count = end;
         state->end = (state->first_block + end) << VV_BLOCK_SHIFT;
@@ -194,8 +194,8 @@ static unsigned record_end(const VvIoState *state, unsigned i)
     uint8_t how = state->how[i] & mask;
     unsigned end = i + 1;
     while (end < state->block_count && (state->how[end] & mask) == how &&
-        (state->first_block + end) % VV_REGION_BLOCKS != 0 &&
-        (how & VV_HOW_DISCARD || vv_place_follows(state->target[end - 1], state->target[end])))
+           (state->first_block + end) % VV_REGION_BLOCKS != 0 &&
+           (how & VV_HOW_DISCARD || vv_place_follows(state->target[end - 1], state->target[end])))
         end++;
     return end;
 }
@@ -317,8 +317,8 @@ static void write_disks(VvIoState *state)
         if (state->how[i] & mask) {
             uint8_t *data = block_memory(state, i);
             while (end < state->block_count && state->how[end] & mask &&
-                vv_place_follows(state->target[end - 1], state->target[end]) &&
-                block_memory(state, end) == data + ((size_t) (end - i) << VV_BLOCK_SHIFT))
+                   vv_place_follows(state->target[end - 1], state->target[end]) &&
+                   block_memory(state, end) == data + ((size_t) (end - i) << VV_BLOCK_SHIFT))
                 end++;
             vv_io_parts_add(state, true, state->family, state->target[i], end - i, data);
         }

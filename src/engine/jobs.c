@@ -11,9 +11,9 @@
 #include <errno.h>
 #include <time.h>
 
-#define COOL_MS_MIN 20u    /* between looks at what cools: an era needs one */
+#define COOL_MS_MIN 20u /* between looks at what cools: an era needs one */
 #define COOL_MS_MAX 1000u
-#define RETRY_MS 1000u     /* after -ENOSPC of the journal */
+#define RETRY_MS 1000u /* after -ENOSPC of the journal */
 
 typedef struct {
     uint64_t id;
@@ -25,15 +25,15 @@ struct VvJobs {
     VvPool *pool;
     pthread_t thread;
     bool started;
-    uint64_t last_branch;       /* the thread's: whose turn it was */
+    uint64_t last_branch; /* the thread's: whose turn it was */
     struct VvExclusive *exclusive;
 
-    pthread_mutex_t lock;       /* a leaf; guards all below */
-    pthread_cond_t work;        /* something to do */
-    pthread_cond_t changed;     /* a job ended, closed objects were seen to, or the pool failed */
+    pthread_mutex_t lock;   /* a leaf; guards all below */
+    pthread_cond_t work;    /* something to do */
+    pthread_cond_t changed; /* a job ended, closed objects were seen to, or the pool failed */
     bool kicked, stopping;
-    GHashTable *live;           /* job id -> Progress */
-    GQueue closed;              /* u64, owned */
+    GHashTable *live; /* job id -> Progress */
+    GQueue closed;    /* u64, owned */
     uint64_t closed_asked, closed_done;
 };
 
@@ -356,13 +356,15 @@ static void set_no_job(VvPool *pool, uint64_t id, GError **error)
 {
     g_autofree char *object = g_strdup_printf("%" G_GUINT64_FORMAT, id);
 
-    vv_set_error(error, VV_ERROR_NOT_FOUND, object, "vvfs-admin job list", "no job %s in pool %s", object, vv_meta_pool(pool->meta)->name);
+    vv_set_error(error, VV_ERROR_NOT_FOUND, object, "vvfs-admin job list", "no job %s in pool %s", object,
+        vv_meta_pool(pool->meta)->name);
 }
 
 bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
-    g_autofree char *object = g_strdup_printf("%" G_GUINT64_FORMAT, id), *hint = g_strdup_printf("vvfs-admin job pause %s", object);
+    g_autofree char *object = g_strdup_printf("%" G_GUINT64_FORMAT, id),
+                    *hint = g_strdup_printf("vvfs-admin job pause %s", object);
     VvOp *op;
 
     if (!vv_transaction_begin(&tx, pool, NULL, false, error))
@@ -405,7 +407,8 @@ static bool any_live_locked(const struct VvJobs *jobs, const GArray *ids)
     return false;
 }
 
-bool vv_pool_job_wait(VvPool *pool, const uint64_t *ids, unsigned count, unsigned timeout_ms, bool *ret_failed, GError **error)
+bool vv_pool_job_wait(
+    VvPool *pool, const uint64_t *ids, unsigned count, unsigned timeout_ms, bool *ret_failed, GError **error)
 {
     struct VvJobs *jobs = pool->jobs;
     g_autoptr(GArray) wanted = g_array_new(FALSE, FALSE, sizeof(uint64_t));
@@ -430,7 +433,8 @@ bool vv_pool_job_wait(VvPool *pool, const uint64_t *ids, unsigned count, unsigne
         *ret_failed = live && atomic_load(&pool->failed);
     if (!live || atomic_load(&pool->failed))
         return true;
-    vv_set_error(error, VV_ERROR_TIMEOUT, NULL, "vvfs-admin job list", "the jobs have not ended within %u s", timeout_ms / 1000);
+    vv_set_error(
+        error, VV_ERROR_TIMEOUT, NULL, "vvfs-admin job list", "the jobs have not ended within %u s", timeout_ms / 1000);
     return false;
 }
 
@@ -447,7 +451,8 @@ bool vv_pool_job_rate(VvPool *pool, uint64_t id, VvJobRate *ret_rate)
     pages = progress->seen_pages - progress->began_pages;
     ms = MAX(progress->seen_ms - progress->began_ms, 1);
     ret_rate->rate_bytes = pages * VV_REGION_BYTES * 1000 / ms;
-    ret_rate->seconds_left =
-        progress->total_pages > progress->seen_pages ? (progress->total_pages - progress->seen_pages) * ms / pages / 1000 : 0;
+    ret_rate->seconds_left = progress->total_pages > progress->seen_pages
+                                 ? (progress->total_pages - progress->seen_pages) * ms / pages / 1000
+                                 : 0;
     return true;
 }

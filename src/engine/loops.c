@@ -170,12 +170,13 @@ GPtrArray *vv_loops_find(const char *sys, const char *proc, const char *path)
     GPtrArray *loops = g_ptr_array_new_with_free_func((GDestroyNotify) vv_loop_free);
     g_autofree char *block = g_build_filename(sys, "block", NULL);
     g_autoptr(GDir) dir = g_dir_open(block, 0, NULL);
-    g_auto(Mounts) mounts = { NULL };
+    g_auto(Mounts) mounts = { .by_number = NULL };
     const char *name;
 
     while (dir && (name = g_dir_read_name(dir))) {
         g_autofree char *folder = g_build_filename(block, name, NULL);
-        g_autofree char *backing_path = g_build_filename(folder, "loop", "backing_file", NULL), *backing = NULL, *ro = NULL;
+        g_autofree char *backing_path = g_build_filename(folder, "loop", "backing_file", NULL), *backing = NULL,
+                        *ro = NULL;
         g_autofree char *ro_path = g_build_filename(folder, "ro", NULL);
         Walk walk;
 

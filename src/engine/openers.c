@@ -126,7 +126,8 @@ static VvOpener *handle_of_loop(GPtrArray *openers, const VvLoop *loop, const ch
         for (unsigned i = 0; i < openers->len; i++) {
             VvOpener *opener = g_ptr_array_index(openers, i);
 
-            if (opener->device || (pass == 0 && opener->write != loop->write) || vv_process_has_open("/proc", opener->pid, path))
+            if (opener->device || (pass == 0 && opener->write != loop->write) ||
+                vv_process_has_open("/proc", opener->pid, path))
                 continue;
             return opener;
         }
@@ -183,15 +184,18 @@ static char *describe(const VvOpener *opener)
 static char *make_hint(const VvOpener *opener, const char *name, bool restore)
 {
     if (opener->device && opener->mountpoint)
-        return restore ? g_strdup_printf("Unmount it and `vvfs-admin lun detach %s`; `--force` restores under the mounted file system and "
+        return restore ? g_strdup_printf("Unmount it and `vvfs-admin lun detach %s`; `--force` restores under the "
+                                         "mounted file system and "
                                          "will damage it.",
                              name)
                        : g_strdup_printf("Unmount it and `vvfs-admin lun detach %s`.", name);
     if (opener->device)
-        return restore ? g_strdup_printf("`vvfs-admin lun detach %s`, or `--force` restores under the open device and will damage what "
-                                         "uses it.",
-                             name)
-                       : g_strdup_printf("vvfs-admin lun detach %s", name);
+        return restore
+                   ? g_strdup_printf(
+                         "`vvfs-admin lun detach %s`, or `--force` restores under the open device and will damage what "
+                         "uses it.",
+                         name)
+                   : g_strdup_printf("vvfs-admin lun detach %s", name);
     return g_strdup(restore ? "Close it, or `--force` restores under it and will damage what it holds." : "Close it.");
 }
 

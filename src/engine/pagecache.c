@@ -19,8 +19,8 @@ typedef struct {
 
 typedef struct CacheEntry CacheEntry;
 struct CacheEntry {
-    CacheEntry *next;            /* in the bucket */
-    CacheEntry *newer, *older;   /* in the order of use */
+    CacheEntry *next;          /* in the bucket */
+    CacheEntry *newer, *older; /* in the order of use */
     uint64_t branch, epoch, region;
     VvCachedPage info;
     unsigned run_count;
@@ -133,8 +133,8 @@ static void copy_places(const CacheEntry *entry, unsigned first, unsigned count,
     }
 }
 
-bool vv_page_cache_get(VvPageCache *cache, uint64_t branch, uint64_t epoch, uint64_t region, unsigned first, unsigned count,
-    VvCachedPage *ret_info, VvPlace *ret_places)
+bool vv_page_cache_get(VvPageCache *cache, uint64_t branch, uint64_t epoch, uint64_t region, unsigned first,
+    unsigned count, VvCachedPage *ret_info, VvPlace *ret_places)
 {
     CacheStripe *stripe = stripe_of(cache, branch, region);
     VV_LOCKED(&stripe->lock);

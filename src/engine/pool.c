@@ -43,7 +43,8 @@ int vv_pool_take_lock(const char *directory, unsigned wait_ms, GError **error)
             return -1;
         }
         if (vv_monotonic_ms() >= deadline_ms) {
-            vv_set_error(error, VV_ERROR_BUSY, directory, "vvfs-admin pool list", "the pool in %s is served by another process", directory);
+            vv_set_error(error, VV_ERROR_BUSY, directory, "vvfs-admin pool list",
+                "the pool in %s is served by another process", directory);
             return -1;
         }
         g_usleep(LOCK_POLL_MS * 1000);
@@ -81,7 +82,8 @@ static void *checkpointer_main(void *user)
         if (result == 0)
             atomic_fetch_add_explicit(&pool->checkpoints, 1, memory_order_relaxed);
         else
-            vv_pool_event(pool, VV_SEVERITY_CRITICAL, "checkpoint", NULL, "a checkpoint failed: %s", g_strerror(-result));
+            vv_pool_event(
+                pool, VV_SEVERITY_CRITICAL, "checkpoint", NULL, "a checkpoint failed: %s", g_strerror(-result));
         if (result < 0 && result != -ENOSPC)
             vv_pool_fail(pool, "the map cannot be written");
         pthread_mutex_lock(&threads->lock);
@@ -124,7 +126,8 @@ void vv_pool_fail(VvPool *pool, const char *why)
 {
     if (atomic_exchange(&pool->failed, true))
         return;
-    vv_pool_event(pool, VV_SEVERITY_CRITICAL, "failed", NULL, "the pool has failed and takes no writes any more: %s", why);
+    vv_pool_event(
+        pool, VV_SEVERITY_CRITICAL, "failed", NULL, "the pool has failed and takes no writes any more: %s", why);
     vv_views_abort_waiting(pool);
     vv_jobs_kick(pool);
 }
@@ -168,7 +171,7 @@ bool vv_pool_is_read_only(const VvPool *pool)
 void vv_pool_set_hooks(VvPool *pool, const VvPoolHooks *hooks, void *user)
 {
     VV_LOCKED(&pool->config_lock);
-    pool->hooks = hooks ? *hooks : (VvPoolHooks){ NULL };
+    pool->hooks = hooks ? *hooks : (VvPoolHooks){ .object_changed = NULL };
     pool->hooks_user = user;
 }
 
@@ -264,12 +267,14 @@ static bool open_disks(VvPool *pool, GError **error)
         pool_uuid = vv_meta_pool(pool->meta)->uuid;
         for (unsigned i = 0; i < disks->len; i++) {
             g_array_append_vals(infos, g_ptr_array_index(disks, i), 1);
-            g_ptr_array_add(paths, vv_pool_disk_path(pool->directory, ((const VvDiskInfo *) g_ptr_array_index(disks, i))->path));
+            g_ptr_array_add(
+                paths, vv_pool_disk_path(pool->directory, ((const VvDiskInfo *) g_ptr_array_index(disks, i))->path));
         }
     }
     for (unsigned i = 0; i < infos->len; i++) {
         const VvDiskInfo *info = &g_array_index(infos, VvDiskInfo, i);
-        VvDisk *disk = vv_disk_open(g_ptr_array_index(paths, i), &pool_uuid, &info->uuid, pool->read_only, pool->options.lock_wait_ms, error);
+        VvDisk *disk = vv_disk_open(
+            g_ptr_array_index(paths, i), &pool_uuid, &info->uuid, pool->read_only, pool->options.lock_wait_ms, error);
 
         if (!disk) {
             g_prefix_error(error, "disk %s: ", info->name);
@@ -311,7 +316,8 @@ static bool start_parts(VvPool *pool, GError **error)
     pool->committer = vv_committer_new(pool);
     pool->lookup = vv_lookup_new(pool);
     pool->service = vv_worker_new(VV_SERVICE_WORKER, error);
-    if (!pool->service || !start_thread(&pool->service_thread, service_main, pool->service, &pool->threads->service_runs, error))
+    if (!pool->service ||
+        !start_thread(&pool->service_thread, service_main, pool->service, &pool->threads->service_runs, error))
         return false;
     pool->ticker = vv_ticker_new(pool);
     if (!pool->read_only) {

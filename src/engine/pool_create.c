@@ -69,7 +69,8 @@ static bool check_create(const VvPoolCreate *create, GError **error)
     }
     if (strlen(create->directory) + 1 + strlen(SOCKET_NAME) >= sizeof address.sun_path) {
         vv_set_error(error, VV_ERROR_LIMIT, create->directory, "choose a shorter one",
-            "the path %s is too long: a socket in it may have at most %zu characters", create->directory, sizeof address.sun_path - 1);
+            "the path %s is too long: a socket in it may have at most %zu characters", create->directory,
+            sizeof address.sun_path - 1);
         return false;
     }
     if ((!create->disks || !create->disks[0]) && create->size_bytes < VV_DISK_BYTES_MIN) {
@@ -96,7 +97,8 @@ static bool make_directory(const char *directory, bool *ret_made, GError **error
     }
     dir = g_dir_open(directory, 0, &why);
     if (!dir) {
-        vv_set_error(error, VV_ERROR_EXISTS, directory, NULL, "%s exists and cannot be used: %s", directory, why->message);
+        vv_set_error(
+            error, VV_ERROR_EXISTS, directory, NULL, "%s exists and cannot be used: %s", directory, why->message);
         g_error_free(why);
         return false;
     }
@@ -136,8 +138,8 @@ static void undo_disks(const GArray *formatted)
     }
 }
 
-static bool format_disk(VvMeta *meta, const VvPoolCreate *create, const VvUuid *pool_uuid, const char *path, GArray *formatted, VvOps *ops,
-    GError **error)
+static bool format_disk(VvMeta *meta, const VvPoolCreate *create, const VvUuid *pool_uuid, const char *path,
+    GArray *formatted, VvOps *ops, GError **error)
 {
     VvDiskFormat format = { .pool_directory = create->directory, .overwrite = create->overwrite };
     g_autofree char *stored = g_strdup(path), *absolute = NULL, *name = g_path_get_basename(path);

@@ -8,14 +8,14 @@
 /* ---- pool.c */
 struct VvPoolThreads {
     int lock_fd;
-    pthread_mutex_t lock;       /* a leaf; guards all below but adoptions */
+    pthread_mutex_t lock; /* a leaf; guards all below but adoptions */
     pthread_cond_t asked, done;
-    uint64_t checkpoint_asked;  /* number of the newest request */
-    uint64_t checkpoint_done;   /* every request up to it has its result */
+    uint64_t checkpoint_asked; /* number of the newest request */
+    uint64_t checkpoint_done;  /* every request up to it has its result */
     int checkpoint_result;
     bool stopping;
     bool checkpointer_runs, service_runs;
-    GHashTable *adoptions;      /* LUN id -> struct VvAdoption; pool->config_lock */
+    GHashTable *adoptions; /* LUN id -> struct VvAdoption; pool->config_lock */
 };
 /* Take the lock file of @directory; -1 with error busy: another process has it. */
 int vv_pool_take_lock(const char *directory, unsigned wait_ms, GError **error);
@@ -44,7 +44,7 @@ void vv_lun_stats_keep(VvPool *pool, uint64_t lun_id, const VvOpStat stats[VV_N_
 /* ---- jobs.c: one thread for reclaim, give-back, cooling, closed objects, exclusive counts */
 struct VvJobs *vv_jobs_new(VvPool *pool);
 bool vv_jobs_start(VvPool *pool, GError **error);
-void vv_jobs_stop(VvPool *pool);  /* ends its thread; what is queued is done at the next start */
+void vv_jobs_stop(VvPool *pool); /* ends its thread; what is queued is done at the next start */
 void vv_jobs_free(struct VvJobs *jobs);
 /* From meta's hooks. */
 void vv_jobs_added(VvPool *pool, const VvJob *job);

@@ -29,7 +29,8 @@ GPtrArray *vv_problems_new(void)
 }
 
 /* Takes @message. @fixes: command, effect ("" or NULL: none), command, effect, ..., owned by the caller. */
-void vv_problems_add(GPtrArray *problems, VvSeverity severity, const char *code, const char *object, char *message, const GPtrArray *fixes)
+void vv_problems_add(GPtrArray *problems, VvSeverity severity, const char *code, const char *object, char *message,
+    const GPtrArray *fixes)
 {
     VvProblem *problem = g_new0(VvProblem, 1);
     unsigned count = fixes ? fixes->len / 2 : 0;
@@ -153,7 +154,8 @@ static void suggest_disks(GPtrArray *fixes)
         const VvSpareDisk *spare = g_ptr_array_index(spares, i);
         g_autofree char *bytes = vv_size_format(spare->size_bytes);
 
-        add_fix(fixes, g_strdup_printf("vvfs-admin disk add %s", spare->device), g_strdup_printf("adds %s (empty, unused)", bytes));
+        add_fix(fixes, g_strdup_printf("vvfs-admin disk add %s", spare->device),
+            g_strdup_printf("adds %s (empty, unused)", bytes));
     }
     if (spares->len == 0)
         add_fix(fixes, g_strdup("vvfs-admin disk add PATH"), NULL);
@@ -183,7 +185,8 @@ static void look_at_space(VvPool *pool, const char *name, GPtrArray *problems)
         vv_problems_add(problems, VV_SEVERITY_CRITICAL, "full", name,
             g_strdup_printf("pool %s is full: no LUN can get more space", name), fixes);
     else
-        vv_problems_add(problems, VV_SEVERITY_WARNING, "space", name, g_strdup_printf("pool %s is %u %% used", name, used), fixes);
+        vv_problems_add(
+            problems, VV_SEVERITY_WARNING, "space", name, g_strdup_printf("pool %s is %u %% used", name, used), fixes);
 }
 
 /* Journal, map and sparse disk files share the file system of the pool directory. */
@@ -200,7 +203,9 @@ static void look_at_host(VvPool *pool, GPtrArray *problems)
         return;
     left = vv_size_format(bytes);
     vv_problems_add(problems, VV_SEVERITY_CRITICAL, "host-space", pool->directory,
-        g_strdup_printf("the file system of %s has only %s left: journal, map and disk files in it need room", pool->directory, left), NULL);
+        g_strdup_printf("the file system of %s has only %s left: journal, map and disk files in it need room",
+            pool->directory, left),
+        NULL);
 }
 
 /* ---- disks, jobs, failure */
@@ -214,7 +219,8 @@ static void look_at_failure(VvPool *pool, const char *name, GPtrArray *problems)
         return;
     if (vv_pool_mount(pool)) {
         add_fix(fixes, g_strdup_printf("umount %s", vv_pool_mount(pool)), g_strdup("ends the daemon"));
-        add_fix(fixes, g_strdup_printf("vvfs %s %s", pool->directory, vv_pool_mount(pool)), g_strdup("recovers from the journal"));
+        add_fix(fixes, g_strdup_printf("vvfs %s %s", pool->directory, vv_pool_mount(pool)),
+            g_strdup("recovers from the journal"));
     }
     add_fix(fixes, g_strdup_printf("vvfs-admin -p %s pool check", pool->directory), NULL);
     vv_problems_add(problems, VV_SEVERITY_CRITICAL, "failed", name,
@@ -241,10 +247,13 @@ static void look_at_disks(VvPool *pool, GPtrArray *problems)
             error = vv_disk_sync_error(g_ptr_array_index(pool->disks, GPOINTER_TO_UINT(slot)));
         }
         if (!there)
-            vv_problems_add(problems, VV_SEVERITY_CRITICAL, "disk", info->name, g_strdup_printf("disk %s is not there", info->name), NULL);
+            vv_problems_add(problems, VV_SEVERITY_CRITICAL, "disk", info->name,
+                g_strdup_printf("disk %s is not there", info->name), NULL);
         else if (error != 0)
             vv_problems_add(problems, VV_SEVERITY_CRITICAL, "disk", info->name,
-                g_strdup_printf("disk %s failed to sync (%s): nothing written since is certain", info->name, g_strerror(-error)), NULL);
+                g_strdup_printf(
+                    "disk %s failed to sync (%s): nothing written since is certain", info->name, g_strerror(-error)),
+                NULL);
     }
 }
 

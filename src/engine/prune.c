@@ -32,7 +32,8 @@ bool vv_prune_name(const char *name, const char *prefix, uint64_t *ret_time_ns)
     seconds = timegm(&parts);
     if (seconds < 0)
         return false;
-    again = vv_time_format_compact((uint64_t) seconds * UINT64_C(1000000000)); /* strptime takes blanks and 31 February */
+    again =
+        vv_time_format_compact((uint64_t) seconds * UINT64_C(1000000000)); /* strptime takes blanks and 31 February */
     if (strcmp(again, stamp) != 0)
         return false;
     rest += COMPACT_LENGTH;
@@ -85,7 +86,8 @@ bool vv_prune_check(const VvPrune *prune, GError **error)
     bool any = false;
 
     if (!prune->prefix || !*prune->prefix) {
-        vv_set_error(error, VV_ERROR_USAGE, NULL, "--prefix P", "prune needs the prefix that the snapshots were made with");
+        vv_set_error(
+            error, VV_ERROR_USAGE, NULL, "--prefix P", "prune needs the prefix that the snapshots were made with");
         return false;
     }
     if (!vv_name_check(prune->prefix, "snapshot", error))
@@ -95,7 +97,8 @@ bool vv_prune_check(const VvPrune *prune, GError **error)
         any |= rules[i] > 0;
     if (any)
         return true;
-    vv_set_error(error, VV_ERROR_USAGE, NULL, "--keep-last N, --keep-daily N ...", "prune needs at least one rule above 0, or it would remove all");
+    vv_set_error(error, VV_ERROR_USAGE, NULL, "--keep-last N, --keep-daily N ...",
+        "prune needs at least one rule above 0, or it would remove all");
     return false;
 }
 
@@ -146,8 +149,8 @@ void vv_prune_choose(const VvPrune *prune, VvPruneItem *items, unsigned count)
 
 /* ---- the command */
 
-static bool choose_of_lun(VvPool *pool, const char *name, const VvPrune *prune, uint64_t now_ns, GPtrArray *objects, unsigned *of,
-    GError **error)
+static bool choose_of_lun(VvPool *pool, const char *name, const VvPrune *prune, uint64_t now_ns, GPtrArray *objects,
+    unsigned *of, GError **error)
 {
     const VvLun *lun = vv_find_lun(pool, name, error);
     g_autofree VvPruneItem *items = NULL;
@@ -171,8 +174,8 @@ static bool choose_of_lun(VvPool *pool, const char *name, const VvPrune *prune, 
     return true;
 }
 
-bool vv_pool_snapshot_prune(VvPool *pool, const char *const *luns, const VvPrune *prune, bool dry_run, VvRequest *request,
-    VvRemoval *ret_removal, unsigned *ret_of, GError **error)
+bool vv_pool_snapshot_prune(VvPool *pool, const char *const *luns, const VvPrune *prune, bool dry_run,
+    VvRequest *request, VvRemoval *ret_removal, unsigned *ret_of, GError **error)
 {
     g_autoptr(GPtrArray) objects = g_ptr_array_new_with_free_func(g_free);
     unsigned of = 0;
@@ -190,5 +193,6 @@ bool vv_pool_snapshot_prune(VvPool *pool, const char *const *luns, const VvPrune
         *ret_of = of;
     g_ptr_array_add(objects, NULL);
     /* Between here and the removal somebody may have removed one of them: that is no failure. */
-    return vv_pool_snapshot_remove(pool, (const char *const *) objects->pdata, true, dry_run, request, ret_removal, error);
+    return vv_pool_snapshot_remove(
+        pool, (const char *const *) objects->pdata, true, dry_run, request, ret_removal, error);
 }

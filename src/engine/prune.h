@@ -6,12 +6,12 @@
 #include "pool.h"
 
 typedef struct {
-    const char *name;    /* borrowed */
+    const char *name; /* borrowed */
     uint64_t created_ns;
-    uint64_t time_ns;    /* set here: what the name tells, to the second, or created_ns */
-    bool kept;           /* keep= holds: counts as there, never removed */
-    bool made;           /* set here: made with the prefix; others are neither counted nor removed */
-    bool remove;         /* set here */
+    uint64_t time_ns; /* set here: what the name tells, to the second, or created_ns */
+    bool kept;        /* keep= holds: counts as there, never removed */
+    bool made;        /* set here: made with the prefix; others are neither counted nor removed */
+    bool remove;      /* set here */
 } VvPruneItem;
 
 /* "PREFIX-20261102T030700Z" or that with "-2", "-3" ... behind it. */

@@ -134,8 +134,8 @@ static bool find(VvSegmentTable *table, uint64_t family_id, uint32_t number, Seg
     return found;
 }
 
-int vv_resolve(VvPool *pool, uint64_t family, uint32_t segment, uint32_t block, uint32_t count_blocks, VvPurpose purpose,
-    VvRun *ret_runs)
+int vv_resolve(VvPool *pool, uint64_t family, uint32_t segment, uint32_t block, uint32_t count_blocks,
+    VvPurpose purpose, VvRun *ret_runs)
 {
     SegmentEntry entry;
     if (!find(pool->segments, family, segment, &entry) || block + count_blocks > entry.count_blocks)

@@ -78,8 +78,8 @@ GPtrArray *vv_spare_disks(const char *sys)
         uint64_t size_bytes = sectors ? g_ascii_strtoull(sectors, NULL, 10) * VV_SECTOR_BYTES : 0;
         VvSpareDisk *spare;
 
-        if (!may_be_used(name) || size_bytes < VV_DISK_BYTES_MIN || g_strcmp0(ro, "0") != 0 || has_entries(folder, "holders") ||
-            has_partitions(folder, name) || !is_blank(device, size_bytes))
+        if (!may_be_used(name) || size_bytes < VV_DISK_BYTES_MIN || g_strcmp0(ro, "0") != 0 ||
+            has_entries(folder, "holders") || has_partitions(folder, name) || !is_blank(device, size_bytes))
             continue;
         spare = g_new0(VvSpareDisk, 1);
         spare->device = g_steal_pointer(&device);

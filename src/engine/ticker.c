@@ -12,11 +12,11 @@ struct VvTicker {
     pthread_t thread;
     pthread_mutex_t lock; /* a leaf */
     pthread_cond_t changed;
-    bool stopping;        /* lock */
-    bool rush;            /* lock */
-    bool stopped;         /* its thread has ended */
-    unsigned flushes;     /* lock: background flushes under way */
-    _Atomic bool awake;   /* it will look soon: no need to wake it */
+    bool stopping;      /* lock */
+    bool rush;          /* lock */
+    bool stopped;       /* its thread has ended */
+    unsigned flushes;   /* lock: background flushes under way */
+    _Atomic bool awake; /* it will look soon: no need to wake it */
 };
 
 /* Does what is due. False: nothing is left to time. */
@@ -52,7 +52,8 @@ static void wait_tick_locked(VvTicker *ticker)
         deadline.tv_sec++;
         deadline.tv_nsec -= 1000000000;
     }
-    while (!ticker->stopping && !ticker->rush && pthread_cond_timedwait(&ticker->changed, &ticker->lock, &deadline) == 0)
+    while (
+        !ticker->stopping && !ticker->rush && pthread_cond_timedwait(&ticker->changed, &ticker->lock, &deadline) == 0)
         ;
     ticker->rush = false;
 }

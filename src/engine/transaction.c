@@ -72,8 +72,8 @@ static void set_commit_error(VvPool *pool, int result, const char *object, GErro
         vv_set_error(error, VV_ERROR_NO_SPACE, object, "Remove something, or give that file system more room.",
             "%s: the file system of %s is full", object, pool->directory);
     else if (failure)
-        vv_set_error(error, result == -EUCLEAN ? VV_ERROR_DAMAGED : VV_ERROR_IO, object, "vvfs-admin doctor", "%s: %s", object,
-            failure);
+        vv_set_error(error, result == -EUCLEAN ? VV_ERROR_DAMAGED : VV_ERROR_IO, object, "vvfs-admin doctor", "%s: %s",
+            object, failure);
     else
         vv_set_error_errno(error, result, object, "%s: the change could not be journalled", object);
 }
@@ -89,12 +89,13 @@ static bool fits_an_entry(VvTransaction *tx, const char *object, GError **error)
     vv_ops_encode(tx->ops, body);
     if (body->len <= VV_ENTRY_BYTES_MAX)
         return true;
-    vv_set_error(error, VV_ERROR_LIMIT, object, "do it in several commands", "%s: %u changes are too many for one transaction", object,
-        tx->ops->len);
+    vv_set_error(error, VV_ERROR_LIMIT, object, "do it in several commands",
+        "%s: %u changes are too many for one transaction", object, tx->ops->len);
     return false;
 }
 
-bool vv_transaction_commit(VvTransaction *tx, VvView *const *views, unsigned view_count, const char *object, GError **error)
+bool vv_transaction_commit(
+    VvTransaction *tx, VvView *const *views, unsigned view_count, const char *object, GError **error)
 {
     VvOps *ops;
     int result;
@@ -156,7 +157,8 @@ const VvSnapshot *vv_find_snapshot(VvPool *pool, const char *object, const VvLun
     if (!snapshot) {
         g_autofree char *hint = g_strdup_printf("vvfs-admin snapshot list %s", lun_name);
 
-        vv_set_error(error, VV_ERROR_NOT_FOUND, object, hint, "no snapshot %s in pool %s", object, vv_meta_pool(pool->meta)->name);
+        vv_set_error(error, VV_ERROR_NOT_FOUND, object, hint, "no snapshot %s in pool %s", object,
+            vv_meta_pool(pool->meta)->name);
         return NULL;
     }
     if (ret_lun)
@@ -172,7 +174,8 @@ bool vv_refuse_existing_lun(VvPool *pool, const char *name, GError **error)
     if (!lun)
         return true;
     since = vv_time_format_local(lun->created_ns);
-    vv_set_error(error, VV_ERROR_EXISTS, name, NULL, "LUN %s exists in pool %s since %s", name, vv_meta_pool(pool->meta)->name, since);
+    vv_set_error(error, VV_ERROR_EXISTS, name, NULL, "LUN %s exists in pool %s since %s", name,
+        vv_meta_pool(pool->meta)->name, since);
     return false;
 }
 
@@ -299,8 +302,8 @@ bool vv_views_close_gates(GPtrArray *views, bool reads_too, GError **error)
         for (unsigned k = 0; k <= i; k++)
             vv_gate_open(g_ptr_array_index(views, k), reads_too);
         name = vv_object_name(view->pool, view->id);
-        vv_set_error(error, VV_ERROR_TIMEOUT, name, "vvfs-admin doctor", "requests on %s did not end within %u s: nothing was changed", name,
-            VV_QUIESCE_MS_MAX / 1000);
+        vv_set_error(error, VV_ERROR_TIMEOUT, name, "vvfs-admin doctor",
+            "requests on %s did not end within %u s: nothing was changed", name, VV_QUIESCE_MS_MAX / 1000);
         return false;
     }
     return true;

@@ -22,7 +22,10 @@ typedef struct {
     bool repeated; /* the request id is known: nothing to do */
     bool dry_run;
 } VvTransaction;
-#define VV_TRANSACTION_INIT { .pool = NULL }
+#define VV_TRANSACTION_INIT \
+    {                       \
+        .pool = NULL        \
+    }
 
 /* False: return @tx->repeated to the caller (true: answered before; false: refused, @error set). @dry_run changes nothing,
  * so it works on a read-only pool. Errors: denied (read-only), io (failed), stale (closing). */
@@ -30,7 +33,8 @@ bool vv_transaction_begin(VvTransaction *tx, VvPool *pool, VvRequest *request, b
 VvOp *vv_transaction_add(VvTransaction *tx, VvOpKind kind);
 /* The request is added; @object names the transaction in messages. @views: see vv_commit_ops. Errors: no-space, limit (an entry
  * cannot hold it), io, damaged. Without ops it does nothing. */
-bool vv_transaction_commit(VvTransaction *tx, VvView *const *views, unsigned view_count, const char *object, GError **error);
+bool vv_transaction_commit(
+    VvTransaction *tx, VvView *const *views, unsigned view_count, const char *object, GError **error);
 /* Unlocks. Hooks of other layers are called after it. */
 void vv_transaction_clear(VvTransaction *tx);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvTransaction, vv_transaction_clear)

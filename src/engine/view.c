@@ -252,10 +252,13 @@ static bool stat_catalog(const VvMeta *meta, uint64_t id, VvViewStat *ret_stat)
     const VvLun *lun = vv_meta_lun(meta, id);
     const VvSnapshot *snapshot = lun ? NULL : vv_meta_snapshot(meta, id);
     if (lun)
-        *ret_stat = (VvViewStat){ .size_bytes = lun->size_bytes, .mtime_ns = lun->mtime_ns,
-            .used_bytes = lun->used_blocks << VV_BLOCK_SHIFT, .elastic = lun->elastic };
+        *ret_stat = (VvViewStat){ .size_bytes = lun->size_bytes,
+            .mtime_ns = lun->mtime_ns,
+            .used_bytes = lun->used_blocks << VV_BLOCK_SHIFT,
+            .elastic = lun->elastic };
     else if (snapshot)
-        *ret_stat = (VvViewStat){ .size_bytes = snapshot->size_bytes, .mtime_ns = snapshot->mtime_ns,
+        *ret_stat = (VvViewStat){ .size_bytes = snapshot->size_bytes,
+            .mtime_ns = snapshot->mtime_ns,
             .used_bytes = snapshot->used_blocks << VV_BLOCK_SHIFT };
     return lun || snapshot;
 }

@@ -31,8 +31,8 @@
 
 #define RING_OWN_MAX 8u /* eventfd read, poll, and their cancellations, with room */
 #define IN_RING_MAX (VV_RING_ENTRIES - RING_OWN_MAX)
-#define COMPLETIONS_MAX 256u /* copied out at once: FUSE.md section 1 */
-#define TAKES_MAX 32u        /* requests taken per wake-up: FUSE.md section 5, no gain beyond */
+#define COMPLETIONS_MAX 256u /* copied out at once: docs/fuse.md */
+#define TAKES_MAX 32u        /* requests taken per wake-up: no gain beyond (docs/fuse.md) */
 
 /* user_data of the loop's own requests; anything else is a VvDiskIo. */
 enum { TAG_NONE = 0, TAG_SOURCE = 1, TAG_MAILBOX = 2 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A worker: a thread's loop over one request source (a /dev/fuse descriptor), one io_uring for disks, and a mailbox.
  *
- * The loop is the measured one of ../shared/FUSE.md section 1(a), restated in docs/fuse.md: when nothing is in flight
+ * The loop was measured against others (docs/fuse.md): when nothing is in flight
  * a blocking read of the source (same latency as a plain FUSE loop); otherwise the ring: poll of the non-blocking
  * descriptor, disk completions and the mailbox's eventfd, woken by one io_uring_enter. Disks that are inline
  * (vv_disk_is_inline) never touch the ring.

@@ -72,7 +72,13 @@ static void over_cb(VvIo *io)
 
 static int64_t do_io(TestWorker *w, VvView *view, VvIoKind kind, void *data, uint64_t offset, uint32_t length_bytes)
 {
-    w->io = (VvIo){ .kind = kind, .view = view, .data = data, .offset = offset, .length_bytes = length_bytes, .done = over_cb, .user = w };
+    w->io = (VvIo){ .kind = kind,
+        .view = view,
+        .data = data,
+        .offset = offset,
+        .length_bytes = length_bytes,
+        .done = over_cb,
+        .user = w };
     w->task.run = submit_run;
     w->over = false;
     vv_worker_post(w->worker, &w->task);
@@ -99,9 +105,9 @@ typedef struct {
     GArray *steps;        /* Step, in order; lock */
     unsigned finished;    /* steps that were answered; lock */
     pthread_mutex_t lock;
-    uint32_t *flat;       /* stamp of each sector, its own ones */
+    uint32_t *flat; /* stamp of each sector, its own ones */
     uint8_t *buffer;
-    unsigned step_count;  /* to do in this round */
+    unsigned step_count; /* to do in this round */
     bool flushes;
 } Writer;
 
@@ -153,8 +159,8 @@ static void change(Writer *writer, bool discard)
         fill(writer->buffer + i * SECTOR, step.first + i, step.stamp);
         writer->flat[step.first + i] = step.stamp;
     }
-    int64_t rc = do_io(&writer->worker, writer->view, discard ? VV_IO_ZERO : VV_IO_WRITE, writer->buffer, (uint64_t) step.first * SECTOR,
-        step.count * SECTOR);
+    int64_t rc = do_io(&writer->worker, writer->view, discard ? VV_IO_ZERO : VV_IO_WRITE, writer->buffer,
+        (uint64_t) step.first * SECTOR, step.count * SECTOR);
     g_assert_cmpint(rc, ==, discard ? 0 : (int64_t) step.count * SECTOR);
     VV_LOCKED(&writer->lock);
     writer->finished = writer->steps->len;
@@ -164,7 +170,8 @@ static void verify(Writer *writer)
 {
     unsigned first, count;
     choose(writer, &first, &count);
-    g_assert_cmpint(do_io(&writer->worker, writer->view, VV_IO_READ, writer->buffer, (uint64_t) first * SECTOR, count * SECTOR), ==,
+    g_assert_cmpint(
+        do_io(&writer->worker, writer->view, VV_IO_READ, writer->buffer, (uint64_t) first * SECTOR, count * SECTOR), ==,
         (int64_t) count * SECTOR);
     for (unsigned i = 0; i < count; i++)
         g_assert_cmpuint(stamp_of(writer->buffer + i * SECTOR, first + i), ==, writer->flat[first + i]);
@@ -360,8 +367,13 @@ static void test_two_orders(void)
         memset(large, (int) (101 + i % 100), VV_BLOCK_BYTES);
         for (unsigned k = 0; k < 2; k++) {
             TestWorker *w = &workers[k];
-            w->io = (VvIo){ .kind = VV_IO_WRITE, .view = view, .data = k ? large : small, .offset = 8192 + (k ? 0 : 1024),
-                .length_bytes = k ? VV_BLOCK_BYTES : SECTOR, .done = over_cb, .user = w };
+            w->io = (VvIo){ .kind = VV_IO_WRITE,
+                .view = view,
+                .data = k ? large : small,
+                .offset = 8192 + (k ? 0 : 1024),
+                .length_bytes = k ? VV_BLOCK_BYTES : SECTOR,
+                .done = over_cb,
+                .user = w };
             w->task.run = submit_run;
             w->over = false;
         }

@@ -75,7 +75,8 @@ static void step_read(void)
         return;
     g_autoptr(VvHandle) handle = m_open_object(snapshot ? m_snapshot_id(lun, snapshot) : lun->id, false);
     m_range(snapshot ? snapshot->size : lun->size, 100000, &offset, &length);
-    m_compare(vv_handle_view(handle), snapshot ? snapshot->bytes : lun->bytes, offset, length, snapshot ? snapshot->name : lun->name);
+    m_compare(vv_handle_view(handle), snapshot ? snapshot->bytes : lun->bytes, offset, length,
+        snapshot ? snapshot->name : lun->name);
 }
 
 static void step_flush(void)
@@ -101,7 +102,8 @@ static void step_copy(void)
     g_autoptr(VvHandle) target = m_open_object(to->id, true);
     m_prepare_change(to, to_offset, length);
     memcpy(to->bytes + to_offset, (snapshot ? snapshot->bytes : from->bytes) + from_offset, length);
-    g_assert_cmpint(vv_view_copy(vv_handle_view(source), from_offset, vv_handle_view(target), to_offset, length), ==, (int64_t) length);
+    g_assert_cmpint(vv_view_copy(vv_handle_view(source), from_offset, vv_handle_view(target), to_offset, length), ==,
+        (int64_t) length);
     m_note_versions(to, to_offset, length);
 }
 
@@ -216,12 +218,14 @@ static void step_elastic(void)
     finish_elastic(lun, handle);
 }
 
-static void adopt_piece(ModelLun *lun, ModelLun *from, uint64_t from_id, const uint8_t *bytes, uint64_t end, VvHandle *handle)
+static void adopt_piece(
+    ModelLun *lun, ModelLun *from, uint64_t from_id, const uint8_t *bytes, uint64_t end, VvHandle *handle)
 {
     g_autoptr(GError) error = NULL;
 
     if (vv_pool_lun_adopt(pool, lun->id, from_id, end, &error)) {
-        memcpy(lun->bytes + lun->size, bytes + lun->size, end - lun->size); /* what was written over the earlier pieces stays */
+        memcpy(lun->bytes + lun->size, bytes + lun->size,
+            end - lun->size); /* what was written over the earlier pieces stays */
         lun->size = end;
         if (from)
             m_forget_versions(from); /* the hidden point was taken behind a flush */
@@ -430,7 +434,7 @@ static void step_remove_snapshot(void)
     g_autoptr(GError) error = NULL;
     ModelLun *lun = m_any_lun();
     ModelSnapshot *snapshot = m_any_snapshot(lun);
-    VvRemoval removal = { NULL };
+    VvRemoval removal = { .removed = NULL };
 
     if (!snapshot)
         return;
@@ -494,7 +498,8 @@ static void step_hold(void)
 
             m_range(one->size, 20000, &offset, &length);
             m_fill(one->bytes + offset, length);
-            g_assert_cmpint(vv_view_write(vv_handle_view(one->handle), one->bytes + offset, offset, length), ==, (int64_t) length);
+            g_assert_cmpint(
+                vv_view_write(vv_handle_view(one->handle), one->bytes + offset, offset, length), ==, (int64_t) length);
             for (unsigned i = 0; i < HELD; i++)
                 if (&held[i] != one && held[i].handle && held[i].bytes &&
                     vv_handle_view(held[i].handle) == vv_handle_view(one->handle))
@@ -519,9 +524,24 @@ static const struct {
     void (*run)(void);
     unsigned weight;
 } steps[] = {
-    { step_write, 40 }, { step_zero, 8 }, { step_allocate, 2 }, { step_read, 16 }, { step_flush, 6 }, { step_copy, 3 }, { step_create, 2 },
-    { step_elastic, 1 }, { step_adopt, 2 }, { step_rename, 1 }, { step_resize, 2 }, { step_snapshot, 6 }, { step_refresh, 2 },
-    { step_clone, 3 }, { step_restore, 3 }, { step_remove_snapshot, 4 }, { step_remove_lun, 2 }, { step_hold, 4 },
+    { step_write, 40 },
+    { step_zero, 8 },
+    { step_allocate, 2 },
+    { step_read, 16 },
+    { step_flush, 6 },
+    { step_copy, 3 },
+    { step_create, 2 },
+    { step_elastic, 1 },
+    { step_adopt, 2 },
+    { step_rename, 1 },
+    { step_resize, 2 },
+    { step_snapshot, 6 },
+    { step_refresh, 2 },
+    { step_clone, 3 },
+    { step_restore, 3 },
+    { step_remove_snapshot, 4 },
+    { step_remove_lun, 2 },
+    { step_hold, 4 },
 };
 
 static void take_step(void)
@@ -629,8 +649,8 @@ static void run_model(const char *base, uint64_t step_count)
         g_assert_cmpint(child, >, 0);
         g_assert_cmpint(waitpid(child, &status, 0), ==, child);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-            g_error("a session failed at step %" G_GUINT64_FORMAT " (status %x); the pool is left in %s", model->step, (unsigned) status,
-                directory);
+            g_error("a session failed at step %" G_GUINT64_FORMAT " (status %x); the pool is left in %s", model->step,
+                (unsigned) status, directory);
     }
     last_session(directory);
     vv_pool_destroy(directory, &error);
@@ -639,6 +659,15 @@ static void run_model(const char *base, uint64_t step_count)
     g_test_message("%" G_GUINT64_FORMAT " steps, %" G_GUINT64_FORMAT " crashes", model->step, model->crashes);
 }
 
+/* Instrumented code takes its time. */
+#if defined(__SANITIZE_THREAD__)
+#define STEPS_DIVISOR 16u
+#elif defined(__SANITIZE_ADDRESS__)
+#define STEPS_DIVISOR 3u
+#else
+#define STEPS_DIVISOR 1u
+#endif
+
 static void test_memory(void)
 {
     if (!g_file_test("/dev/shm", G_FILE_TEST_IS_DIR)) {
@@ -646,13 +675,13 @@ static void test_memory(void)
         return;
     }
     memset(model, 0, sizeof *model);
-    run_model("/dev/shm", 20000);
+    run_model("/dev/shm", 40000 / STEPS_DIVISOR);
 }
 
 static void test_disk(void)
 {
     memset(model, 0, sizeof *model);
-    run_model(g_get_tmp_dir(), 3000);
+    run_model(g_get_tmp_dir(), 4000 / STEPS_DIVISOR);
 }
 
 int main(int argc, char **argv)

@@ -111,7 +111,8 @@ void m_forget_versions(ModelLun *lun)
 
 void m_note_versions(ModelLun *lun, uint64_t offset, uint64_t length)
 {
-    for (uint64_t block = offset / VV_BLOCK_BYTES; length > 0 && block <= (offset + length - 1) / VV_BLOCK_BYTES; block++) {
+    for (uint64_t block = offset / VV_BLOCK_BYTES; length > 0 && block <= (offset + length - 1) / VV_BLOCK_BYTES;
+         block++) {
         uint64_t hash = hash_block(lun->bytes + block * VV_BLOCK_BYTES);
 
         if (lun->version_count[block] < VERSIONS)
@@ -124,11 +125,13 @@ void m_prepare_change(ModelLun *lun, uint64_t offset, uint64_t length)
 {
     bool fits = true;
 
-    for (uint64_t block = offset / VV_BLOCK_BYTES; length > 0 && block <= (offset + length - 1) / VV_BLOCK_BYTES; block++)
+    for (uint64_t block = offset / VV_BLOCK_BYTES; length > 0 && block <= (offset + length - 1) / VV_BLOCK_BYTES;
+         block++)
         fits &= lun->version_count[block] + 2u <= VERSIONS;
     if (!fits)
         m_flush_lun(lun);
-    for (uint64_t block = offset / VV_BLOCK_BYTES; length > 0 && block <= (offset + length - 1) / VV_BLOCK_BYTES; block++)
+    for (uint64_t block = offset / VV_BLOCK_BYTES; length > 0 && block <= (offset + length - 1) / VV_BLOCK_BYTES;
+         block++)
         if (lun->version_count[block] == 0)
             lun->versions[block][lun->version_count[block]++] = hash_block(lun->bytes + block * VV_BLOCK_BYTES);
 }
@@ -155,7 +158,8 @@ uint64_t m_snapshot_id(const ModelLun *lun, const ModelSnapshot *snapshot)
     g_assert_nonnull(found);
     const VvSnapshot *point = vv_meta_snapshot_by_name(meta, found, snapshot->name);
     if (!point)
-        g_error("step %" G_GUINT64_FORMAT ", crash %" G_GUINT64_FORMAT ": %s@%s is gone", model->step, model->crashes, lun->name, snapshot->name);
+        g_error("step %" G_GUINT64_FORMAT ", crash %" G_GUINT64_FORMAT ": %s@%s is gone", model->step, model->crashes,
+            lun->name, snapshot->name);
     id = point->id;
     vv_meta_read_unlock(meta);
     return id;
@@ -184,8 +188,8 @@ void m_compare(VvView *view, const uint8_t *bytes, uint64_t offset, uint64_t len
     g_assert_cmpint(result, ==, (int64_t) length);
     for (uint64_t i = 0; i < length; i++)
         if (got[i] != bytes[offset + i])
-            g_error("step %" G_GUINT64_FORMAT ": %s differs at byte %" G_GUINT64_FORMAT ": %02x, not %02x", model->step, what, offset + i,
-                got[i], bytes[offset + i]);
+            g_error("step %" G_GUINT64_FORMAT ": %s differs at byte %" G_GUINT64_FORMAT ": %02x, not %02x", model->step,
+                what, offset + i, got[i], bytes[offset + i]);
 }
 
 void m_compare_all_of(uint64_t id, const uint8_t *bytes, uint64_t size, const char *what)
@@ -212,8 +216,9 @@ static void adopt_survivors(ModelLun *lun)
         for (unsigned i = 0; i < lun->version_count[block]; i++)
             allowed |= lun->versions[block][i] == hash;
         if (!allowed)
-            g_error("crash %" G_GUINT64_FORMAT ": %s shows in block %" G_GUINT64_FORMAT " what it never held (%u versions)", model->crashes,
-                lun->name, block, lun->version_count[block]);
+            g_error("crash %" G_GUINT64_FORMAT ": %s shows in block %" G_GUINT64_FORMAT
+                    " what it never held (%u versions)",
+                model->crashes, lun->name, block, lun->version_count[block]);
     }
     memcpy(lun->bytes, got, SIZE_MAX_BYTES);
     m_forget_versions(lun);
@@ -232,7 +237,8 @@ void m_compare_everything(void)
             m_compare_all_of(lun->id, lun->bytes, lun->size, lun->name);
         for (unsigned k = 0; k < SNAPSHOTS; k++)
             if (lun->snapshots[k].used)
-                m_compare_all_of(m_snapshot_id(lun, &lun->snapshots[k]), lun->snapshots[k].bytes, lun->snapshots[k].size, lun->snapshots[k].name);
+                m_compare_all_of(m_snapshot_id(lun, &lun->snapshots[k]), lun->snapshots[k].bytes,
+                    lun->snapshots[k].size, lun->snapshots[k].name);
     }
 }
 

@@ -19,7 +19,8 @@ static uint32_t get(TestPool *test, uint64_t family, uint32_t want, VvPlace hint
 {
     uint64_t deadline_ms = vv_monotonic_ms() + 2000;
     uint32_t got;
-    while ((got = vv_alloc_blocks(test->pool->alloc, family, want, hint, runs, 64, ret_count)) == 0 && vv_monotonic_ms() < deadline_ms) {
+    while ((got = vv_alloc_blocks(test->pool->alloc, family, want, hint, runs, 64, ret_count)) == 0 &&
+           vv_monotonic_ms() < deadline_ms) {
         vv_alloc_want(test->pool->alloc, family, want);
         g_usleep(1000);
     }
@@ -120,7 +121,8 @@ static void test_random(void)
             vv_alloc_cool(test->pool->alloc);
     }
     for (unsigned i = 0; i < held->len; i++)
-        vv_alloc_unreserve(test->pool->alloc, family, g_array_index(held, Held, i).place, g_array_index(held, Held, i).count);
+        vv_alloc_unreserve(
+            test->pool->alloc, family, g_array_index(held, Held, i).place, g_array_index(held, Held, i).count);
     vv_alloc_cool(test->pool->alloc);
     g_assert_cmpuint(vv_alloc_cooling_bytes(test->pool->alloc), ==, 0);
     test_pool_free(test);
@@ -161,7 +163,8 @@ static void test_many_small(void)
     for (unsigned i = 0; i < LUNS; i++)
         g_assert_cmpint(vv_view_flush(vv_handle_view(handles[i])), ==, 0);
     vv_meta_space(test->pool->meta, &space);
-    g_test_message("total %" G_GUINT64_FORMAT " KiB, used %" G_GUINT64_FORMAT ", held %" G_GUINT64_FORMAT ", free %" G_GUINT64_FORMAT,
+    g_test_message("total %" G_GUINT64_FORMAT " KiB, used %" G_GUINT64_FORMAT ", held %" G_GUINT64_FORMAT
+                   ", free %" G_GUINT64_FORMAT,
         space.total_bytes >> 10, space.used_bytes >> 10, space.held_bytes >> 10, space.free_bytes >> 10);
     g_assert_cmpuint((space.total_bytes - space.used_bytes) * 100, <, space.total_bytes * 5);
     test_pool_check(test);
@@ -222,7 +225,7 @@ static void test_wait(void)
     }
     uint8_t byte = 1;
     g_assert_cmpint(vv_view_write(vv_handle_view(full), &byte, 7 * POOL_BYTES, 1), ==, -ENOSPC); /* does not wait */
-    test_snapshot(test, "waits@while-waiting");                                               /* nor does this */
+    test_snapshot(test, "waits@while-waiting");                                                  /* nor does this */
     g_assert_cmpint(vv_view_zero(vv_handle_view(full), 0, 8 << 20), ==, 0);
     g_assert_cmpint(vv_view_flush(vv_handle_view(full)), ==, 0);
     pthread_join(thread, NULL);

@@ -219,7 +219,8 @@ static void test_killed(void)
     g_autofree uint8_t *flat = g_malloc0(LUN_BYTES);
     g_autofree char *copy = g_strconcat(test->directory, "-copy", NULL), *original = NULL;
     for (unsigned i = 0; i < 50; i++) {
-        uint64_t at = (uint64_t) g_test_rand_int_range(0, LUN_BYTES - 70000), length = (uint64_t) g_test_rand_int_range(1, 70000);
+        uint64_t at = (uint64_t) g_test_rand_int_range(0, LUN_BYTES - 70000),
+                 length = (uint64_t) g_test_rand_int_range(1, 70000);
         memset(flat + at, (int) i + 1, length);
         write_all(handle, at, flat + at, length);
         if (i == 20)

@@ -105,11 +105,11 @@ static void fixture_free(Fixture *f)
 static void test_rules(void)
 {
     Fixture *f = fixture_new();
-    arrive(f, 0, 0, 8192, false);        /* whole blocks are shared */
+    arrive(f, 0, 0, 8192, false); /* whole blocks are shared */
     arrive(f, 1, 0, 8192, false);
-    arrive(f, 2, 512, 1024, false);      /* a part waits for both */
-    arrive(f, 3, 4096, 8192, false);     /* not touched by the part */
-    arrive(f, 4, 0, 4096, false);        /* behind the part, though the holders would share */
+    arrive(f, 2, 512, 1024, false);  /* a part waits for both */
+    arrive(f, 3, 4096, 8192, false); /* not touched by the part */
+    arrive(f, 4, 0, 4096, false);    /* behind the part, though the holders would share */
     g_assert_cmpint(f->states[2]->parked, ==, VV_PARK_LOCK);
     g_assert_cmpint(f->states[3]->parked, ==, VV_PARK_NONE);
     g_assert_cmpint(f->states[4]->parked, ==, VV_PARK_LOCK);

@@ -75,8 +75,9 @@ static void test_mounted(Tree *tree, gconstpointer data)
     g_autoptr(GPtrArray) loops = NULL;
 
     (void) data;
-    put(tree->root, "proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
-                                           "40 22 7:0 / /srv/my\\040db rw,relatime shared:3 - ext4 /dev/loop0 rw\n");
+    put(tree->root, "proc/self/mountinfo",
+        "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        "40 22 7:0 / /srv/my\\040db rw,relatime shared:3 - ext4 /dev/loop0 rw\n");
     loops = vv_loops_find(tree->sys, tree->proc, "/vv/luns/db");
     g_assert_cmpstr(((const VvLoop *) g_ptr_array_index(loops, 0))->mountpoint, ==, "/srv/my db");
 }
@@ -153,8 +154,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(Tree *tree, gconstpointer data);
-    } tests[] = { { "/loops/plain", test_plain }, { "/loops/mounted", test_mounted }, { "/loops/by-source", test_by_source },
-        { "/loops/partition", test_partition }, { "/loops/mapped-and-swap", test_mapped_and_swap },
+    } tests[] = { { "/loops/plain", test_plain }, { "/loops/mounted", test_mounted },
+        { "/loops/by-source", test_by_source }, { "/loops/partition", test_partition },
+        { "/loops/mapped-and-swap", test_mapped_and_swap },
         { "/loops/deleted-and-read-only", test_deleted_and_read_only }, { "/loops/process", test_process } };
 
     g_test_init(&argc, &argv, NULL);

@@ -36,7 +36,9 @@ static void test_order_and_fixes(void)
 
 static void test_space(void)
 {
-    VvSpaceSummary space = { .total_bytes = UINT64_C(100) << 30, .used_bytes = UINT64_C(91) << 30, .free_bytes = UINT64_C(9) << 30 };
+    VvSpaceSummary space = {
+        .total_bytes = UINT64_C(100) << 30, .used_bytes = UINT64_C(91) << 30, .free_bytes = UINT64_C(9) << 30
+    };
 
     g_assert_cmpuint(vv_space_used_percent(&space), ==, 91);
     g_assert_false(vv_space_is_full(&space));

@@ -9,7 +9,10 @@
 #define HOUR UINT64_C(3600)
 #define DAY (24 * HOUR)
 #define START UINT64_C(1793577600) /* 2026-11-02 00:00:00 UTC, a Monday */
-#define NONE { "auto", -1, -1, -1, -1, -1, -1 }
+#define NONE                           \
+    {                                  \
+        "auto", -1, -1, -1, -1, -1, -1 \
+    }
 
 static void test_names(void)
 {

@@ -32,7 +32,12 @@ static void submit_run(VvTask *task)
 static void start(Request *request, VvView *view, VvIoKind kind, void *data, uint64_t offset, uint32_t length_bytes)
 {
     *request = (Request){ .worker = view->pool->service, .task = { .run = submit_run } };
-    request->io = (VvIo){ .kind = kind, .view = view, .data = data, .offset = offset, .length_bytes = length_bytes, .done = over_cb,
+    request->io = (VvIo){ .kind = kind,
+        .view = view,
+        .data = data,
+        .offset = offset,
+        .length_bytes = length_bytes,
+        .done = over_cb,
         .user = request };
     pthread_mutex_init(&request->lock, NULL);
     pthread_cond_init(&request->changed, NULL);
@@ -166,7 +171,9 @@ static int plain_discard(VvDisk *disk, uint64_t offset, uint64_t length_bytes)
     return vv_disk_file_ops.discard(disk, offset, length_bytes);
 }
 
-static const VvDiskOps faulty_ops = { .read = plain_read, .write = faulty_write, .sync = faulty_sync, .discard = plain_discard };
+static const VvDiskOps faulty_ops = {
+    .read = plain_read, .write = faulty_write, .sync = faulty_sync, .discard = plain_discard
+};
 
 static void make_faulty(TestPool *test)
 {
@@ -202,7 +209,7 @@ static void test_faults(void)
     atomic_store(&faults.sync_result, -EIO);
     g_assert_cmpint(vv_view_flush(view), ==, -EIO);
     atomic_store(&faults.sync_result, 0);
-    g_assert_cmpint(vv_view_flush(view), ==, -EIO); /* never as if nothing had happened */
+    g_assert_cmpint(vv_view_flush(view), ==, -EIO);               /* never as if nothing had happened */
     g_assert_cmpint(vv_view_flush(vv_handle_view(other)), ==, 0); /* it wrote nothing */
     g_assert_cmpint(vv_view_read(view, got, 600, sizeof got), ==, (int64_t) sizeof got);
     vv_handle_close(handle);
@@ -242,7 +249,9 @@ static void test_drain(void)
         pthread_cond_wait(&faults.changed, &faults.lock);
     pthread_mutex_unlock(&faults.lock);
     second = (Request){ .worker = workers[1], .task = { .run = submit_run } };
-    second.io = (VvIo){ .kind = VV_IO_WRITE, .view = view, .data = two, .length_bytes = 4096, .done = over_cb, .user = &second };
+    second.io = (VvIo){
+        .kind = VV_IO_WRITE, .view = view, .data = two, .length_bytes = 4096, .done = over_cb, .user = &second
+    };
     pthread_mutex_init(&second.lock, NULL);
     pthread_cond_init(&second.changed, NULL);
     vv_worker_post(workers[1], &second.task);
