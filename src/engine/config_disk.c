@@ -149,7 +149,8 @@ static bool refuse_own(VvPool *pool, const char *path, GError **error)
         if (S_ISBLK(own.st_mode) ? !S_ISBLK(wanted.st_mode) || own.st_rdev != wanted.st_rdev
                                  : own.st_dev != wanted.st_dev || own.st_ino != wanted.st_ino)
             continue;
-        vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "%s is disk %s of this pool already", path, vv_disk_label(disk)->disk_name);
+        vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "%s is disk %s of this pool already", path,
+            vv_disk_label(disk)->disk_name);
         return false;
     }
     return true;

@@ -61,9 +61,11 @@ bool vv_lun_names_check(VvDaemon *daemon, char **names, GError **error);
 /* not-found, in the words of the protocol. */
 void vv_set_error_no_lun(VvDaemon *daemon, const char *name, GError **error);
 
-/* The items of lists. @exact: count `exclusive` now. */
-JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, bool exact);
-JsonObject *vv_snapshot_json(VvDaemon *daemon, const VvSnapshotItem *item, bool exact);
+/* The items of lists. */
+/* What "exclusive" is worth to who asks: a change's answer is not held up, and starts no count that its caller may not want. */
+typedef enum { VV_EXCLUSIVE_NONE, VV_EXCLUSIVE_IF_KNOWN, VV_EXCLUSIVE_COUNT_NOW } VvExclusiveWish;
+JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, VvExclusiveWish wish);
+JsonObject *vv_snapshot_json(VvDaemon *daemon, const VvSnapshotItem *item, VvExclusiveWish wish);
 JsonObject *vv_disk_json(VvDaemon *daemon, const VvDiskItem *item);
 /* What `show` says beyond. */
 void vv_lun_json_more(VvDaemon *daemon, const VvLunItem *item, JsonObject *object);

@@ -30,11 +30,11 @@ char *vv_snapshot_prefix(const char *name)
     return g_regex_match(pattern, name, 0, &match) ? g_match_info_fetch(match, 1) : NULL;
 }
 
-static void set_exclusive(VvDaemon *daemon, JsonObject *object, uint64_t id, bool exact)
+static void set_exclusive(VvDaemon *daemon, JsonObject *object, uint64_t id, VvExclusiveWish wish)
 {
     uint64_t bytes;
 
-    if (vv_pool_exclusive(daemon->pool, id, exact, &bytes))
+    if (wish != VV_EXCLUSIVE_NONE && vv_pool_exclusive(daemon->pool, id, wish == VV_EXCLUSIVE_COUNT_NOW, &bytes))
         vv_json_set_u64(object, "exclusive", bytes);
     else
         vv_json_set_null(object, "exclusive");
@@ -60,7 +60,7 @@ static const char *object_state(VvDaemon *daemon)
     return strcmp(vv_pool_state(daemon->pool), "failed") == 0 ? "failed" : "ok";
 }
 
-JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, bool exact)
+JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, VvExclusiveWish wish)
 {
     JsonObject *object = json_object_new();
     g_autoptr(GPtrArray) openers = vv_pool_openers(daemon->pool, item->id);
@@ -73,7 +73,7 @@ JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, bool exact)
     set_uuid(object, &item->uuid);
     vv_json_set_u64(object, "size", have_now ? now.size_bytes : item->size_bytes);
     vv_json_set_u64(object, "used", have_now ? now.used_bytes : item->used_bytes);
-    set_exclusive(daemon, object, item->id, exact);
+    set_exclusive(daemon, object, item->id, wish);
     vv_json_set_u64(object, "snapshots", item->snapshot_count);
     vv_json_set_u64(object, "copies", item->props.copies);
     vv_json_set_string(object, "origin", *item->origin ? item->origin : NULL);
@@ -86,7 +86,7 @@ JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, bool exact)
     return object;
 }
 
-JsonObject *vv_snapshot_json(VvDaemon *daemon, const VvSnapshotItem *item, bool exact)
+JsonObject *vv_snapshot_json(VvDaemon *daemon, const VvSnapshotItem *item, VvExclusiveWish wish)
 {
     static const char *const kinds[] = { "manual", "auto", "restore" };
     JsonObject *object = json_object_new();
@@ -96,7 +96,7 @@ JsonObject *vv_snapshot_json(VvDaemon *daemon, const VvSnapshotItem *item, bool 
     vv_json_set_string(object, "name", item->name);
     vv_json_set_u64(object, "size", item->size_bytes);
     vv_json_set_u64(object, "used", item->used_bytes);
-    set_exclusive(daemon, object, item->id, exact);
+    set_exclusive(daemon, object, item->id, wish);
     vv_json_set_string(object, "form", "row");
     vv_json_set_string(object, "kind", item->kind < G_N_ELEMENTS(kinds) ? kinds[item->kind] : NULL);
     set_keep(object, item->keep_until_ns);

@@ -110,7 +110,7 @@ static JsonObject *lun_or_gone(VvDaemon *daemon, const char *name, bool more)
 
     if (!item)
         return gone_lun(name);
-    object = vv_lun_json(daemon, item, false);
+    object = vv_lun_json(daemon, item, VV_EXCLUSIVE_NONE);
     if (more)
         vv_lun_json_more(daemon, item, object);
     return object;
@@ -126,7 +126,7 @@ static JsonObject *snapshot_or_gone(VvDaemon *daemon, const char *name)
     JsonObject *object;
 
     if (item)
-        return vv_snapshot_json(daemon, item, false);
+        return vv_snapshot_json(daemon, item, VV_EXCLUSIVE_NONE);
     object = json_object_new();
     lun = at ? g_strndup(name, (size_t) (at - name)) : NULL;
     vv_json_set_string(object, "object", name);

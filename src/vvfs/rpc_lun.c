@@ -102,7 +102,7 @@ bool vv_rpc_lun_list(VvCall *call, GError **error)
 
         if (*names && !g_strv_contains((const char *const *) names, item->name))
             continue;
-        if (!vv_piece_add(&piece, vv_lun_json(call->daemon, item, vv_call_bool(call, "exact")), item->name))
+        if (!vv_piece_add(&piece, vv_lun_json(call->daemon, item, vv_call_bool(call, "exact") ? VV_EXCLUSIVE_COUNT_NOW : VV_EXCLUSIVE_IF_KNOWN), item->name))
             break;
     }
     return vv_piece_end(call, &piece);
@@ -115,7 +115,7 @@ bool vv_rpc_lun_show(VvCall *call, GError **error)
 
     if (!item)
         return false;
-    result = vv_lun_json(call->daemon, item, vv_call_bool(call, "exact"));
+    result = vv_lun_json(call->daemon, item, vv_call_bool(call, "exact") ? VV_EXCLUSIVE_COUNT_NOW : VV_EXCLUSIVE_IF_KNOWN);
     vv_lun_json_more(call->daemon, item, result);
     return vv_call_done(call, result);
 }

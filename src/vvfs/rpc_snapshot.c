@@ -111,7 +111,7 @@ bool vv_rpc_snapshot_list(VvCall *call, GError **error)
         const VvSnapshotItem *item = items->pdata[i];
         g_autofree char *here = g_strdup_printf("%s@%" G_GINT64_MODIFIER "x", item->lun, item->id);
 
-        if (!vv_piece_add(&piece, vv_snapshot_json(call->daemon, item, vv_call_bool(call, "exact")), here))
+        if (!vv_piece_add(&piece, vv_snapshot_json(call->daemon, item, vv_call_bool(call, "exact") ? VV_EXCLUSIVE_COUNT_NOW : VV_EXCLUSIVE_IF_KNOWN), here))
             break;
     }
     return vv_piece_end(call, &piece);
@@ -124,7 +124,7 @@ bool vv_rpc_snapshot_show(VvCall *call, GError **error)
 
     if (!item)
         return false;
-    result = vv_snapshot_json(call->daemon, item, vv_call_bool(call, "exact"));
+    result = vv_snapshot_json(call->daemon, item, vv_call_bool(call, "exact") ? VV_EXCLUSIVE_COUNT_NOW : VV_EXCLUSIVE_IF_KNOWN);
     vv_snapshot_json_more(call->daemon, item, result);
     return vv_call_done(call, result);
 }

@@ -86,8 +86,7 @@ fill() # to 91 %
 # ---- comparing
 plain() # stdin: a text without what may differ
 {
-    sed -E "s#$sdb#/dev/sdb#g; s#\\b$name\\b#sdb#g; s#on $(hostname -s)\\b#on web1#g" |
-        sed -E 's#/dev/loop[0-9]+#/dev/loop0#g
+    sed -E 's#/dev/loop[0-9]+#/dev/loop0#g
             s/[0-9]{8}T[0-9]{6}Z(-[0-9]+)?/STAMP/g
             s/[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}:[0-9]{2})?/DATE/g
             s/, full in about .* at the last day.s rate//
@@ -98,12 +97,14 @@ plain() # stdin: a text without what may differ
         sed -E 's/(^|[^A-Za-z0-9_-])[0-9]+(\.[0-9]+)?[KMGTP]?\b/\1N/g' |
         tr -s '\n\t ' ' ' | sed -E 's/ ?([{}:,]) ?/\1/g; s/^ //; s/ $//'
 }
+# As in the manual: its disk, its machine.
+there() { sed -E "s#$sdb\\b#/dev/sdb#g; s#\\b$name\\b#sdb#g; s#on $(hostname -s)\\b#on web1#g"; }
 # The manual shows dates of its own in patterns.
 here_and_now() { sed -E "s#/dev/sdb#$sdb#g; s/'db@auto-202610\*'/'db@auto-*'/g"; }
 
 type_in() # type_in COMMAND WANTED
 {
-    local command=$1 wanted=$2 typed
+    local command=$1 wanted=$2 typed got
     typed=$(here_and_now <<<"$command")
     if [[ $wanted == *'[y/N] y'* ]]; then
         printf '%s' "$typed" >"$disk/typed"
@@ -115,8 +116,9 @@ type_in() # type_in COMMAND WANTED
     fi
     [[ $code -eq 0 ]] || echo "→ $code" >>"$out"
     : >"$err"
-    [[ $(plain <"$out") == "$(plain <<<"$wanted")" ]]
-    ok "${command:0:90}" || printf '# wanted: %s\n# got:    %s\n' "$(plain <<<"$wanted")" "$(plain <"$out")"
+    got=$(there <"$out" | plain)
+    [[ $got == "$(plain <<<"$wanted")" ]]
+    ok "${command:0:90}" || printf '# wanted: %s\n# got:    %s\n' "$(plain <<<"$wanted")" "$got"
 }
 
 # ---- the manual: .Bd -literal blocks, as mandoc would show them

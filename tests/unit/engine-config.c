@@ -58,9 +58,11 @@ static void test_luns(void)
     uint64_t id;
 
     g_assert_true(vv_pool_lun_create(test->pool, &create, NULL, &id, &error)); /* thin */
-    assert_refused(vv_pool_lun_create(test->pool, &create, NULL, NULL, &error), &error, VV_ERROR_EXISTS, "LUN db exists in pool tank since 20", NULL);
+    assert_refused(vv_pool_lun_create(test->pool, &create, NULL, NULL, &error), &error, VV_ERROR_EXISTS,
+        "LUN db exists in pool tank since 20", NULL);
     create.name = "a/b";
-    assert_refused(vv_pool_lun_create(test->pool, &create, NULL, NULL, &error), &error, VV_ERROR_INVALID_NAME, NULL, NULL);
+    assert_refused(
+        vv_pool_lun_create(test->pool, &create, NULL, NULL, &error), &error, VV_ERROR_INVALID_NAME, NULL, NULL);
     create.name = "odd";
     create.size_bytes = 513;
     assert_refused(vv_pool_lun_create(test->pool, &create, NULL, NULL, &error), &error, VV_ERROR_USAGE, NULL, NULL);
@@ -70,7 +72,8 @@ static void test_luns(void)
     assert_refused(vv_pool_lun_create(test->pool, &create, NULL, NULL, &error), &error, VV_ERROR_USAGE, NULL, NULL);
     assert_refused(vv_pool_lun_resize(test->pool, "nope", 1024, false, false, NULL, &error), &error, VV_ERROR_NOT_FOUND,
         "no LUN nope in pool tank", "vvfs-admin lun list");
-    assert_refused(vv_pool_lun_resize(test->pool, "db", 1 << 20, false, false, NULL, &error), &error, VV_ERROR_DENIED, NULL, NULL);
+    assert_refused(
+        vv_pool_lun_resize(test->pool, "db", 1 << 20, false, false, NULL, &error), &error, VV_ERROR_DENIED, NULL, NULL);
     g_assert_true(vv_pool_lun_resize(test->pool, "db", 1 << 20, true, true, NULL, &error)); /* dry */
     g_assert_true(vv_pool_lun_resize(test->pool, "db", 1 << 20, true, false, NULL, &error));
     assert_refused(vv_pool_lun_truncate(test->pool, id, 4096, &error), &error, VV_ERROR_DENIED, NULL, NULL);
@@ -81,8 +84,10 @@ static void test_luns(void)
     VvLunProps props = { .copies = 2, .mode = 010000, .timeout_s = 0 };
     assert_refused(vv_pool_lun_set(test->pool, "db", VV_LUN_COPIES, &props, NULL, &error), &error, VV_ERROR_UNSUPPORTED,
         "not in this version", NULL);
-    assert_refused(vv_pool_lun_set(test->pool, "db", VV_LUN_MODE, &props, NULL, &error), &error, VV_ERROR_USAGE, NULL, NULL);
-    assert_refused(vv_pool_lun_set(test->pool, "db", VV_LUN_TIMEOUT, &props, NULL, &error), &error, VV_ERROR_USAGE, NULL, NULL);
+    assert_refused(
+        vv_pool_lun_set(test->pool, "db", VV_LUN_MODE, &props, NULL, &error), &error, VV_ERROR_USAGE, NULL, NULL);
+    assert_refused(
+        vv_pool_lun_set(test->pool, "db", VV_LUN_TIMEOUT, &props, NULL, &error), &error, VV_ERROR_USAGE, NULL, NULL);
     test_pool_free(test);
 }
 
@@ -92,7 +97,8 @@ static void test_removal(void)
     g_autoptr(GError) error = NULL;
     uint64_t id = make_lun(test->pool, "db");
     VvSnapshotOptions kept = { .keep_until_ns = UINT64_MAX };
-    const char *luns[] = { "db", NULL }, *pattern[] = { "db@a*", NULL }, *some[] = { "db@a1", "db@nope", NULL }, *k[] = { "db@k", NULL };
+    const char *luns[] = { "db", NULL }, *pattern[] = { "db@a*", NULL }, *some[] = { "db@a1", "db@nope", NULL },
+               *k[] = { "db@k", NULL };
     VvRemoval removal = { .removed = NULL };
 
     write_lun(test->pool, id, 0, 1 << 20, 1);
@@ -101,13 +107,14 @@ static void test_removal(void)
     snap(test->pool, "db@a2", NULL);
     write_lun(test->pool, id, 0, 1 << 20, 3);
     snap(test->pool, "db@k", &kept);
-    assert_refused(vv_pool_lun_remove(test->pool, luns, false, false, false, NULL, NULL, &error), &error, VV_ERROR_HAS_SNAPSHOTS,
-        "db has 3 snapshots", "`--with-snapshots` removes them too.");
+    assert_refused(vv_pool_lun_remove(test->pool, luns, false, false, false, NULL, NULL, &error), &error,
+        VV_ERROR_HAS_SNAPSHOTS, "db has 3 snapshots", "`--with-snapshots` removes them too.");
     assert_refused(vv_pool_lun_remove(test->pool, luns, true, false, false, NULL, NULL, &error), &error, VV_ERROR_KEEP,
         "db@k is kept (keep=on)", "vvfs-admin snapshot set db@k keep=off");
-    assert_refused(vv_pool_snapshot_remove(test->pool, k, false, false, NULL, NULL, &error), &error, VV_ERROR_KEEP, NULL, NULL);
-    assert_refused(vv_pool_snapshot_remove(test->pool, some, false, false, NULL, NULL, &error), &error, VV_ERROR_NOT_FOUND,
-        "no snapshot db@nope in pool tank", "vvfs-admin snapshot list db");
+    assert_refused(
+        vv_pool_snapshot_remove(test->pool, k, false, false, NULL, NULL, &error), &error, VV_ERROR_KEEP, NULL, NULL);
+    assert_refused(vv_pool_snapshot_remove(test->pool, some, false, false, NULL, NULL, &error), &error,
+        VV_ERROR_NOT_FOUND, "no snapshot db@nope in pool tank", "vvfs-admin snapshot list db");
 
     g_assert_true(vv_pool_snapshot_remove(test->pool, pattern, false, true, NULL, &removal, &error));
     g_assert_cmpuint(g_strv_length(removal.removed), ==, 2);
@@ -118,7 +125,8 @@ static void test_removal(void)
     g_assert_true(vv_pool_snapshot_remove(test->pool, pattern, false, false, NULL, &removal, &error));
     g_assert_cmpuint(removal.freed_bytes, ==, 2 << 20);
     vv_removal_clear(&removal);
-    assert_refused(vv_pool_snapshot_remove(test->pool, pattern, false, false, NULL, NULL, &error), &error, VV_ERROR_NOT_FOUND, NULL, NULL);
+    assert_refused(vv_pool_snapshot_remove(test->pool, pattern, false, false, NULL, NULL, &error), &error,
+        VV_ERROR_NOT_FOUND, NULL, NULL);
     g_assert_true(vv_pool_snapshot_remove(test->pool, pattern, true, false, NULL, NULL, &error));
     uint64_t off = 0;
     g_assert_true(vv_pool_snapshot_set(test->pool, "db@k", &off, "note", NULL, &error));
@@ -146,8 +154,9 @@ static void test_restore(void)
     snap(test->pool, "db@a", NULL);
     write_lun(test->pool, id, 0, 65536, 2);
     g_assert_cmpint(vv_handle_open(test->pool, id, &how, &handle), ==, 0);
-    assert_refused(vv_pool_snapshot_restore(test->pool, "db@a", false, false, false, NULL, &kept, &error), &error, VV_ERROR_BUSY,
-        "db is open for writing on ", "Close it, or `--force` restores under it and will damage what it holds.");
+    assert_refused(vv_pool_snapshot_restore(test->pool, "db@a", false, false, false, NULL, &kept, &error), &error,
+        VV_ERROR_BUSY, "db is open for writing on ",
+        "Close it, or `--force` restores under it and will damage what it holds.");
     g_assert_true(vv_pool_snapshot_restore(test->pool, "db@a", true, false, true, NULL, &again, &error)); /* dry */
     g_assert_cmpstr(again, ==, "db@before-restore-1");
     g_assert_true(vv_pool_snapshot_restore(test->pool, "db@a", true, false, false, NULL, &kept, &error));
@@ -156,8 +165,8 @@ static void test_restore(void)
     uint64_t until = vv_now_ns() + UINT64_C(3600000000000);
     VvLunProps props = { .keep_until_ns = until };
     g_assert_true(vv_pool_lun_set(test->pool, "db", VV_LUN_KEEP, &props, NULL, &error));
-    assert_refused(vv_pool_snapshot_restore(test->pool, "db@a", false, false, false, NULL, NULL, &error), &error, VV_ERROR_KEEP,
-        "db is kept until ", "vvfs-admin lun set db keep=off");
+    assert_refused(vv_pool_snapshot_restore(test->pool, "db@a", false, false, false, NULL, NULL, &error), &error,
+        VV_ERROR_KEEP, "db is kept until ", "vvfs-admin lun set db keep=off");
     test_pool_free(test);
 }
 
@@ -176,20 +185,24 @@ static void test_snapshots(void)
     TestPool *test = test_pool_new(POOL_BYTES);
     g_autoptr(GError) error = NULL;
     uint64_t id = make_lun(test->pool, "db"), changed = 0;
-    const char *both[] = { "db@x", "web@x", NULL }, *twice[] = { "db@y", "db@y", NULL }, *two[] = { "db@y", "db@z", NULL };
+    const char *both[] = { "db@x", "web@x", NULL }, *twice[] = { "db@y", "db@y", NULL },
+               *two[] = { "db@y", "db@z", NULL };
     VvPoolStats stats;
 
-    assert_refused(vv_pool_snapshot_create(test->pool, both, NULL, NULL, &error), &error, VV_ERROR_NOT_FOUND, "no LUN web", NULL);
+    assert_refused(
+        vv_pool_snapshot_create(test->pool, both, NULL, NULL, &error), &error, VV_ERROR_NOT_FOUND, "no LUN web", NULL);
     make_lun(test->pool, "web");
     g_assert_true(vv_pool_snapshot_create(test->pool, both, NULL, NULL, &error));
     assert_refused(vv_pool_snapshot_create(test->pool, both, NULL, NULL, &error), &error, VV_ERROR_EXISTS,
         "snapshot db@x exists in pool tank since ", NULL);
-    assert_refused(vv_pool_snapshot_create(test->pool, twice, NULL, NULL, &error), &error, VV_ERROR_USAGE, "named twice", NULL);
+    assert_refused(
+        vv_pool_snapshot_create(test->pool, twice, NULL, NULL, &error), &error, VV_ERROR_USAGE, "named twice", NULL);
     g_assert_true(vv_pool_snapshot_create(test->pool, two, NULL, NULL, &error)); /* two points of one instant */
     write_lun(test->pool, id, 8192, 8192, 7);
     g_assert_true(vv_pool_snapshot_diff(test->pool, "db@x", NULL, count_range, &changed, &error));
     g_assert_cmpuint(changed, ==, 8192);
-    assert_refused(vv_pool_snapshot_diff(test->pool, "db@x", "web@x", count_range, &changed, &error), &error, VV_ERROR_USAGE, NULL, NULL);
+    assert_refused(vv_pool_snapshot_diff(test->pool, "db@x", "web@x", count_range, &changed, &error), &error,
+        VV_ERROR_USAGE, NULL, NULL);
     assert_refused(vv_pool_snapshot_rename(test->pool, "db@x", "y", NULL, &error), &error, VV_ERROR_EXISTS, NULL, NULL);
     g_assert_true(vv_pool_snapshot_rename(test->pool, "db@x", "w", NULL, &error));
     g_assert_true(vv_pool_clone(test->pool, "db@w", "copy", 0, NULL, NULL, NULL, &error));
@@ -243,7 +256,8 @@ static void test_requests(void)
     g_assert_cmpstr(request.ret_previous, ==, "{\"made\": true}");
     g_free(request.ret_previous);
     request = (VvRequest){ .id = "a2", .result_json = "null" };
-    assert_refused(vv_pool_lun_create(test->pool, &create, &request, NULL, &error), &error, VV_ERROR_EXISTS, NULL, NULL);
+    assert_refused(
+        vv_pool_lun_create(test->pool, &create, &request, NULL, &error), &error, VV_ERROR_EXISTS, NULL, NULL);
     create.name = "other";
     g_assert_true(vv_pool_lun_create(test->pool, &create, &request, NULL, &error)); /* refused ones are not kept */
     g_assert_null(request.ret_previous);
@@ -258,22 +272,28 @@ static void test_disks(void)
     VvSpaceSummary before, after;
 
     vv_meta_space(test->pool->meta, &before);
-    assert_refused(vv_pool_disk_remove(test->pool, "disk0", false, NULL, &error), &error, VV_ERROR_BUSY, "only disk", NULL);
+    assert_refused(
+        vv_pool_disk_remove(test->pool, "disk0", false, NULL, &error), &error, VV_ERROR_BUSY, "only disk", NULL);
     g_assert_true(vv_pool_disk_add(test->pool, path, POOL_BYTES, NULL, false, NULL, &name, &error));
     g_assert_cmpstr(name, ==, "disk1");
-    assert_refused(vv_pool_disk_add(test->pool, path, 0, NULL, false, NULL, NULL, &error), &error, VV_ERROR_EXISTS, NULL, NULL);
+    assert_refused(
+        vv_pool_disk_add(test->pool, path, 0, NULL, false, NULL, NULL, &error), &error, VV_ERROR_EXISTS, NULL, NULL);
     vv_meta_space(test->pool->meta, &after);
     g_assert_cmpuint(after.total_bytes, >, before.total_bytes);
     g_assert_true(vv_pool_disk_grow(test->pool, "disk1", 2 * POOL_BYTES, NULL, &error));
-    assert_refused(vv_pool_disk_grow(test->pool, "disk1", POOL_BYTES, NULL, &error), &error, VV_ERROR_UNSUPPORTED, NULL, NULL);
-    assert_refused(vv_pool_disk_grow(test->pool, "sdz", 0, NULL, &error), &error, VV_ERROR_NOT_FOUND, "no disk sdz", NULL);
+    assert_refused(
+        vv_pool_disk_grow(test->pool, "disk1", POOL_BYTES, NULL, &error), &error, VV_ERROR_UNSUPPORTED, NULL, NULL);
+    assert_refused(
+        vv_pool_disk_grow(test->pool, "sdz", 0, NULL, &error), &error, VV_ERROR_NOT_FOUND, "no disk sdz", NULL);
     uint64_t id = make_lun(test->pool, "db");
     write_lun(test->pool, id, 0, 4 << 20, 9);
     test_pool_reopen(test);
     VvErrorCode code = VV_ERROR_NOT_EMPTY;
-    bool first = vv_pool_disk_remove(test->pool, "disk0", true, NULL, NULL), second = vv_pool_disk_remove(test->pool, "disk1", true, NULL, NULL);
+    bool first = vv_pool_disk_remove(test->pool, "disk0", true, NULL, NULL),
+         second = vv_pool_disk_remove(test->pool, "disk1", true, NULL, NULL);
     g_assert_true(first != second); /* the LUN fits on one of them */
-    assert_refused(vv_pool_disk_remove(test->pool, first ? "disk1" : "disk0", false, NULL, &error), &error, code, NULL, NULL);
+    assert_refused(
+        vv_pool_disk_remove(test->pool, first ? "disk1" : "disk0", false, NULL, &error), &error, code, NULL, NULL);
     g_assert_true(vv_pool_disk_remove(test->pool, first ? "disk0" : "disk1", false, NULL, &error));
     g_assert_no_error(error);
     test_pool_check(test);
@@ -290,8 +310,10 @@ static void test_settings(void)
     uint32_t mode;
 
     g_assert_true(vv_pool_set(test->pool, keys, values, NULL, &error));
-    assert_refused(vv_pool_set(test->pool, unknown, value, NULL, &error), &error, VV_ERROR_USAGE, "no setting \"nope\"", NULL);
-    assert_refused(vv_pool_set(test->pool, bad, value, NULL, &error), &error, VV_ERROR_USAGE, NULL, "1 to 100 (percent)");
+    assert_refused(
+        vv_pool_set(test->pool, unknown, value, NULL, &error), &error, VV_ERROR_USAGE, "no setting \"nope\"", NULL);
+    assert_refused(
+        vv_pool_set(test->pool, bad, value, NULL, &error), &error, VV_ERROR_USAGE, NULL, "1 to 100 (percent)");
     g_auto(GStrv) all = vv_pool_settings(test->pool);
     g_assert_cmpstr(all[0], ==, "default-mode");
     g_assert_cmpstr(all[1], ==, "0640");
@@ -323,7 +345,8 @@ static void test_destroy(void)
 {
     TestPool *test = test_pool_new(POOL_BYTES);
     g_autoptr(GError) error = NULL;
-    g_autofree char *outside = g_build_filename(test->folder, "outside", NULL), *foreign = g_build_filename(test->directory, "foreign", NULL);
+    g_autofree char *outside = g_build_filename(test->folder, "outside", NULL),
+                    *foreign = g_build_filename(test->directory, "foreign", NULL);
     VvLabel label;
 
     g_assert_true(vv_pool_disk_add(test->pool, outside, POOL_BYTES, NULL, false, NULL, NULL, &error));
