@@ -5,7 +5,7 @@
  * request at a time: writes, discards and reads of 512 bytes to 1 MiB within its spans, with a stamp in each sector. So at any
  * time what a writer's spans hold is a prefix of what it did, and a snapshot must hold, for each writer, exactly
  * some prefix that is not older than when the snapshot began. */
-#include "unit/engine-pool.h"
+#include "engine-pool.h"
 
 #define SECTOR VV_SECTOR_BYTES
 #define WRITERS 4u

@@ -161,6 +161,7 @@ static Object *pick_object(Model *m, bool lun, bool orphans_too)
 static Object *new_object(Model *m, bool lun, uint64_t of_lun, const uint32_t *cells)
 {
     Object *o = free_object(m);
+    g_assert(o != NULL);
     memset(o, 0, sizeof *o);
     o->used = true;
     o->is_lun = lun;

@@ -167,8 +167,9 @@ static uint64_t make_elastic(char *name)
 /* A write behind or across the end of an elastic LUN. */
 static void extend(ModelLun *lun, VvView *view)
 {
-    uint64_t offset = m_chance(SIZE_MAX_BYTES - 1), length = MIN(1 + m_chance(50000), SIZE_MAX_BYTES - offset);
+    uint64_t offset = m_chance(SIZE_MAX_BYTES - 1), length = 1 + m_chance(50000);
 
+    length = MIN(length, SIZE_MAX_BYTES - offset);
     m_fill(lun->bytes + offset, length);
     g_assert_cmpint(vv_view_write(view, lun->bytes + offset, offset, length), ==, (int64_t) length);
     lun->size = MAX(lun->size, offset + length);
@@ -253,7 +254,8 @@ static void step_adopt(void)
     add_lun(lun, make_elastic(name), name, 0);
     handle = m_open_object(lun->id, true);
     while (end < size && m_chance(8) != 0) {
-        end = MIN(size, end + (1 + m_chance(200)) * VV_BLOCK_BYTES);
+        end += (1 + m_chance(200)) * VV_BLOCK_BYTES;
+        end = MIN(size, end);
         adopt_piece(lun, snapshot ? NULL : from, from_id, bytes, end, handle);
         if (lun->size != end)
             break;

@@ -30,6 +30,13 @@
 #define WORDS_MAX 8u
 #define ALIGN_BYTES 4096u
 
+static void *aligned(size_t length)
+{
+    void *memory = aligned_alloc(ALIGN_BYTES, (length + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES);
+    g_assert(memory != NULL);
+    return memory;
+}
+
 static int files[26];
 
 typedef struct {
@@ -114,7 +121,7 @@ static void do_stat(char **w)
 
 static char *buffer_of(size_t length)
 {
-    return g_aligned_alloc(1, MAX(length, 1), ALIGN_BYTES);
+    return aligned(MAX(length, 1));
 }
 
 static void do_pwrite(char **w)
@@ -124,7 +131,7 @@ static void do_pwrite(char **w)
 
     memset(buffer, w[4][0] == '0' ? 0 : w[4][0], length);
     say(pwrite(*file(w[1]), buffer, length, number(w[2])));
-    g_aligned_free(buffer);
+    free(buffer);
 }
 
 static void do_pread(char **w)
@@ -142,7 +149,7 @@ static void do_pread(char **w)
         char text[2] = { buffer[0] ? buffer[0] : '0', '\0' };
         printf("%zd:%s ", got, same ? text : "mixed");
     }
-    g_aligned_free(buffer);
+    free(buffer);
 }
 
 static void do_fallocate(char **w)

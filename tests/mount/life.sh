@@ -108,6 +108,8 @@ try "check" check_pool
 # ---- a process that waits can be killed
 mount_pool
 a lun create w 2G on-full=wait timeout=300
+a lun create x 128M
+dd if=/dev/urandom of="$l/x" bs=1M conv=notrunc,fsync 2>/dev/null
 start dd if=/dev/urandom of="$l/w" bs=1M conv=notrunc
 filler=$!
 last=0 still=0
@@ -131,11 +133,17 @@ start dd if=/dev/urandom of="$l/w" bs=1M seek=1500 count=10 conv=notrunc
 filler=$!
 ! wait_for 1 gone "$filler"
 ok "another waits"
-a lun create small 1M
-try "removing works meanwhile" rm "$l/small"
-fallocate -p -o 0 -l 256M "$l/w"
+# Not of the same LUN: the kernel holds its lock while a write that is not asynchronous waits.
+try "discarding works meanwhile" fallocate -p -o 0 -l 64M "$l/x"
 ended "$filler" 30
-is "a discard lets it go on" "$code" 0
+is "and lets it go on" "$code" 0
+start dd if=/dev/urandom of="$l/w" bs=1M seek=1600 count=100 conv=notrunc
+filler=$!
+! wait_for 1 gone "$filler"
+ok "a third waits"
+try "removing works" rm "$l/x"
+ended "$filler" 30
+is "and lets it go on" "$code" 0
 unmount_pool
 try "check" check_pool
 

@@ -35,6 +35,13 @@ typedef struct {
     unsigned char fill;
 } Writer;
 
+static void *aligned(size_t length)
+{
+    void *memory = aligned_alloc(BLOCK, (length + BLOCK - 1) / BLOCK * BLOCK);
+    g_assert(memory != NULL);
+    return memory;
+}
+
 static pthread_barrier_t barrier;
 static atomic_bool ending;
 static atomic_uint wrong;
@@ -95,12 +102,12 @@ static void check(const char *part, unsigned round, const char *data, uint64_t b
 static void play(const char *part, unsigned rounds, int read_fd, uint64_t begin, size_t length)
 {
     pthread_t threads[WRITERS_MAX];
-    char *data = g_aligned_alloc(1, length, BLOCK);
+    char *data = aligned(length);
 
     atomic_store(&ending, false);
     pthread_barrier_init(&barrier, NULL, writer_count + 1);
     for (unsigned i = 0; i < writer_count; i++) {
-        writers[i].data = g_aligned_alloc(1, writers[i].length, BLOCK);
+        writers[i].data = aligned(writers[i].length);
         pthread_create(&threads[i], NULL, write_rounds, &writers[i]);
     }
     for (unsigned round = 0; round < rounds; round++) {
@@ -121,10 +128,10 @@ static void play(const char *part, unsigned rounds, int read_fd, uint64_t begin,
     pthread_barrier_wait(&barrier);
     for (unsigned i = 0; i < writer_count; i++) {
         pthread_join(threads[i], NULL);
-        g_aligned_free(writers[i].data);
+        free(writers[i].data);
     }
     pthread_barrier_destroy(&barrier);
-    g_aligned_free(data);
+    free(data);
 }
 
 static void add(int fd, uint64_t offset, size_t length)
