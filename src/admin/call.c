@@ -133,6 +133,7 @@ bool vv_run_generic(VvInvocation *inv, GError **error)
 
         if (!vv_list_check(inv, error))
             return false;
+        vv_list_need_exact(inv);
         items = vv_call_list(inv, command->method, vv_params(inv), error);
         return items && vv_list_print(inv, items, error);
     }

@@ -174,6 +174,17 @@ bool vv_list_check(const VvInvocation *inv, GError **error)
     return read_layout(inv, &layout, error);
 }
 
+/* Sorting by what is not counted yet would put the wrong object first. */
+void vv_list_need_exact(VvInvocation *inv)
+{
+    const char *sort = vv_option(inv, "sort");
+
+    if (sort && strcmp(sort[0] == '-' ? sort + 1 : sort, "exclusive") == 0 && !vv_option(inv, "exact")) {
+        g_hash_table_insert(inv->options, (gpointer) "exact", (gpointer) "");
+        json_object_set_boolean_member(inv->params, "exact", TRUE);
+    }
+}
+
 /* ---- sorting and choosing */
 
 static int compare_keys(JsonObject *a, JsonObject *b, const char *key)

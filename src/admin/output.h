@@ -45,6 +45,8 @@ bool vv_list_print(const VvInvocation *inv, JsonArray *items, GError **error);
 void vv_show_print(const VvInvocation *inv, JsonObject *object);
 /* Are -o, --sort and --match right? Asked before anything is called. */
 bool vv_list_check(const VvInvocation *inv, GError **error);
+/* Sorted by `exclusive`: ask for it to be counted. */
+void vv_list_need_exact(VvInvocation *inv);
 /* Appends @text and blanks up to @width. */
 void vv_pad_append(GString *out, const char *text, size_t width);
 

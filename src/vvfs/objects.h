@@ -64,6 +64,13 @@ void vv_set_error_no_lun(VvDaemon *daemon, const char *name, GError **error);
 /* The items of lists. */
 /* What "exclusive" is worth to who asks: a change's answer is not held up, and starts no count that its caller may not want. */
 typedef enum { VV_EXCLUSIVE_NONE, VV_EXCLUSIVE_IF_KNOWN, VV_EXCLUSIVE_COUNT_NOW } VvExclusiveWish;
+/* For a list: asks for counts of its first items, and gives them a moment, so that what is cheap to count is told at the first
+ * look and a long list does not keep the machine busy for hours. Blocks; returns how many items may be asked for. */
+unsigned vv_exclusive_await(VvDaemon *daemon, const uint64_t *ids, unsigned count);
+static inline VvExclusiveWish vv_exclusive_wish(bool exact, bool asked)
+{
+    return exact ? VV_EXCLUSIVE_COUNT_NOW : asked ? VV_EXCLUSIVE_IF_KNOWN : VV_EXCLUSIVE_NONE;
+}
 JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, VvExclusiveWish wish);
 JsonObject *vv_snapshot_json(VvDaemon *daemon, const VvSnapshotItem *item, VvExclusiveWish wish);
 JsonObject *vv_disk_json(VvDaemon *daemon, const VvDiskItem *item);

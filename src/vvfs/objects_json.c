@@ -40,6 +40,23 @@ static void set_exclusive(VvDaemon *daemon, JsonObject *object, uint64_t id, VvE
         vv_json_set_null(object, "exclusive");
 }
 
+#define AWAIT_ITEMS_MAX 64u
+#define AWAIT_MS 300u
+#define AWAIT_POLL_MS 2u
+
+unsigned vv_exclusive_await(VvDaemon *daemon, const uint64_t *ids, unsigned count)
+{
+    uint64_t deadline_ms = vv_monotonic_ms() + AWAIT_MS, bytes;
+    unsigned asked = MIN(count, AWAIT_ITEMS_MAX);
+
+    for (unsigned i = 0; i < asked; i++)
+        (void) vv_pool_exclusive(daemon->pool, ids[i], false, &bytes);
+    for (unsigned i = 0; i < asked; i++)
+        while (!vv_pool_exclusive(daemon->pool, ids[i], false, &bytes) && vv_monotonic_ms() < deadline_ms)
+            g_usleep(AWAIT_POLL_MS * 1000);
+    return asked;
+}
+
 static void set_uuid(JsonObject *object, const VvUuid *uuid)
 {
     g_autofree char *text = vv_uuid_format(uuid);

@@ -91,18 +91,27 @@ bool vv_rpc_lun_list(VvCall *call, GError **error)
     g_auto(GStrv) names = vv_call_strings(call, "names");
     const char *cursor = vv_call_string(call, "cursor");
     g_autoptr(GPtrArray) items = NULL;
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     VvPiece piece = { 0 };
+    unsigned asked;
 
     if (!cursor && !vv_lun_names_check(call->daemon, names, error))
         return false;
     items = vv_lun_items(call->daemon, cursor, UINT_MAX);
-    piece = vv_piece_begin();
     for (unsigned i = 0; i < items->len; i++) {
         const VvLunItem *item = items->pdata[i];
 
         if (*names && !g_strv_contains((const char *const *) names, item->name))
-            continue;
-        if (!vv_piece_add(&piece, vv_lun_json(call->daemon, item, vv_call_bool(call, "exact") ? VV_EXCLUSIVE_COUNT_NOW : VV_EXCLUSIVE_IF_KNOWN), item->name))
+            g_ptr_array_remove_index(items, i--);
+        else
+            g_array_append_val(ids, item->id);
+    }
+    asked = vv_call_bool(call, "exact") ? 0 : vv_exclusive_await(call->daemon, (const uint64_t *) (const void *) ids->data, ids->len);
+    piece = vv_piece_begin();
+    for (unsigned i = 0; i < items->len; i++) {
+        const VvLunItem *item = items->pdata[i];
+
+        if (!vv_piece_add(&piece, vv_lun_json(call->daemon, item, vv_exclusive_wish(vv_call_bool(call, "exact"), i < asked)), item->name))
             break;
     }
     return vv_piece_end(call, &piece);
@@ -115,7 +124,7 @@ bool vv_rpc_lun_show(VvCall *call, GError **error)
 
     if (!item)
         return false;
-    result = vv_lun_json(call->daemon, item, vv_call_bool(call, "exact") ? VV_EXCLUSIVE_COUNT_NOW : VV_EXCLUSIVE_IF_KNOWN);
+    result = vv_lun_json(call->daemon, item, vv_exclusive_wish(vv_call_bool(call, "exact"), true));
     vv_lun_json_more(call->daemon, item, result);
     return vv_call_done(call, result);
 }

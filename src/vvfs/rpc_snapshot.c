@@ -101,17 +101,22 @@ bool vv_rpc_snapshot_list(VvCall *call, GError **error)
     g_auto(GStrv) at = cursor ? g_strsplit(cursor, "@", 2) : NULL;
     uint64_t from_id = at && at[0] && at[1] ? g_ascii_strtoull(at[1], NULL, 16) : 0;
     g_autoptr(GPtrArray) items = NULL;
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     VvPiece piece = { 0 };
+    unsigned asked;
 
     if (!cursor && !vv_lun_names_check(call->daemon, luns, error))
         return false;
     items = vv_snapshot_items(call->daemon, (const char *const *) luns, at ? at[0] : NULL, from_id, UINT_MAX);
+    for (unsigned i = 0; i < items->len; i++)
+        g_array_append_val(ids, ((const VvSnapshotItem *) items->pdata[i])->id);
+    asked = vv_call_bool(call, "exact") ? 0 : vv_exclusive_await(call->daemon, (const uint64_t *) (const void *) ids->data, ids->len);
     piece = vv_piece_begin();
     for (unsigned i = 0; i < items->len; i++) {
         const VvSnapshotItem *item = items->pdata[i];
         g_autofree char *here = g_strdup_printf("%s@%" G_GINT64_MODIFIER "x", item->lun, item->id);
 
-        if (!vv_piece_add(&piece, vv_snapshot_json(call->daemon, item, vv_call_bool(call, "exact") ? VV_EXCLUSIVE_COUNT_NOW : VV_EXCLUSIVE_IF_KNOWN), here))
+        if (!vv_piece_add(&piece, vv_snapshot_json(call->daemon, item, vv_exclusive_wish(vv_call_bool(call, "exact"), i < asked)), here))
             break;
     }
     return vv_piece_end(call, &piece);
@@ -124,7 +129,7 @@ bool vv_rpc_snapshot_show(VvCall *call, GError **error)
 
     if (!item)
         return false;
-    result = vv_snapshot_json(call->daemon, item, vv_call_bool(call, "exact") ? VV_EXCLUSIVE_COUNT_NOW : VV_EXCLUSIVE_IF_KNOWN);
+    result = vv_snapshot_json(call->daemon, item, vv_exclusive_wish(vv_call_bool(call, "exact"), true));
     vv_snapshot_json_more(call->daemon, item, result);
     return vv_call_done(call, result);
 }
