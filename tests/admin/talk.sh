@@ -38,7 +38,7 @@ daemon tank "{
     {\"result\": {\"subscription\": 1, \"jobs\": [{\"id\": 7, \"state\": \"running\"}]}}],
   \"doctor.list\": {\"result\": {\"next\": null, \"items\": [{\"severity\": \"warning\", \"code\": \"no-space\", \"object\": \"tank\", \"message\": \"pool tank is 91 % used\",
      \"fix\": [\"vvfs-admin snapshot remove db@before-restore-1\", \"vvfs-admin disk add /dev/sdc\"], \"effect\": [\"frees 8.1G\", \"adds 200G (empty, unused)\"]}]}},
-  \"pool.status\": {\"result\": {\"name\": \"tank\", \"uuid\": \"u\", \"state\": \"full\", \"problems\": [{\"severity\": \"warning\", \"code\": \"no-space\", \"message\": \"m\"}],
+  \"pool.status\": {\"result\": {\"name\": \"tank\", \"uuid\": \"u\", \"state\": \"full\", \"problems\": [{\"severity\": \"warning\", \"code\": \"full\", \"message\": \"m\"}],
      \"nodes\": [{\"name\": \"web1\"}], \"disks\": [{\"name\": \"sdb\", \"state\": \"ok\", \"size\": 107374182400, \"free\": 9771050598}], \"luns\": 2, \"snapshots\": 3,
      \"promised\": 85899345920, \"backed\": 24266565222, \"full_in_seconds\": 172800, \"stale_since\": null,
      \"space\": {\"total\": 107374182400, \"used\": 95133525606, \"free\": 9771050598, \"held\": 2469606195, \"freeing\": 13314398618, \"missing\": 0},
@@ -64,7 +64,7 @@ a lun list --json
 [[ $code -eq 0 ]] && json 'len(d) == 2 and d[0]["origin"] == "db@before-upgrade" and d[1]["origin"] is None'; ok "--json"
 a snapshot list --sort -exclusive -H -o object,exclusive
 gives 0 $'db@b\t700\ndb@a\t5\nweb@c\t-' "" "a list in two pieces; unknown is last from the largest"
-[[ $(last_request) == '["snapshot.list", {"cursor": "c1"}]' ]]; ok "the cursor is sent"
+[[ $(last_request) == '["snapshot.list", {"exact": true, "cursor": "c1"}]' ]]; ok "the cursor is sent"
 a job list --json
 gives 0 "[]" "" "an empty list is []"
 a pool get b
