@@ -165,7 +165,7 @@ static void take_fsync(VvServer *server, size_t length_bytes)
     VvFile *file = length_bytes >= sizeof *header + sizeof *in ? vv_file_get(&server->fuse->handles, in->fh) : NULL;
     if (file == NULL)
         answer(slot->fd, header->unique, -EBADF, NULL, 0);
-    else if (file->kind != VV_HANDLE_OBJECT || !file->may_write) /* what cannot be written is as durable as it was */
+    else if (file->kind != VV_HANDLE_OBJECT || !vv_view_is_lun(file->view)) /* what never changes is durable */
         answer(slot->fd, header->unique, 0, NULL, 0);
     else
         submit(server, VV_IO_FLUSH, file, 0, 0);

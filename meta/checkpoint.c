@@ -6,7 +6,8 @@
  *   without a lock         batch and writing generation are written and committed (readers look through both)
  *   under the write lock   the writing generation is dropped
  *
- * A commit that fails keeps batch and generation for the next try, so nothing is lost but time and memory. */
+ * A commit that fails keeps batch and generation for the next try, so nothing is lost but time and memory. After an entry
+ * that could not be applied to its end no batch is made: the next start applies it from its beginning. */
 #include "codec.h"
 #include "meta_private.h"
 
@@ -223,6 +224,10 @@ int vv_meta_checkpoint(VvMeta *meta)
     if (meta->batch == NULL && meta->pool.applied_index == meta->checkpoint_index && g_hash_table_size(meta->dirty) == 0) {
         vvm_write_unlock(meta);
         return 0;
+    }
+    if (meta->batch == NULL && vv_meta_failure(meta) != NULL) {
+        vvm_write_unlock(meta);
+        return -EIO;
     }
     if (meta->batch == NULL)
         batch_make(meta);

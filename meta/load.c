@@ -141,7 +141,7 @@ static bool load_table(VvMeta *meta, VvStoreRead *read, VvTable table, LoadFunc 
             GString *hex = g_string_new(NULL);
             for (size_t i = 0; i < key_bytes; i++)
                 g_string_append_printf(hex, "%02x", key[i]);
-            vv_set_error(error, VV_ERROR_DAMAGED, meta->directory, "vvfs-admin pool check --repair",
+            vv_set_error(error, VV_ERROR_DAMAGED, meta->directory, NULL,
                          "pool directory %s: table %s: the record with key %s is damaged", meta->directory,
                          vv_table_name(table), hex->str);
             g_string_free(hex, TRUE);

@@ -74,7 +74,7 @@ const char *vv_meta_failure(VvMeta *meta);
 /* Is there enough in overlay or journal that one is due? */
 bool vv_meta_checkpoint_due(VvMeta *meta);
 /* Write everything applied so far to the store, release the journal. Blocks on the disk; not on appliers, save while
- * generations are switched. 0, -ENOSPC (also after giving up the reserve file), -EIO. */
+ * generations are switched. 0, -ENOSPC (also after giving up the reserve file), -EIO (also when the pool has failed). */
 int vv_meta_checkpoint(VvMeta *meta);
 
 /* ---- pages. Source: overlay, then table "page". Take the read lock by themselves; may page-fault; never wait for I/O

@@ -284,8 +284,10 @@ void vvm_space_tell_freed(VvMeta *meta)
 int vvm_space_grant(VvMeta *meta, const VvSegment *wanted)
 {
     VvFamily *family = g_hash_table_lookup(meta->families, &wanted->family);
-    bool reused = family != NULL && wanted->number < family->next_segment && vv_meta_segment(meta, wanted->family, wanted->number) == NULL;
-    if (family == NULL || (!reused && wanted->number != family->next_segment) || wanted->number >= VV_SEGMENTS_PER_FAMILY ||
+    if (family == NULL)
+        return 0; /* it ended after the grant was asked for: nobody is left to take it */
+    bool reused = wanted->number < family->next_segment && vv_meta_segment(meta, wanted->family, wanted->number) == NULL;
+    if ((!reused && wanted->number != family->next_segment) || wanted->number >= VV_SEGMENTS_PER_FAMILY ||
         wanted->shift < VV_SEGMENT_SHIFT_MIN || wanted->shift > VV_SEGMENT_SHIFT_MAX || wanted->copy_count == 0 ||
         wanted->copy_count > VV_SEGMENT_COPIES_MAX)
         return vvm_damaged(meta, "segment %u cannot be granted to family %" G_GUINT64_FORMAT, wanted->number, wanted->family);
@@ -358,6 +360,7 @@ int vvm_space_shrink(VvMeta *meta, uint64_t family_id, uint32_t number, uint8_t 
     family->held_blocks -= old_blocks - new_blocks;
     meta->total_held_blocks -= old_blocks - new_blocks;
     segment->shift = shift;
+    family->change_number++; /* who counts the family's blocks by segment begins anew */
     vvm_dirty(meta, VV_TABLE_SEGMENT, family_id, number);
     if (meta->hooks != NULL && meta->hooks->segment_shrunk != NULL)
         meta->hooks->segment_shrunk(meta->hooks_user, segment, old_shift);

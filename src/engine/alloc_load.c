@@ -72,10 +72,10 @@ static void install(VvAlloc *alloc, VvAllocFamily *family, VvAllocSegment *segme
     uint32_t blocks = vv_alloc_piece_blocks(segment, number);
     uint32_t freed = 0, available = 0;
     for (uint32_t bit = 0; bit < blocks; bit++)
-        freed += bits[bit / 64] >> bit % 64 & 1;
+        freed += (uint32_t) (bits[bit / 64] >> bit % 64 & 1);
     vv_cooling_mask(alloc, family->id, segment->number, number * VV_PIECE_BLOCKS, blocks, bits);
     for (uint32_t bit = 0; bit < blocks; bit++)
-        available += bits[bit / 64] >> bit % 64 & 1;
+        available += (uint32_t) (bits[bit / 64] >> bit % 64 & 1);
     piece->known = true;
     piece->available = (uint16_t) available;
     if (available > 0 && available < blocks)

@@ -12,7 +12,8 @@
  * C2  Only records up to a sequence that somebody asked for are logged: that somebody has synced their data (I2).
  * C3  An entry that takes a LUN away retires its view before any later entry is built, so no entry names what is gone.
  * C4  A journal that is full (-ENOSPC) is given a checkpoint, after what was logged so far has been applied; then the rest is
- *     tried again. Any other failure fails the pool: nobody is told that something is durable any more. */
+ *     tried again. Any other failure fails the pool: nobody is told that something is durable any more.
+ * C5  An entry may hold what several requests asked for: each is answered by whether its own part was logged. */
 #include "commit_private.h"
 
 #include <errno.h>
@@ -46,6 +47,7 @@ struct VvCommitter {
     /* the thread's own */
     RequestList waiting; /* above their views' limits */
     VvBatchBuilder builder;
+    int log_error; /* why an entry of this batch was not logged; 0: all were */
 };
 
 static void list_init(RequestList *list)
@@ -148,11 +150,10 @@ static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
     }
     if (rc < 0) {
         vv_batch_entry_clear(entry);
-        if (rc != -ENOSPC && rc != -EIO && rc != -EUCLEAN)
-            rc = -EIO;
         if (rc != -ENOSPC)
             vv_pool_fail(pool, "the journal cannot be written");
-        return rc == -ENOSPC ? rc : -EIO;
+        committer->log_error = rc == -ENOSPC ? rc : -EIO;
+        return committer->log_error;
     }
     atomic_fetch_add_explicit(&pool->journal_entries, 1, memory_order_relaxed);
     vv_batch_entry_logged(entry);
@@ -228,23 +229,33 @@ static void answer(Request *request)
         vv_view_unref(view);
 }
 
+/* C5. Ops have an entry of their own, and its result. */
+static bool was_logged(const Request *request)
+{
+    if (request->view == NULL)
+        return true;
+    VV_LOCKED(&request->view->lock);
+    return request->view->gone || request->sequence <= request->view->logged_sequence;
+}
+
 static void run_batch(VvCommitter *committer, RequestList *ready)
 {
     RequestList done;
     list_init(&done);
     Request *request;
+    committer->log_error = 0;
     while ((request = list_pop(ready))) {
         request->result = add_request(committer, request);
         list_push(&done, request);
     }
-    int rc = atomic_load(&committer->pool->failed) ? -EIO : close_entry(committer);
-    if (rc == 0)
-        rc = settle_batch(committer);
-    else
-        (void) settle_batch(committer);
+    if (!atomic_load(&committer->pool->failed))
+        (void) close_entry(committer);
+    (void) settle_batch(committer);
     while ((request = list_pop(&done))) {
-        if (request->result == 0 && (rc < 0 || atomic_load(&committer->pool->failed)))
-            request->result = rc < 0 ? rc : -EIO;
+        if (request->result == 0 && atomic_load(&committer->pool->failed))
+            request->result = -EIO;
+        else if (request->result == 0 && committer->log_error < 0 && !was_logged(request))
+            request->result = committer->log_error;
         answer(request);
     }
 }

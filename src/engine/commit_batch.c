@@ -7,6 +7,8 @@
 
 /* An encoded change takes 11 bytes and at most 10 of its region's head; half of an entry is left for the ops around. */
 #define CHANGES_MAX (VV_ENTRY_BYTES_MAX / 2 / 21)
+/* A MAP op takes 50 bytes before its changes. */
+#define OPS_MAX (VV_ENTRY_BYTES_MAX / 4 / 50)
 
 void vv_batch_init(VvBatchBuilder *builder)
 {
@@ -116,6 +118,8 @@ bool vv_batch_add_view(VvBatchBuilder *builder, VvView *view, uint64_t sequence,
     uint64_t last = MIN(MIN(sequence, view->commit_limit), view->next_sequence - 1);
     if (view->gone || (last <= covered && !(with_mtime && view->mtime_dirty)))
         return false;
+    if (builder->ops && builder->ops->len == OPS_MAX)
+        return true;
     if (builder->ops == NULL) {
         builder->ops = vv_ops_new();
         builder->parts = g_array_new(FALSE, FALSE, sizeof(VvBatchPart));

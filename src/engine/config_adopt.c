@@ -64,8 +64,10 @@ bool vv_adoption_end(VvView *view, GError **error)
     bool ok;
 
     g_hash_table_remove(view->pool->threads->adoptions, &view->id);
-    if (!has_tail(view))
+    if (!has_tail(view)) {
+        vv_view_wake(view); /* the last piece came before who waits to write behind it */
         return true;
+    }
     views = g_ptr_array_new();
     g_ptr_array_add(views, view);
     if (!vv_views_flush(views, error) || !vv_views_close_gates(views, false, error))
@@ -80,15 +82,20 @@ bool vv_adoption_end(VvView *view, GError **error)
 
 /* ---- one more piece */
 
+/* Behind an end within a block there must be zeroes: it is not cut from the map. */
+static bool ends_at_block(uint64_t size_bytes, uint64_t source_bytes)
+{
+    return size_bytes <= source_bytes && (size_bytes == source_bytes || size_bytes % VV_BLOCK_BYTES == 0);
+}
+
 /* 1: done, 0: it does not continue, -1: @error. */
 static int continue_piece(VvTransaction *tx, VvView *view, struct VvAdoption *adoption, uint64_t from,
     uint64_t size_bytes, const char *name, GError **error)
 {
-    VvView *views[] = { view };
     VvOp *op;
 
     if (adoption->from != from || vv_view_size(view) != adoption->asked_bytes || size_bytes < adoption->asked_bytes ||
-        size_bytes > adoption->source_bytes || !has_tail(view) ||
+        !ends_at_block(size_bytes, adoption->source_bytes) || !has_tail(view) ||
         (adoption->source && view_sequence(adoption->source) != adoption->source_sequence))
         return 0;
     if (size_bytes == adoption->asked_bytes)
@@ -97,12 +104,14 @@ static int continue_piece(VvTransaction *tx, VvView *view, struct VvAdoption *ad
     op->lun_size.id = view->id;
     op->lun_size.size_bytes = size_bytes;
     op->lun_size.mtime_ns = tx->now_ns;
-    if (!vv_transaction_commit(tx, views, 1, name, error))
+    /* Without the view: what is pending in it was not synced (I2), and its gate is open. */
+    if (!vv_transaction_commit(tx, NULL, 0, name, error))
         return -1;
     adoption->asked_bytes = size_bytes;
     vv_view_reload(view);
     if (size_bytes == adoption->source_bytes) {
         set_tail(view, false);
+        vv_view_wake(view);
         g_hash_table_remove(view->pool->threads->adoptions, &view->id);
     }
     return 1;
@@ -206,8 +215,7 @@ static bool first_piece(
         return false;
     }
     ok = is_empty(target) || unsupported(error, name, "it is not empty");
-    ok = ok && ((size_bytes <= source.source_bytes &&
-                    (size_bytes == source.source_bytes || size_bytes % VV_BLOCK_BYTES == 0)) ||
+    ok = ok && (ends_at_block(size_bytes, source.source_bytes) ||
                    unsupported(error, name, "the piece does not end at a block of the source"));
     if (ok) {
         set_tail(target, size_bytes < source.source_bytes); /* A1 */

@@ -202,21 +202,25 @@ static bool uncover(VvView *view, uint64_t old_bytes, uint64_t new_bytes, GError
     return true;
 }
 
-static bool grow(
-    VvTransaction *tx, uint64_t id, const char *name, uint64_t old_bytes, uint64_t new_bytes, GError **error)
+static bool grow(VvTransaction *tx, uint64_t id, const char *name, uint64_t new_bytes, GError **error)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof id);
     g_autoptr(GPtrArray) views = NULL;
+    VvView *view;
     bool ok;
 
     g_array_append_val(ids, id);
     views = vv_views_get(tx->pool, ids, error);
     if (!views)
         return false;
+    view = g_ptr_array_index(views, 0);
     if (!vv_views_flush(views, error) || !vv_views_close_gates(views, false, error))
         return false;
-    ok = uncover(g_ptr_array_index(views, 0), old_bytes, new_bytes, error);
-    if (ok && vv_view_sync_disks(g_ptr_array_index(views, 0)) < 0) {
+    ok = vv_view_size(view) <= new_bytes; /* an elastic LUN may have been written meanwhile */
+    if (!ok)
+        vv_set_error(error, VV_ERROR_BUSY, name, "Try again.", "%s grows by itself: nothing was changed", name);
+    ok = ok && uncover(view, vv_view_size(view), new_bytes, error);
+    if (ok && vv_view_sync_disks(view) < 0) {
         vv_set_error(error, VV_ERROR_IO, name, "vvfs-admin doctor", "%s cannot be synced", name);
         ok = false;
     }
@@ -225,7 +229,7 @@ static bool grow(
         ok = vv_transaction_commit(tx, (VvView *const *) views->pdata, views->len, name, error);
     }
     if (ok)
-        vv_view_reload(g_ptr_array_index(views, 0));
+        vv_view_reload(view);
     vv_views_open_gates(views, false);
     return ok;
 }
@@ -321,13 +325,24 @@ static bool shrink_to(VvTransaction *tx, uint64_t id, const char *name, uint64_t
     return ok;
 }
 
-static bool refuse_shrink(const VvLun *lun, uint64_t size_bytes, GError **error)
+static bool refuse_shrink(const VvLun *lun, uint64_t old_bytes, uint64_t size_bytes, GError **error)
 {
-    g_autofree char *was = vv_size_format(lun->size_bytes), *is = vv_size_format(size_bytes);
+    g_autofree char *was = vv_size_format(old_bytes), *is = vv_size_format(size_bytes);
 
     vv_set_error(error, VV_ERROR_DENIED, lun->name, "`--shrink` does it and drops what lies behind the new end.",
         "%s has %s and would be cut to %s: nothing was changed", lun->name, was, is);
     return false;
+}
+
+/* What its writers were told, journalled or not. Read lock held. */
+static uint64_t present_size(VvPool *pool, const VvLun *lun)
+{
+    VvView *view = vv_view_peek(pool, lun->id);
+    uint64_t size_bytes = view ? vv_view_size(view) : lun->size_bytes;
+
+    if (view)
+        vv_view_unref(view);
+    return size_bytes;
 }
 
 bool vv_pool_lun_resize(
@@ -347,9 +362,9 @@ bool vv_pool_lun_resize(
         if (!lun)
             return false;
         id = lun->id;
-        old_bytes = lun->size_bytes;
+        old_bytes = present_size(pool, lun);
         if (size_bytes < old_bytes && !shrink)
-            return refuse_shrink(lun, size_bytes, error);
+            return refuse_shrink(lun, old_bytes, size_bytes, error);
         if (size_bytes < old_bytes && !vv_refuse_kept(lun, NULL, tx.now_ns, error))
             return false;
     }
@@ -360,7 +375,7 @@ bool vv_pool_lun_resize(
     if (size_bytes == old_bytes)
         return vv_transaction_commit(&tx, NULL, 0, name, error);
     if (size_bytes < old_bytes ? !shrink_to(&tx, id, name, size_bytes, error)
-                               : !grow(&tx, id, name, old_bytes, size_bytes, error))
+                               : !grow(&tx, id, name, size_bytes, error))
         return false;
     vv_transaction_clear(&tx);
     tell_changed(pool, id);
@@ -396,7 +411,7 @@ bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError
     if (!stat.elastic && !check_size(name, size_bytes, error))
         return false;
     if (size_bytes < stat.size_bytes ? !shrink_to(&tx, id, name, size_bytes, error)
-                                     : !grow(&tx, id, name, stat.size_bytes, size_bytes, error))
+                                     : !grow(&tx, id, name, size_bytes, error))
         return false;
     vv_transaction_clear(&tx);
     tell_changed(pool, id);

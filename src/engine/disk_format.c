@@ -187,11 +187,14 @@ static bool format_existing(const char *path, const VvDiskFormat *format, VvLabe
 {
     struct stat st;
     uint64_t size_bytes;
+    /* Before it is really opened: to open a LUN of this pool this daemon would wait for itself. */
+    vv_autofd int path_fd = open(path, O_PATH | O_CLOEXEC);
+    if (path_fd >= 0 && !check_not_own_lun(path, path_fd, format, error))
+        return false;
     vv_autofd int fd = open_alone(path, error);
     if (fd < 0 || !vv_disk_examine(fd, path, &st, &size_bytes, error))
         return false;
-    if (!check_not_own_lun(path, fd, format, error) || !check_size(path, size_bytes, error) ||
-        !check_label(path, fd, format, label, error))
+    if (!check_size(path, size_bytes, error) || !check_label(path, fd, format, label, error))
         return false;
     if (!format->overwrite && !check_contents(path, fd, &st, size_bytes, error))
         return false;

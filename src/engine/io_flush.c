@@ -105,14 +105,7 @@ static void find_disks(Flush *flush)
 /* Is there nothing at all to do? view->lock held. */
 static bool is_clean_locked(const VvView *view, bool commit)
 {
-    if (commit && view->applied_sequence + 1 < view->next_sequence)
-        return false;
-    for (unsigned i = 0; i < view->disk_marks->len; i++) {
-        const VvDiskMark *mark = &g_array_index(view->disk_marks, VvDiskMark, i);
-        if (mark->written > mark->synced)
-            return false;
-    }
-    return true;
+    return vv_view_is_synced(view) && !(commit && view->applied_sequence + 1 < view->next_sequence);
 }
 
 void vv_flush_start(VvView *view, bool commit, VvFlushDone done, void *user)
@@ -134,6 +127,8 @@ void vv_flush_start(VvView *view, bool commit, VvFlushDone done, void *user)
         done(user, 0);
         return;
     }
+    VvPool *pool = view->pool;
+    uint32_t era = vv_era_enter(pool); /* a disk that leaves is not closed before it was asked */
     find_disks(flush);
     atomic_store(&flush->outstanding, flush->ticket_count + 1);
     /* The last ticket may end the flush at any time after it was asked for; ours ends it if there is none. */
@@ -145,6 +140,7 @@ void vv_flush_start(VvView *view, bool commit, VvFlushDone done, void *user)
         else
             ticket_done_cb(ticket, 0); /* the disk left the pool: it held nothing of ours any more */
     }
+    vv_era_leave(pool, era);
     ticket_over(flush);
 }
 
@@ -153,6 +149,7 @@ void vv_flush_start(VvView *view, bool commit, VvFlushDone done, void *user)
 static void background_done_cb(void *user, int result)
 {
     VvView *view = user;
+    bool drop = false;
     if (result < 0)
         vv_log(VV_LOG_WARNING, "background flush of object %" G_GUINT64_FORMAT " failed: %s", view->id,
             g_strerror(-result));
@@ -161,32 +158,37 @@ static void background_done_cb(void *user, int result)
         view->committing = false;
         if (result < 0 && view->pending_since_ms)
             view->pending_since_ms = vv_monotonic_ms(); /* not again at once */
+        else
+            drop = vv_view_settle_pending(view);
     }
     VvTicker *ticker = view->pool->ticker;
     vv_ticker_kick(ticker);
+    if (drop)
+        vv_view_unref(view);
     vv_view_unref(view);
     vv_ticker_flush_end(ticker); /* the pool may end after this */
 }
 
-/* Nothing but its mtime changed for so long: an entry of its own. */
-static bool is_mtime_only_locked(const VvView *view)
+/* Its data is on the disks. If nothing but its mtime changed for so long, that gets an entry of its own. */
+static void background_flushed_cb(void *user, int result)
 {
-    return view->mtime_dirty && view->records.count == 0;
+    VvView *view = user;
+    bool mtime_only;
+    {
+        VV_LOCKED(&view->lock);
+        mtime_only = result == 0 && view->mtime_dirty && view->records.count == 0;
+    }
+    if (mtime_only)
+        vv_commit_view(view->pool->committer, view, 0, background_done_cb, view);
+    else
+        background_done_cb(view, result);
 }
 
 static void background_start(VvView *view)
 {
-    bool mtime_only;
-    {
-        VV_LOCKED(&view->lock);
-        mtime_only = is_mtime_only_locked(view);
-    }
     g_atomic_int_inc(&view->refs);
     vv_ticker_flush_begin(view->pool->ticker);
-    if (mtime_only)
-        vv_commit_view(view->pool->committer, view, 0, background_done_cb, view);
-    else
-        vv_flush_start(view, true, background_done_cb, view);
+    vv_flush_start(view, true, background_flushed_cb, view);
 }
 
 unsigned vv_flush_background(VvPool *pool, uint64_t since_ms)

@@ -186,6 +186,8 @@ void vv_ticker_flush_begin(VvTicker *ticker);
 void vv_ticker_flush_end(VvTicker *ticker);
 
 /* ---- view.c */
+/* Does a ticket cover everything that was written? view->lock held. */
+bool vv_view_is_synced(const VvView *view);
 /* Records or a dirty mtime came: keeps the view. view->lock held. */
 void vv_view_has_pending(VvView *view);
 /* True if nothing is pending any more: the caller drops a reference after unlocking. view->lock held. */

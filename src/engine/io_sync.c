@@ -174,10 +174,28 @@ int vv_view_zero(VvView *view, uint64_t offset, uint64_t length_bytes)
     return 0;
 }
 
+/* Could all holes in [offset, end) be filled, if nobody else took space? What cannot be filled is not begun. */
+static bool may_fit(VvView *view, uint64_t offset, uint64_t end)
+{
+    VvSpaceSummary space;
+    uint64_t holes = 0, data = 0;
+    vv_meta_space(view->pool->meta, &space);
+    while (offset < end && holes <= space.total_bytes) {
+        if (vv_view_seek(view, offset, true, &data) < 0)
+            data = end;
+        holes += MIN(data, end) - offset;
+        if (data >= end || vv_view_seek(view, data, false, &offset) < 0)
+            break;
+    }
+    return holes <= space.free_bytes + space.held_bytes + space.freeing_bytes;
+}
+
 int vv_view_allocate(VvView *view, uint64_t offset, uint64_t length_bytes)
 {
     uint64_t size_bytes = vv_view_size(view);
     uint64_t end = length_bytes > size_bytes || offset > size_bytes - length_bytes ? size_bytes : offset + length_bytes;
+    if (!may_fit(view, offset, end))
+        return -ENOSPC;
     while (offset < end) {
         uint32_t piece = piece_bytes(offset, end - offset);
         int64_t result = run_io(view, VV_IO_ALLOCATE, NULL, offset, piece);

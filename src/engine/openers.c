@@ -8,6 +8,9 @@
 
 #include <string.h>
 
+#define RELEASE_WAIT_MS 1000u
+#define RELEASE_POLL_US 2000
+
 void vv_opener_free(VvOpener *opener)
 {
     if (!opener)
@@ -159,6 +162,32 @@ GPtrArray *vv_pool_openers(VvPool *pool, uint64_t object_id)
     return openers;
 }
 
+/* Has every writer a process or a device that still has the file? */
+static bool are_explained(const GPtrArray *openers, const char *path)
+{
+    for (unsigned i = 0; i < openers->len; i++) {
+        const VvOpener *opener = g_ptr_array_index(openers, i);
+
+        if (opener->write && !opener->device && !(opener->process && vv_process_has_open("/proc", opener->pid, path)))
+            return false;
+    }
+    return true;
+}
+
+GPtrArray *vv_pool_openers_left(VvPool *pool, uint64_t object_id)
+{
+    uint64_t deadline_ms = vv_monotonic_ms() + RELEASE_WAIT_MS;
+    g_autofree char *path = object_path(pool, object_id);
+    GPtrArray *openers = vv_pool_openers(pool, object_id);
+
+    while (path && !are_explained(openers, path) && vv_monotonic_ms() < deadline_ms) {
+        g_ptr_array_unref(openers);
+        g_usleep(RELEASE_POLL_US);
+        openers = vv_pool_openers(pool, object_id);
+    }
+    return openers;
+}
+
 /* ---- the refusal */
 
 static unsigned weight(const VvOpener *opener)
@@ -207,7 +236,7 @@ bool vv_refuse_open_for_writing(VvPool *pool, uint64_t lun_id, const char *name,
 
     if (!vv_pool_is_open(pool, lun_id, true, false))
         return true;
-    openers = vv_pool_openers(pool, lun_id);
+    openers = vv_pool_openers_left(pool, lun_id);
     for (unsigned i = 0; i < openers->len; i++) {
         const VvOpener *opener = g_ptr_array_index(openers, i);
 

@@ -137,6 +137,9 @@ typedef struct { pid_t pid; char *process; bool write; char *device; char *mount
 void vv_opener_free(VvOpener *opener);
 /* Who has @object_id open: handles, and through loop devices over our mount point the file systems mounted from them. */
 GPtrArray *vv_pool_openers(VvPool *pool, uint64_t object_id); /* of VvOpener */
+/* The same for who would refuse because of them: close(2) returns before the mount is told, so a handle for writing that nobody
+ * has any more is waited for, for a second. [not any: blocks] */
+GPtrArray *vv_pool_openers_left(VvPool *pool, uint64_t object_id);
 /* Bytes that removing the object (a LUN with its snapshots) would free. True with *ret_bytes; false while unknown (a count is
  * started in the background; @wait: counts now). */
 bool vv_pool_exclusive(VvPool *pool, uint64_t object_id, bool wait, uint64_t *ret_bytes);

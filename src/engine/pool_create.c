@@ -327,10 +327,37 @@ bool vv_pool_destroy(const char *directory, GError **error)
 
 /* ---- check */
 
+static void report_error(VvCheckFunc report, void *user, const char *code, const char *object, const GError *error)
+{
+    g_autofree char *name = g_strdup(object), *message = g_strdup(error->message);
+    VvCheckError found = { .code = code, .object = name, .message = message };
+
+    report(user, &found);
+}
+
+/* Each disk is there, and is the one that the pool knows. */
+static void check_disks(VvMeta *meta, const char *directory, const VvUuid *uuid, VvCheckFunc report, void *user)
+{
+    const GPtrArray *disks;
+    VV_META_READ(meta);
+
+    disks = vv_meta_disks(meta);
+    for (unsigned i = 0; i < disks->len; i++) {
+        const VvDiskInfo *info = g_ptr_array_index(disks, i);
+        g_autofree char *path = vv_pool_disk_path(directory, info->path);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(VvDisk) disk = vv_disk_open(path, uuid, &info->uuid, true, 0, &error);
+
+        if (!disk)
+            report_error(report, user, "disk", info->name, error);
+    }
+}
+
 bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc report, void *user, GError **error)
 {
     g_autofree char *name = NULL;
     g_autoptr(VvMeta) meta = NULL;
+    g_autoptr(GError) failure = NULL;
     vv_autofd int lock_fd = -1;
     VvUuid uuid;
     int result;
@@ -340,9 +367,16 @@ bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc repor
     lock_fd = vv_pool_take_lock(directory, END_WAIT_MS, error);
     if (lock_fd < 0)
         return false;
-    meta = vv_meta_open(directory, !repair, NULL, error);
-    if (!meta)
+    meta = vv_meta_open(directory, !repair, NULL, &failure);
+    if (!meta && g_error_matches(failure, VV_ERROR, VV_ERROR_DAMAGED)) {
+        report_error(report, user, "damaged", name, failure); /* looked, and found it */
+        return true;
+    }
+    if (!meta) {
+        g_propagate_error(error, g_steal_pointer(&failure));
         return false;
+    }
+    check_disks(meta, directory, &uuid, report, user);
     result = vv_meta_check(meta, repair, report, user);
     if (result < 0)
         vv_set_error_errno(error, result, name, "pool %s could not be checked to the end", name);

@@ -25,8 +25,7 @@ void vv_syncer_clear(VvSyncer *syncer)
     bool started;
     {
         VV_LOCKED(&syncer->lock);
-        g_assert(syncer->waiting.count == 0); /* the last batch may still be answering: joined below */
-        syncer->stopping = true;
+        syncer->stopping = true; /* what has been asked for is still answered */
         started = syncer->started;
         pthread_cond_signal(&syncer->changed);
     }

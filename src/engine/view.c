@@ -2,7 +2,8 @@
 /* Views: what look-ups go through. Made when somebody needs one, kept by references, by handles and by what is pending.
  *
  * V1  pool->views holds at most one view of an object; a view leaves it when its last reference goes, under views_lock.
- * V2  A view with records or a dirty mtime keeps itself (pending_since_ms), so that closing a file loses nothing.
+ * V2  A view with records, a dirty mtime or writes that no ticket covers keeps itself (pending_since_ms), so that closing a
+ *     file loses nothing, and a flush through the next handle covers what the last one wrote.
  * V3  What was found in a view under a closed and drained gate may be changed: branch, size, tag. Everything else that a
  *     request remembers it remembers while it is counted in flight. */
 #include "io_state.h"
@@ -18,6 +19,9 @@ static void load_lun(VvView *view, const VvLun *lun)
     g_assert(branch != NULL);
     if (view->branch != lun->branch || view->family != branch->family)
         view->alloc_hint = 0;
+    /* Whether an adopted map goes on behind the end is not in the catalog: who extends the LUN first has it looked at. */
+    if (view->branch != lun->branch && lun->elastic && lun->used_blocks > 0)
+        view->tail_behind = true;
     view->is_lun = true;
     view->branch = lun->branch;
     view->epoch = UINT64_MAX;
@@ -67,8 +71,12 @@ static VvView *new_view(VvPool *pool, uint64_t id)
     view->pool = pool;
     view->id = id;
     view->refs = 1;
+    pthread_condattr_t attributes;
     pthread_mutex_init(&view->lock, NULL);
-    pthread_cond_init(&view->drained, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&view->drained, &attributes);
+    pthread_condattr_destroy(&attributes);
     g_queue_init(&view->handles);
     vv_pending_init(&view->pending);
     view->next_sequence = 1;
@@ -174,11 +182,21 @@ void vv_view_has_pending(VvView *view)
     vv_ticker_kick(view->pool->ticker);
 }
 
+bool vv_view_is_synced(const VvView *view)
+{
+    for (unsigned i = 0; i < view->disk_marks->len; i++) {
+        const VvDiskMark *mark = &g_array_index(view->disk_marks, VvDiskMark, i);
+        if (mark->written > mark->synced)
+            return false;
+    }
+    return true;
+}
+
 bool vv_view_settle_pending(VvView *view)
 {
     if (view->pending_since_ms == 0)
         return false;
-    if (view->records.count > 0 || view->mtime_dirty) {
+    if (view->records.count > 0 || view->mtime_dirty || !vv_view_is_synced(view)) {
         view->pending_since_ms = vv_monotonic_ms();
         return false;
     }
@@ -204,6 +222,7 @@ void vv_view_retire(VvView *view)
         vv_pending_init(&view->pending);
         view->applied_sequence = view->logged_sequence = view->next_sequence - 1;
         view->mtime_dirty = false;
+        g_array_set_size(view->disk_marks, 0);
         drop = vv_view_settle_pending(view);
     }
     vv_wake(&woken);
@@ -299,7 +318,7 @@ int vv_pool_stat(VvPool *pool, uint64_t object_id, VvViewStat *ret_stat)
 bool vv_gate_close(VvView *view, bool reads_too, unsigned timeout_ms)
 {
     struct timespec deadline;
-    clock_gettime(CLOCK_REALTIME, &deadline);
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
     deadline.tv_sec += timeout_ms / 1000;
     deadline.tv_nsec += (long) (timeout_ms % 1000) * 1000000;
     if (deadline.tv_nsec >= 1000000000) {

@@ -91,7 +91,7 @@ struct VvView {
     uint64_t next_sequence, applied_sequence;
     uint64_t logged_sequence; /* the committer's: in the journal, perhaps not applied */
     uint64_t size_sequence; /* an elastic growth was acknowledged at this sequence */
-    uint64_t pending_since_ms; /* of the oldest record or dirty mtime; 0: none. Holds a reference while it is set */
+    uint64_t pending_since_ms; /* of the oldest record, dirty mtime or unsynced write; 0: none. Holds a reference while it is set */
     bool committing;        /* background journalling of it is under way */
 
     /* disks written since: per disk slot, counts of completed writes and what a completed ticket covers */

@@ -244,7 +244,7 @@ static char *opener_text(const VvOpener *opener)
 
 static bool check_openers(VvDaemon *daemon, uint64_t id, const char *object, GError **error)
 {
-    g_autoptr(GPtrArray) openers = vv_pool_openers(daemon->pool, id);
+    g_autoptr(GPtrArray) openers = vv_pool_openers_left(daemon->pool, id);
 
     for (unsigned i = 0; i < openers->len; i++) {
         const VvOpener *opener = openers->pdata[i];

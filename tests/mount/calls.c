@@ -230,12 +230,28 @@ static const struct {
     unsigned arguments;
     void (*run)(char **words);
 } operations[] = {
-    { "open", 3, do_open }, { "close", 1, do_simple }, { "fsync", 1, do_simple }, { "size", 1, do_stat },
-    { "blocks", 1, do_stat }, { "nlink", 1, do_stat }, { "inode", 1, do_stat }, { "pwrite", 4, do_pwrite },
-    { "pread", 3, do_pread }, { "truncate", 2, do_simple }, { "cut", 2, do_simple }, { "seek", 3, do_simple },
-    { "fallocate", 4, do_fallocate }, { "copy", 5, do_copy }, { "copyall", 3, do_copy_all }, { "map", 4, do_map },
-    { "rename", 3, do_rename }, { "unlink", 1, do_simple }, { "mkdir", 1, do_simple }, { "mknod", 1, do_simple },
-    { "link", 2, do_simple }, { "symlink", 2, do_simple },
+    { "open", 3, do_open },
+    { "close", 1, do_simple },
+    { "fsync", 1, do_simple },
+    { "size", 1, do_stat },
+    { "blocks", 1, do_stat },
+    { "nlink", 1, do_stat },
+    { "inode", 1, do_stat },
+    { "pwrite", 4, do_pwrite },
+    { "pread", 3, do_pread },
+    { "truncate", 2, do_simple },
+    { "cut", 2, do_simple },
+    { "seek", 3, do_simple },
+    { "fallocate", 4, do_fallocate },
+    { "copy", 5, do_copy },
+    { "copyall", 3, do_copy_all },
+    { "map", 4, do_map },
+    { "rename", 3, do_rename },
+    { "unlink", 1, do_simple },
+    { "mkdir", 1, do_simple },
+    { "mknod", 1, do_simple },
+    { "link", 2, do_simple },
+    { "symlink", 2, do_simple },
 };
 
 static bool run(const char *operation)

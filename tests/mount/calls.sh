@@ -4,7 +4,7 @@
 # shellcheck disable=SC1091,SC2154,SC2317
 . "$(dirname "$0")/lib.sh"
 
-new_pool "$disk/pool" --size 2G && mount_pool || exit 99
+new_pool "$disk/pool" --size 2G && mount_pool rw || exit 99
 l=$mnt/luns s=$mnt/snapshots
 
 # ---- a LUN is elastic until its first last close
@@ -132,12 +132,14 @@ says "unlink of what is not there" "ENOENT" "unlink $l/r3"
 says "EBUSY with snapshots" "0 EBUSY 0 0" "mknod $s/r1/s" "unlink $l/r1" "unlink $s/r1/s" "unlink $l/r1"
 
 # ---- open and removed
+settled
 used=$(space used)
 says "a removed LUN lives to its last close" "0 1048576 0 0 ENOENT 1048576:x 4096 4096:y 0 1048576 0" "open a rw,creat $l/gone" "pwrite a 0 1M x" \
     "unlink $l/gone" "nlink a" "open b r $l/gone" "pread a 0 1M" "pwrite a 4096 4096 y" "pread a 4096 4096" "fsync a" "size a" "close a"
 space_falls "$used"
 is "then its space comes back" "$(space used)" "$used"
 head -c 1M /dev/zero | tr '\0' x | dd of="$l/keep" conv=fsync 2>/dev/null
+settled
 used=$(space used)
 says "a removed snapshot too" "0 0 1048576 1048576:x 0 0 1048576:x 0" "mknod $s/keep/s" "open a r $s/keep/s" "size a" "pread a 0 1M" \
     "unlink $s/keep/s" "nlink a" "pread a 0 1M" "close a"

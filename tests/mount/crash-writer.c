@@ -79,7 +79,8 @@ static bool change(int fd, Log *log, GRand *rand, bool *ret_full)
     for (uint32_t i = 0; i < count; i++)
         *ret_full |= !log_change(log, first + i, punch ? 0 : number) || log->blocks[first + i].count == CHANGES_MAX;
     if (punch)
-        return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) first * BLOCK, (off_t) count * BLOCK) == 0;
+        return fallocate(
+                   fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t) first * BLOCK, (off_t) count * BLOCK) == 0;
     for (size_t i = 0; i < (size_t) count * BLOCK / 8; i++)
         data[i] = number;
     return pwrite(fd, data, (size_t) count * BLOCK, (off_t) first * BLOCK) == (ssize_t) ((size_t) count * BLOCK);
@@ -148,7 +149,8 @@ static int verify(const char *path, Log *log)
         }
         bool whole = memcmp(data, data + 1, BLOCK - 8) == 0;
         if ((!whole || !may_hold(entry, data[0])) && wrong++ < 10)
-            printf("block %u: %s%" PRIu64 "; %" PRIu64 " was flushed, and %" PRIu64 " changes begun since, the last %" PRIu64 "\n",
+            printf("block %u: %s%" PRIu64 "; %" PRIu64 " was flushed, and %" PRIu64
+                   " changes begun since, the last %" PRIu64 "\n",
                 i, whole ? "" : "mixed, begins with ", data[0], entry->durable, entry->count,
                 entry->count ? entry->change[entry->count - 1] : 0);
         /* What was found is what a later look must find. */

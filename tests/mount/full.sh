@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Full pools: who writes gets ENOSPC, everything is read, removing and discarding work, and space comes back by itself. Also
 # when it is not the pool that is full but what it stands on.
-# shellcheck disable=SC1091,SC2154,SC2317
+# shellcheck disable=SC1091,SC2154,SC2317,SC2046,SC2017
 . "$(dirname "$0")/lib.sh"
 
 l='' s=''

@@ -6,7 +6,7 @@
 #     $pool $mnt       the pool in use and where it is mounted; $daemon its process
 #     $out $err        what `a` and `try` caught; $code its exit code
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # for the tests
+# shellcheck disable=SC2034,SC2261,SC2015 # for the tests; <>; only ever done when the first part failed
 set -u
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=${VV_BUILDDIR:-$here/../..}
@@ -90,6 +90,7 @@ ok() # ok DESCRIPTION: the result of the command before
     tell "$out" out
     tell "$err" err
     echo "# exit: $code; line ${BASH_LINENO[0]}"
+    [[ ! -e $disk/.daemon ]] || tail -n 5 "$disk/.daemon" | sed 's/^/# daemon: /'
     return 1
 }
 is() # is DESCRIPTION GOT WANTED
@@ -152,6 +153,8 @@ gives() # gives CODE PATTERN DESCRIPTION ARGUMENT...: exit code, and an extended
 }
 space() { get --json pool status | jq -r ".space.$1"; } # space used|free|held|freeing|total
 is_space() { [[ $(space used) -le $1 ]]; }
+is_settled() { [[ $(space freeing) -eq 0 && $(get --json job list) == "[]" ]]; }
+settled() { wait_for 60 is_settled; } # what was removed before is reclaimed
 is_closed() { get --json lun show "$1" | jq -e '.openers == []' >/dev/null; }
 closed() { wait_for 10 is_closed "$1"; } # closed LUN: the kernel tells of the last close behind close(2)
 space_falls() # space_falls BYTES: what is removed comes back by itself, until no more than that is used
@@ -168,7 +171,8 @@ new_pool() # new_pool DIRECTORY ARGUMENT...: made, not mounted
     code=$?
     return "$code"
 }
-serves() { timeout 5 "$tool" -p "$pool" version >/dev/null 2>&1 && timeout 5 stat "$mnt/luns" >/dev/null 2>&1; }
+# A dead mount still answers what the kernel remembers; this is asked anew.
+serves() { timeout 5 "$tool" -p "$pool" pool status >/dev/null 2>&1 && timeout 5 stat -f "$mnt" >/dev/null 2>&1; }
 serves_or_ended() { gone "$daemon" || { [[ $(findmnt -no FSTYPE --mountpoint "$mnt") == fuse.vvfs ]] && serves; }; }
 mount_pool() # mount_pool [OPTIONS]: $pool at $mnt, which is made
 {

@@ -13,7 +13,8 @@ try "into holes, then in place: 3000 rounds" "$race" "$mnt/luns/w" 3000
 again() { # a snapshot every now and then, until the writers have ended
     local i=0
     while ! gone "$1"; do
-        touch "$mnt/snapshots/w/s$i" && ((i == 0)) || rm "$mnt/snapshots/w/s$((i - 1))"
+        touch "$mnt/snapshots/w/s$i"
+        ((i == 0)) || rm "$mnt/snapshots/w/s$((i - 1))"
         i=$((i + 1))
     done
     [[ $i -gt 5 ]]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Many objects and large ones: 1,000 LUNs with 10,000 snapshots, and a LUN of 1 TiB. Memory and what is taken on the disk are
 # tested; times are told, and tested against generous limits only, because machines and builds differ.
-# shellcheck disable=SC1091,SC2154,SC2317
+# shellcheck disable=SC1091,SC2154,SC2317,SC2046,SC2017
 . "$(dirname "$0")/lib.sh"
 slow=10 # how many times what is asked a run may take
 

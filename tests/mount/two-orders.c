@@ -59,7 +59,8 @@ static void *write_rounds(void *user)
         ssize_t done = pwrite(writer->fd, writer->data, writer->length, (off_t) writer->offset);
         if (done != (ssize_t) writer->length) {
             if (atomic_fetch_add(&wrong, 1) == 0)
-                printf("write of %zu bytes at %" PRIu64 ": %zd, %s\n", writer->length, writer->offset, done, strerror(errno));
+                printf("write of %zu bytes at %" PRIu64 ": %zd, %s\n", writer->length, writer->offset, done,
+                    strerror(errno));
         }
         pthread_barrier_wait(&barrier);
     }
@@ -93,8 +94,8 @@ static void check(const char *part, unsigned round, const char *data, uint64_t b
         if (!is_covered(begin + at) || (same && explains(begin + at, (unsigned char) sector[0])))
             continue;
         if (atomic_fetch_add(&wrong, 1) < 10)
-            printf("%s, round %u: the sector at %" PRIu64 " holds %s%02x\n", part, round, begin + at, same ? "" : "mixed ",
-                (unsigned) (unsigned char) sector[0]);
+            printf("%s, round %u: the sector at %" PRIu64 " holds %s%02x\n", part, round, begin + at,
+                same ? "" : "mixed ", (unsigned) (unsigned char) sector[0]);
     }
 }
 

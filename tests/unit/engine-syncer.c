@@ -2,6 +2,8 @@
 /* Sync tickets: what a ticket covers, what is batched, and that a failed sync stays failed. */
 #include "engine-test.h"
 
+#include "disk_private.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -241,6 +243,34 @@ static void test_many_threads(Fixture *f, const void *data G_GNUC_UNUSED)
         pthread_join(threads[i], NULL);
 }
 
+static void *allow_when_stopping(void *user)
+{
+    Fixture *f = user;
+    for (bool stopping = false; !stopping; g_usleep(1000)) {
+        VV_LOCKED(&f->disk->syncer.lock);
+        stopping = f->disk->syncer.stopping;
+    }
+    allow(f, 2);
+    return NULL;
+}
+
+/* Somebody asked for a sync just before the disk left: he is answered. */
+static void test_close_answers_all(Fixture *f, const void *data G_GNUC_UNUSED)
+{
+    Ticket first = { 0 }, second = { 0 };
+    pthread_t thread;
+    write_one(f);
+    ask(f, &first);
+    wait_until(f, &f->medium.begun, 1);
+    ask(f, &second);
+    g_assert_cmpint(pthread_create(&thread, NULL, allow_when_stopping, f), ==, 0);
+    vv_disk_close(f->disk);
+    pthread_join(thread, NULL);
+    f->disk = NULL;
+    g_assert_cmpint(first.result, ==, 0);
+    g_assert_cmpint(second.result, ==, 0);
+}
+
 /* The thread may still be at its last answer when the one who waited for it closes the disk. */
 static void test_close_after_sync(void)
 {
@@ -264,6 +294,7 @@ int main(int argc, char **argv)
     ADD("failure-stays", test_failure_stays);
     ADD("done-may-ask-again", test_done_may_ask_again);
     ADD("many-threads", test_many_threads);
+    ADD("close-answers-all", test_close_answers_all);
     g_test_add_func("/syncer/close-after-sync", test_close_after_sync);
     return g_test_run();
 }
