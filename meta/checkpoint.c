@@ -218,20 +218,19 @@ bool vv_meta_checkpoint_due(VvMeta *meta)
     return due;
 }
 
-int vv_meta_checkpoint(VvMeta *meta)
+/* Write the batch there is, else what is new. *ret_left: it was a batch left by an earlier try, so there is more. */
+static int checkpoint_once(VvMeta *meta, bool *ret_left)
 {
     vvm_write_lock(meta);
-    if (meta->batch == NULL && meta->pool.applied_index == meta->checkpoint_index && g_hash_table_size(meta->dirty) == 0) {
-        vvm_write_unlock(meta);
-        return 0;
-    }
-    if (meta->batch == NULL && vv_meta_failure(meta) != NULL) {
-        vvm_write_unlock(meta);
-        return -EIO;
-    }
-    if (meta->batch == NULL)
+    *ret_left = meta->batch != NULL;
+    bool clean = meta->pool.applied_index == meta->checkpoint_index && g_hash_table_size(meta->dirty) == 0;
+    bool failed = vv_meta_failure(meta) != NULL; /* half an entry may be applied: nothing new is stored */
+    if (meta->batch == NULL && !clean && !failed)
         batch_make(meta);
+    bool nothing = meta->batch == NULL;
     vvm_write_unlock(meta);
+    if (nothing)
+        return clean ? 0 : -EIO;
 
     int result = batch_write(meta);
     if (result == -ENOSPC && reserve_give_up(meta->directory))
@@ -254,4 +253,11 @@ int vv_meta_checkpoint(VvMeta *meta)
     pthread_mutex_unlock(&meta->log_lock);
     vvm_reserve_make(meta->directory);
     return 0;
+}
+
+int vv_meta_checkpoint(VvMeta *meta)
+{
+    bool left;
+    int result = checkpoint_once(meta, &left);
+    return result == 0 && left ? checkpoint_once(meta, &left) : result;
 }

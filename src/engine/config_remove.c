@@ -261,9 +261,9 @@ static GPtrArray *find_victims(VvTransaction *tx, const Wanted *wanted, GError *
             return NULL;
     for (unsigned i = 0; i < victims->len; i++)
         total += ((const Victim *) g_ptr_array_index(victims, i))->all_ids->len;
-    if (total > VV_OBJECTS_PER_COMMAND) {
+    if (total > VV_REMOVALS_PER_COMMAND) {
         vv_set_error(error, VV_ERROR_LIMIT, wanted->names[0], "do it in several commands",
-            "%u objects are too many for one transaction", total);
+            "%u objects are more than one transaction can remove (%u)", total, VV_REMOVALS_PER_COMMAND);
         return NULL;
     }
     return g_steal_pointer(&victims);
