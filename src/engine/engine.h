@@ -88,7 +88,7 @@ struct VvPool {
     pthread_t checkpointer;
     struct VvEventLog *events;
     struct VvMountInfo *mount;
-    struct VvPoolThreads *threads; /* pool.c: lock file, checkpointer */
+    struct VvPoolThreads *threads; /* pool.c: the lock, checkpointer */
     struct VvLunStats *lun_stats; /* stats.c: of LUNs whose views are gone */
 
     VvPoolHooks hooks;

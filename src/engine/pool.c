@@ -2,17 +2,17 @@
 /* The open pool: its parts, in which order they begin and end, checkpoints, failure.
  *
  *   open                                     close
- *   lock file                                no new requests, no new handles (closing)
+ *   lock                                     no new requests, no new handles (closing)
  *   metadata: store, replay                  closed objects seen to; flush of all views
  *   disks                                    jobs, ticker
  *   events, mount, counters                  committer (after a last flush there is nothing left for it)
  *   tables: eras, segments, pages, space     last checkpoint, checkpointer
  *   checkpointer, committer, look-up         service worker, look-up
  *   service worker, ticker, jobs             views, tables
- *   hooks of meta; orphans, elastic LUNs     disks, metadata, lock file
+ *   hooks of meta; orphans, elastic LUNs     disks, metadata, lock
  *
  * P1  Nothing is applied before the hooks are set, and the tables are made from the catalog before that.
- * P2  The lock file is held from before anything is read until after everything is closed. */
+ * P2  The lock is held from before anything is read until after everything is closed. */
 #include "alloc_private.h"
 #include "io_state.h"
 #include "pool_private.h"

@@ -17,7 +17,7 @@ struct VvPoolThreads {
     bool checkpointer_runs, service_runs;
     GHashTable *adoptions; /* LUN id -> struct VvAdoption; pool->config_lock */
 };
-/* Take the lock file of @directory; -1 with error busy: another process has it. */
+/* Lock @directory; -1 with error busy: another process has it. */
 int vv_pool_take_lock(const char *directory, unsigned wait_ms, GError **error);
 /* "disk0" or an absolute path, as one to open. */
 char *vv_pool_disk_path(const char *directory, const char *path);
