@@ -223,7 +223,8 @@ static int checkpoint_once(VvMeta *meta, bool *ret_left)
 {
     vvm_write_lock(meta);
     *ret_left = meta->batch != NULL;
-    bool clean = meta->pool.applied_index == meta->checkpoint_index && g_hash_table_size(meta->dirty) == 0;
+    bool clean = meta->pool.applied_index == meta->checkpoint_index && g_hash_table_size(meta->dirty) == 0 &&
+                 meta->filling.bytes == 0; /* repair changes the index without an entry */
     bool failed = vv_meta_failure(meta) != NULL; /* half an entry may be applied: nothing new is stored */
     if (meta->batch == NULL && !clean && !failed)
         batch_make(meta);

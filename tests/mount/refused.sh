@@ -12,11 +12,11 @@ head -c 1M /dev/urandom >"$shm/data"
 # All that commands may change.
 state()
 {
-    get --json lun list | jq -c 'map(del(.exclusive, .open))'
-    get --json snapshot list | jq -c 'map(del(.exclusive))'
-    get --json disk list | jq -c 'map(del(.free))'
-    get --json pool status | jq -c '{name, uuid, state, space: .space.total}'
-    get pool get
+    {
+        get --json lun list
+        get --json snapshot list
+        get --json disk list
+    } | jq -c 'map(del(.exclusive, .open, .free))'
     find "$disk" "$shm" -name .out -prune -o -name .err -prune -o -name .daemon -prune -o -path '*/mnt' -prune -o \
         ! -path '*/pool/*' -type f -printf '%P %s\n' | sort
     sha256sum "$l"/* 2>/dev/null
