@@ -30,7 +30,7 @@ daemon "$name" "{
   \"lun.rename\": {\"result\": {}},
   \"snapshot.create\": [{\"result\": {\"created\": [{\"object\": \"db@s\", \"lun\": \"db\"}]}}, {\"result\": {\"created\": [{\"object\": \"db@s\", \"lun\": \"db\"}]}}, {\"hang\": true}]
 }"
-mounts() { { echo "50 1 0:99 / $mnt rw - fuse.vvfs $VVFS_POOLS_DIRECTORY/$name rw"; cat /proc/self/mountinfo; } >"$VVFS_MOUNTINFO"; }
+mounts() { { echo "50 1 0:99 / $mnt rw - fuse.vvfs $VVFS_POOLS_DIRECTORY/$name rw"; grep -v " fuse.vvfs " /proc/self/mountinfo; } >"$VVFS_MOUNTINFO"; }
 
 # ---- attach
 a lun attach db
