@@ -325,7 +325,7 @@ const VvCommand vv_commands[] = {
         "Without N: for all that run now. Exits with 5 if one of them failed or was cancelled.",
         "vvfs-admin job wait && vvfs-admin pool status --check",
         .arguments = { { "N", NULL, VV_VALUE_JOB, VV_OPTIONAL | VV_MANY } }, .options = { { 0 } } },
-    { "job", "pause", "job.pause", NULL, CHANGES, NULL, "stop a job for now", NULL, NULL,
+    { "job", "pause", "job.pause", NULL, CHANGES, NULL, "suspend a job until it is resumed", NULL, NULL,
         .arguments = { { "N", "job", VV_VALUE_JOB, 0 } }, .options = { { 0 } } },
     { "job", "resume", "job.resume", NULL, CHANGES, NULL, "let a paused job go on", NULL, NULL,
         .arguments = { { "N", "job", VV_VALUE_JOB, 0 } }, .options = { { 0 } } },

@@ -22,6 +22,7 @@ PATH=$PATH:/usr/sbin:/sbin
 if [[ ${VV_MOUNT_INSIDE-} != 1 ]] && unshare -m --propagation private true 2>/dev/null; then
     VV_MOUNT_INSIDE=1 exec unshare -m --propagation private bash "$0" "$@"
 fi
+[[ -n $(ls /sys/fs/fuse/connections 2>/dev/null) ]] || mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null
 [[ ${VV_MOUNT_INSIDE-} != 1 ]] || while read -r target; do
     umount -l "$target"
 done < <(findmnt -rno TARGET,SOURCE,FSTYPE | awk '$2 ~ "^/dev/loop" || $3 == "fuse.vvfs" { print $1 }' | tac) 2>/dev/null
