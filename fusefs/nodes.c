@@ -193,8 +193,6 @@ int vv_node_find(VvFuse *fuse, uint64_t parent, const char *name, uint64_t *ret_
     uint64_t node = 0;
     if (kind == VV_KIND_OBJECT || kind == VV_KIND_TEXT || kind == VV_KIND_NONE)
         return -ENOTDIR;
-    if (strlen(name) > VV_NAME_BYTES_MAX)
-        return -ENAMETOOLONG;
     if (kind == VV_KIND_ROOT || kind == VV_KIND_LIVE) {
         node = find_own(fuse, kind, name);
     } else {
@@ -219,8 +217,6 @@ int vv_node_find(VvFuse *fuse, uint64_t parent, const char *name, uint64_t *ret_
 
 int vv_node_name_check(const char *name, const char *kind)
 {
-    if (strlen(name) > VV_NAME_BYTES_MAX)
-        return -ENAMETOOLONG;
     return vv_name_check(name, kind, NULL) ? 0 : -EINVAL;
 }
 

@@ -41,10 +41,10 @@ static inline uint64_t vv_node_object(uint64_t node)
  * looked up by number. Takes the catalog's read lock for a moment. 0 or -ESTALE. */
 int vv_node_stat(VvFuse *fuse, uint64_t node, VvView *view, struct stat *ret_stat);
 
-/* The node that @name in @parent stands for. 0, -ENOENT, -ENOTDIR, -ENAMETOOLONG. */
+/* The node that @name in @parent stands for. 0, -ENOENT, -ENOTDIR. */
 int vv_node_find(VvFuse *fuse, uint64_t parent, const char *name, uint64_t *ret_node);
 
-/* May @name be given to a new object? 0, -EINVAL, -ENAMETOOLONG. */
+/* May @name be given to a new object? 0, -EINVAL (also: too long). */
 int vv_node_name_check(const char *name, const char *kind);
 
 /* Names of an object and, for a snapshot, of its LUN, newly allocated ("" while hidden). False: gone. */
