@@ -15,6 +15,7 @@
  *     tried again. Any other failure fails the pool: nobody is told that something is durable any more.
  * C5  An entry may hold what several requests asked for: each is answered by whether its own part was logged. */
 #include "commit_private.h"
+#include "waiter.h"
 
 #include <errno.h>
 
@@ -369,37 +370,15 @@ void vv_commit_ops_async(VvCommitter *committer, VvOps *ops, VvCommitDone done, 
     submit(committer, request);
 }
 
-typedef struct {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool over;
-    int result;
-} Wait;
-
-static void wait_over_cb(void *user, int result)
-{
-    Wait *wait = user;
-    VV_LOCKED(&wait->lock);
-    wait->over = true;
-    wait->result = result;
-    pthread_cond_signal(&wait->changed);
-}
-
 int vv_commit_ops(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops)
 {
-    Wait wait = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+    VvWaiter waiter = VV_WAITER_INIT;
     Request *request = g_new0(Request, 1);
     request->ops = ops;
     request->views = views;
     request->view_count = view_count;
-    request->done = wait_over_cb;
-    request->user = &wait;
+    request->done = vv_waiter_over_cb;
+    request->user = &waiter;
     submit(committer, request);
-    pthread_mutex_lock(&wait.lock);
-    while (!wait.over)
-        pthread_cond_wait(&wait.changed, &wait.lock);
-    pthread_mutex_unlock(&wait.lock);
-    pthread_cond_destroy(&wait.changed);
-    pthread_mutex_destroy(&wait.lock);
-    return wait.result;
+    return vv_waiter_wait(&waiter);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Blocking forms for threads that may wait: requests run on the pool's own worker, cut into pieces of VV_IO_BYTES_MAX. */
 #include "io_state.h"
+#include "waiter.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,17 +10,13 @@ typedef struct {
     VvIo io;
     VvTask task;
     VvWorker *worker;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool over; /* lock */
+    VvWaiter waiter;
 } SyncIo;
 
 static void sync_done_cb(VvIo *io)
 {
     SyncIo *sync = (SyncIo *) io->user;
-    VV_LOCKED(&sync->lock);
-    sync->over = true;
-    pthread_cond_signal(&sync->changed);
+    vv_waiter_over_cb(&sync->waiter, 0); /* the io's own result has 64 bits */
 }
 
 static void submit_run(VvTask *task)
@@ -39,18 +36,12 @@ static int64_t run_io(VvView *view, VvIoKind kind, void *data, uint64_t offset, 
             .done = sync_done_cb },
         .task = { .run = submit_run },
         .worker = view->pool->service,
+        .waiter = VV_WAITER_INIT,
     };
     g_assert(vv_worker_current() == NULL); /* a worker must not wait */
     sync.io.user = &sync;
-    pthread_mutex_init(&sync.lock, NULL);
-    pthread_cond_init(&sync.changed, NULL);
     vv_worker_post(sync.worker, &sync.task);
-    pthread_mutex_lock(&sync.lock);
-    while (!sync.over)
-        pthread_cond_wait(&sync.changed, &sync.lock);
-    pthread_mutex_unlock(&sync.lock);
-    pthread_cond_destroy(&sync.changed);
-    pthread_mutex_destroy(&sync.lock);
+    (void) vv_waiter_wait(&sync.waiter);
     return sync.io.result;
 }
 
@@ -110,33 +101,11 @@ int64_t vv_view_write(VvView *view, const void *data, uint64_t offset, uint64_t 
 
 /* ---- flush */
 
-typedef struct {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool over;
-    int result;
-} FlushWait;
-
-static void flush_over_cb(void *user, int result)
-{
-    FlushWait *wait = user;
-    VV_LOCKED(&wait->lock);
-    wait->over = true;
-    wait->result = result;
-    pthread_cond_signal(&wait->changed);
-}
-
 static int wait_for_flush(VvView *view, bool commit)
 {
-    FlushWait wait = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
-    vv_flush_start(view, commit, flush_over_cb, &wait);
-    pthread_mutex_lock(&wait.lock);
-    while (!wait.over)
-        pthread_cond_wait(&wait.changed, &wait.lock);
-    pthread_mutex_unlock(&wait.lock);
-    pthread_cond_destroy(&wait.changed);
-    pthread_mutex_destroy(&wait.lock);
-    return wait.result;
+    VvWaiter waiter = VV_WAITER_INIT;
+    vv_flush_start(view, commit, vv_waiter_over_cb, &waiter);
+    return vv_waiter_wait(&waiter);
 }
 
 int vv_view_flush(VvView *view)

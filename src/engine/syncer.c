@@ -6,6 +6,7 @@
  * Y2  The error of the first sync that fails stays. The kernel reports a lost write once and then calls the pages
  *     clean: a second sync that succeeds would say nothing about them. */
 #include "disk_private.h"
+#include "waiter.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -119,33 +120,11 @@ void vv_disk_sync_async(VvDisk *disk, VvSyncDone done, void *user)
         done(user, -ENOMEM); /* no thread to be had: nothing was synced */
 }
 
-typedef struct {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool done;
-    int result;
-} SyncWait;
-
-static void sync_wait_done_cb(void *user, int result)
-{
-    SyncWait *wait = user;
-    VV_LOCKED(&wait->lock);
-    wait->result = result;
-    wait->done = true;
-    pthread_cond_signal(&wait->changed);
-}
-
 int vv_disk_sync(VvDisk *disk)
 {
-    SyncWait wait = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
-    vv_disk_sync_async(disk, sync_wait_done_cb, &wait);
-    pthread_mutex_lock(&wait.lock);
-    while (!wait.done)
-        pthread_cond_wait(&wait.changed, &wait.lock);
-    pthread_mutex_unlock(&wait.lock);
-    pthread_cond_destroy(&wait.changed);
-    pthread_mutex_destroy(&wait.lock);
-    return wait.result;
+    VvWaiter waiter = VV_WAITER_INIT;
+    vv_disk_sync_async(disk, vv_waiter_over_cb, &waiter);
+    return vv_waiter_wait(&waiter);
 }
 
 int vv_disk_sync_error(const VvDisk *disk)
