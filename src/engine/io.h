@@ -49,7 +49,8 @@ typedef enum {
     VV_IO_READ,     /* result: bytes, short at the end of the object */
     VV_IO_WRITE,    /* result: bytes; across the end short, at or past it -ENOSPC; an elastic LUN grows */
     VV_IO_FLUSH,    /* result 0 when everything acknowledged on this view before is durable (I3) */
-    VV_IO_ZERO,     /* the range reads as zeroes and holds no space where whole blocks allow (punch, zero, discard) */
+    VV_IO_ZERO,     /* the range reads as zeroes and holds no space where whole blocks allow (punch, zero, discard). In a full pool
+                     * it fails as a whole if a partial block needs a new place: see vv_view_zero */
     VV_IO_ALLOCATE, /* holes in the range become written zeroes, so that later writes need no space */
 } VvIoKind;
 
@@ -78,6 +79,7 @@ void vv_io_interrupt(VvIo *io);
 int64_t vv_view_read(VvView *view, void *data, uint64_t offset, uint64_t length_bytes);
 int64_t vv_view_write(VvView *view, const void *data, uint64_t offset, uint64_t length_bytes);
 int vv_view_flush(VvView *view);
+/* Whole blocks first, then the partial ones at both ends: only these can end with -ENOSPC, and the whole ones are zero then. */
 int vv_view_zero(VvView *view, uint64_t offset, uint64_t length_bytes);
 int vv_view_allocate(VvView *view, uint64_t offset, uint64_t length_bytes);
 /* SEEK_DATA / SEEK_HOLE in blocks that are mapped (pending counted). -ENXIO as lseek(2). */

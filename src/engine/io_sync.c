@@ -120,10 +120,8 @@ int vv_view_sync_disks(VvView *view)
 
 /* ---- ranges of any length */
 
-int vv_view_zero(VvView *view, uint64_t offset, uint64_t length_bytes)
+static int zero_pieces(VvView *view, uint64_t offset, uint64_t end)
 {
-    uint64_t size_bytes = vv_view_size(view);
-    uint64_t end = length_bytes > size_bytes || offset > size_bytes - length_bytes ? size_bytes : offset + length_bytes;
     while (offset < end) {
         uint64_t data;
         int rc = vv_view_seek(view, offset, true, &data); /* holes are zero already */
@@ -141,6 +139,25 @@ int vv_view_zero(VvView *view, uint64_t offset, uint64_t length_bytes)
         offset += piece;
     }
     return 0;
+}
+
+/* Whole blocks first: discarding them needs no space and may bring some. A partial block that a snapshot shares needs a new
+ * place, so it comes last, and a full pool refuses only that. */
+int vv_view_zero(VvView *view, uint64_t offset, uint64_t length_bytes)
+{
+    const uint64_t mask = VV_BLOCK_BYTES - 1;
+    VvViewStat now;
+    vv_view_stat(view, &now);
+    uint64_t size_bytes = now.size_bytes;
+    uint64_t end = length_bytes > size_bytes || offset > size_bytes - length_bytes ? size_bytes : offset + length_bytes;
+    uint64_t body = (offset + mask) & ~mask;
+    uint64_t body_end = end == size_bytes && !now.elastic ? end : end & ~mask; /* a LUN's last block is whole */
+    if (body >= body_end)
+        return zero_pieces(view, offset, end); /* at most two blocks, each in part */
+    int rc = zero_pieces(view, body, body_end);
+    if (rc == 0)
+        rc = zero_pieces(view, offset, body);
+    return rc == 0 ? zero_pieces(view, body_end, end) : rc;
 }
 
 /* Could all holes in [offset, end) be filled, if nobody else took space? What cannot be filled is not begun. */
