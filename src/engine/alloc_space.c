@@ -8,7 +8,7 @@
  *   2. grant a segment                       5. take empty segments and halves from other families
  *   3. journal what is pending, once per wait: it may free blocks
  *
- * Q1  -ENOSPC is final only when all of these have brought nothing, nothing cools, and no job is under way that frees
+ * Q1  -ENOSPC is final only when all of these have brought nothing, nothing cools, and no job that can go on may free
  *     blocks. Then requests of LUNs with on-full=error are told; the others stay, and it is tried again and again until
  *     their time is over.
  * Q2  The verdict holds for those who come later until something happens that may bring space, or a second has passed. */
@@ -101,19 +101,6 @@ static bool is_satisfied(VvAlloc *alloc, const VvAllocWant *want)
     return family && family->available >= want->blocks;
 }
 
-static bool jobs_may_free(VvPool *pool)
-{
-    bool some = false;
-    vv_meta_read_lock(pool->meta);
-    GPtrArray *jobs = vv_meta_jobs(pool->meta);
-    for (unsigned i = 0; i < jobs->len && !some; i++) {
-        VvJobState state = ((const VvJob *) g_ptr_array_index(jobs, i))->state;
-        some = state == VV_JOB_QUEUED || state == VV_JOB_RUNNING;
-    }
-    vv_meta_read_unlock(pool->meta);
-    return some;
-}
-
 typedef enum { SPACE_FOUND, SPACE_MAY_COME, SPACE_NONE } Outlook;
 
 static Outlook find_space(VvAlloc *alloc, const VvAllocWant *want)
@@ -132,7 +119,7 @@ static Outlook find_space(VvAlloc *alloc, const VvAllocWant *want)
         (void) vv_grant_more(alloc, want->family, want->blocks);
     if (is_satisfied(alloc, want))
         return SPACE_FOUND;
-    return flushing || vv_alloc_cooling_bytes(alloc) > 0 || jobs_may_free(pool) ? SPACE_MAY_COME : SPACE_NONE;
+    return flushing || vv_alloc_cooling_bytes(alloc) > 0 || vv_jobs_may_free(pool) ? SPACE_MAY_COME : SPACE_NONE;
 }
 
 /* Before its requests are woken: who fails again asks anew, and must not be forgotten. */

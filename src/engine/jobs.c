@@ -26,6 +26,7 @@ struct VvJobs {
     pthread_t thread;
     bool started;
     uint64_t last_branch; /* the thread's: whose turn it was */
+    _Atomic bool stuck;   /* the last batch could not be journalled */
     struct VvExclusive *exclusive;
 
     pthread_mutex_t lock;   /* a leaf; guards all below */
@@ -179,6 +180,26 @@ static void settle_closed(struct VvJobs *jobs)
     }
 }
 
+/* The job of the branch that is done next; NULL: there is none, or it is paused, and those behind it wait for it. Read lock held. */
+static const VvJob *next_of_branch(const VvMeta *meta, uint64_t id)
+{
+    const VvBranch *branch = vv_meta_branch(meta, id);
+    const VvJob *first = branch && branch->jobs->len > 0 ? g_ptr_array_index(branch->jobs, 0) : NULL;
+
+    return first && first->state != VV_JOB_PAUSED ? first : NULL;
+}
+
+bool vv_jobs_may_free(VvPool *pool)
+{
+    bool some = false;
+    VV_META_READ(pool->meta);
+    GPtrArray *list = vv_meta_jobs(pool->meta);
+
+    for (unsigned i = 0; i < list->len && !some; i++)
+        some = next_of_branch(pool->meta, ((const VvJob *) g_ptr_array_index(list, i))->branch) != NULL;
+    return some && pool->jobs && !atomic_load(&pool->jobs->stuck);
+}
+
 /* The first job of the branch whose turn it is; 0: none. Branches in the order of their numbers, after the last one. */
 static uint64_t choose_branch(struct VvJobs *jobs, VvJob *ret_first)
 {
@@ -188,10 +209,8 @@ static uint64_t choose_branch(struct VvJobs *jobs, VvJob *ret_first)
 
     for (unsigned i = 0; i < list->len; i++) {
         uint64_t id = ((const VvJob *) g_ptr_array_index(list, i))->branch;
-        const VvBranch *branch = vv_meta_branch(jobs->pool->meta, id);
-        const VvJob *first = branch && branch->jobs->len > 0 ? g_ptr_array_index(branch->jobs, 0) : NULL;
 
-        if (!first || first->state == VV_JOB_PAUSED)
+        if (!next_of_branch(jobs->pool->meta, id))
             continue;
         if (id > jobs->last_branch && (next == 0 || id < next))
             next = id;
@@ -201,7 +220,7 @@ static uint64_t choose_branch(struct VvJobs *jobs, VvJob *ret_first)
     if (next == 0)
         next = lowest;
     if (next != 0)
-        *ret_first = *(const VvJob *) g_ptr_array_index(vv_meta_branch(jobs->pool->meta, next)->jobs, 0);
+        *ret_first = *next_of_branch(jobs->pool->meta, next);
     return next;
 }
 
@@ -251,6 +270,7 @@ static int run_batch(struct VvJobs *jobs)
     op->reclaim.branch = branch;
     op->reclaim.count = VV_RECLAIM_BATCH_PAGES;
     result = vv_commit_ops(pool->committer, NULL, 0, ops);
+    atomic_store(&jobs->stuck, result < 0);
     if (result < 0)
         return result;
     note_progress(jobs, first.id, false);
@@ -328,8 +348,10 @@ static void *run(void *user)
 
 bool vv_jobs_start(VvPool *pool, GError **error)
 {
-    int err = pthread_create(&pool->jobs->thread, NULL, run, pool->jobs);
+    int err;
 
+    pool->jobs->stopping = false;
+    err = pthread_create(&pool->jobs->thread, NULL, run, pool->jobs);
     if (err != 0)
         vv_set_error_errno(error, err, NULL, "the thread for jobs cannot be started");
     pool->jobs->started = err == 0;
