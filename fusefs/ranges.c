@@ -25,18 +25,6 @@ static VvFile *object_file(fuse_req_t request, const struct fuse_file_info *info
 
 /* ---- fallocate */
 
-/* The size that an allocation to @end asks for. True: the LUN is so large, or was made so. */
-static bool grow_to(VvFuse *fuse, VvFile *file, uint64_t end, const VvViewStat *now, GError **error)
-{
-    if (end <= now->size_bytes)
-        return true;
-    if (now->elastic)
-        return vv_pool_lun_truncate(fuse->pool, file->object_id, end, error);
-    vv_set_error(
-        error, VV_ERROR_NO_SPACE, NULL, "vvfs-admin lun resize", "a range past the end of a LUN cannot be allocated");
-    return false;
-}
-
 static int fallocate_range(VvFile *file, int mode, uint64_t offset, uint64_t length_bytes)
 {
     if (length_bytes == 0)
@@ -65,16 +53,11 @@ void vv_fuse_fallocate(
         return;
     }
     g_autoptr(GError) error = NULL;
-    VvViewStat now;
-    vv_view_stat(file->view, &now);
-    if (!(mode & FALLOC_FL_KEEP_SIZE)) {
-        if (!grow_to(fuse, file, end, &now, &error)) {
-            vv_reply_error(request, error);
-            return;
-        }
-        vv_view_stat(file->view, &now);
+    if (!(mode & FALLOC_FL_KEEP_SIZE) && !vv_pool_lun_extend(fuse->pool, file->object_id, end, &error)) {
+        vv_reply_error(request, error);
+        return;
     }
-    end = MIN(end, now.size_bytes); /* with KEEP_SIZE: what lies past the end has nothing to change */
+    end = MIN(end, vv_view_size(file->view)); /* with KEEP_SIZE: what lies past the end has nothing to change */
     fuse_reply_err(request, end > begin ? -fallocate_range(file, mode, begin, end - begin) : 0);
 }
 

@@ -202,7 +202,8 @@ static bool uncover(VvView *view, uint64_t old_bytes, uint64_t new_bytes, GError
     return true;
 }
 
-static bool grow(VvTransaction *tx, uint64_t id, const char *name, uint64_t new_bytes, GError **error)
+/* @at_least: if it is larger by then, that will do. */
+static bool grow(VvTransaction *tx, uint64_t id, const char *name, uint64_t new_bytes, bool at_least, GError **error)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof id);
     g_autoptr(GPtrArray) views = NULL;
@@ -216,6 +217,10 @@ static bool grow(VvTransaction *tx, uint64_t id, const char *name, uint64_t new_
     view = g_ptr_array_index(views, 0);
     if (!vv_views_flush(views, error) || !vv_views_close_gates(views, false, error))
         return false;
+    if (at_least && vv_view_size(view) >= new_bytes) {
+        vv_views_open_gates(views, false);
+        return true;
+    }
     ok = vv_view_size(view) <= new_bytes; /* an elastic LUN may have been written meanwhile */
     if (!ok)
         vv_set_error(error, VV_ERROR_BUSY, name, "Try again.", "%s grows by itself: nothing was changed", name);
@@ -375,7 +380,7 @@ bool vv_pool_lun_resize(
     if (size_bytes == old_bytes)
         return vv_transaction_commit(&tx, NULL, 0, name, error);
     if (size_bytes < old_bytes ? !shrink_to(&tx, id, name, size_bytes, error)
-                               : !grow(&tx, id, name, size_bytes, error))
+                               : !grow(&tx, id, name, size_bytes, false, error))
         return false;
     vv_transaction_clear(&tx);
     tell_changed(pool, id);
@@ -411,7 +416,36 @@ bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError
     if (!stat.elastic && !check_size(name, size_bytes, error))
         return false;
     if (size_bytes < stat.size_bytes ? !shrink_to(&tx, id, name, size_bytes, error)
-                                     : !grow(&tx, id, name, size_bytes, error))
+                                     : !grow(&tx, id, name, size_bytes, false, error))
+        return false;
+    vv_transaction_clear(&tx);
+    tell_changed(pool, id);
+    return true;
+}
+
+bool vv_pool_lun_extend(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
+{
+    g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
+    g_autofree char *name = NULL;
+    VvViewStat stat;
+
+    if (vv_pool_stat(pool, id, &stat) == 0 && stat.size_bytes >= size_bytes)
+        return true;
+    if (!vv_transaction_begin(&tx, pool, NULL, false, error))
+        return false;
+    name = vv_object_name(pool, id);
+    if (vv_pool_stat(pool, id, &stat) < 0) {
+        vv_set_error(error, VV_ERROR_STALE, name, NULL, "%s is gone", name);
+        return false;
+    }
+    if (stat.size_bytes >= size_bytes)
+        return true;
+    if (!stat.elastic || size_bytes > VV_LUN_BYTES_MAX) {
+        vv_set_error(error, VV_ERROR_NO_SPACE, name, "vvfs-admin lun resize",
+            "a range past the end of LUN %s cannot be allocated", name);
+        return false;
+    }
+    if (!grow(&tx, id, name, size_bytes, true, error))
         return false;
     vv_transaction_clear(&tx);
     tell_changed(pool, id);

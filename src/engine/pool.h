@@ -79,6 +79,9 @@ bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *requ
 bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, bool shrink, bool dry_run, VvRequest *request, GError **error);
 /* ftruncate through the mount: grows any LUN, sets an elastic one both ways; else denied. */
 bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error);
+/* An elastic LUN becomes at least so large (an allocation past its end), and never smaller, whatever writes or resizes meanwhile.
+ * no-space: it is finished and smaller. */
+bool vv_pool_lun_extend(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error);
 bool vv_pool_lun_rename(VvPool *pool, const char *old_name, const char *new_name, VvRequest *request, GError **error);
 bool vv_pool_lun_set(VvPool *pool, const char *name, uint32_t mask, const VvLunProps *props, VvRequest *request, GError **error);
 /* chmod, chown, utimens through the mount; mtime and atime only if in @mask. */

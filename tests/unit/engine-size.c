@@ -154,6 +154,49 @@ static void test_resize_beside_writer(void)
     test_pool_free(test);
 }
 
+/* Somebody writes behind the size that is asked for, between the question and the change. */
+typedef struct {
+    VvPool *pool;
+    uint64_t id;
+    bool ok;
+} Extend;
+
+static void *extend_main(void *user)
+{
+    Extend *extend = user;
+    g_autoptr(GError) error = NULL;
+    extend->ok = vv_pool_lun_extend(extend->pool, extend->id, 8 * BLOCK, &error);
+    g_assert_no_error(error);
+    return NULL;
+}
+
+static void test_extend(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    g_autoptr(GError) error = NULL;
+    Extend extend = { .pool = test->pool, .id = test_lun_new(test, "a", 0) };
+    VvHandle *handle = test_open(test, extend.id, true);
+    VvView *view = vv_handle_view(handle);
+    pthread_t thread;
+    pthread_mutex_lock(&test->pool->config_lock);
+    g_assert_cmpint(pthread_create(&thread, NULL, extend_main, &extend), ==, 0);
+    g_usleep(20000); /* let it ask; whatever it saw, the write comes before its change */
+    fill(view, 63 * BLOCK, BLOCK, 3);
+    pthread_mutex_unlock(&test->pool->config_lock);
+    pthread_join(thread, NULL);
+    g_assert_true(extend.ok);
+    g_assert_cmpuint(vv_view_size(view), ==, 64 * BLOCK);
+    assert_filled(view, 63 * BLOCK, BLOCK, 3);
+    g_assert_true(vv_pool_lun_extend(test->pool, extend.id, 65 * BLOCK, &error));
+    g_assert_cmpuint(vv_view_size(view), ==, 65 * BLOCK);
+    vv_handle_close(handle);
+    vv_jobs_drain_closed(test->pool);
+    g_assert_true(vv_pool_lun_extend(test->pool, extend.id, 65 * BLOCK, &error)); /* finished, and so large */
+    g_assert_false(vv_pool_lun_extend(test->pool, extend.id, 66 * BLOCK, &error));
+    g_assert_error(error, VV_ERROR, VV_ERROR_NO_SPACE);
+    test_pool_free(test);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -161,5 +204,6 @@ int main(int argc, char **argv)
     g_test_add_func("/size/last-piece-wakes", test_last_piece_wakes);
     g_test_add_func("/size/tail-is-remembered", test_tail_is_remembered);
     g_test_add_func("/size/resize-beside-writer", test_resize_beside_writer);
+    g_test_add_func("/size/extend", test_extend);
     return g_test_run();
 }
