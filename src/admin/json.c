@@ -6,6 +6,8 @@
 
 #include "output.h"
 
+#include "util.h"
+
 static void append_string(GString *out, const char *text)
 {
     g_string_append_c(out, '"');
@@ -155,6 +157,12 @@ uint64_t vv_json_u64(JsonObject *object, const char *key)
         return value > 0 && value < 1.8e19 ? (uint64_t) value : 0;
     }
     return (uint64_t) MAX(json_node_get_int(node), 0);
+}
+
+char *vv_freed_text(JsonObject *result)
+{
+    return vv_json_is_number(result, "freed") ? vv_size_format(vv_json_u64(result, "freed"))
+                                              : g_strdup("an unknown amount");
 }
 
 bool vv_json_bool(JsonObject *object, const char *key)

@@ -37,7 +37,7 @@ bool vv_run_remove(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **erro
         vv_json_print_object(result);
     } else if (inv->dry_run) {
         g_autofree char *what = removed_text(result);
-        g_autofree char *freed = vv_size_format(vv_json_u64(result, "freed"));
+        g_autofree char *freed = vv_freed_text(result);
         JsonArray *removed = vv_json_array(result, "removed");
 
         printf("would remove %s and free %s:", what, freed);
@@ -84,7 +84,7 @@ bool vv_run_lun_resize(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **
         vv_json_print_object(result);
     } else if (inv->dry_run) {
         g_autofree char *size = vv_size_format(vv_json_u64(result, "size"));
-        g_autofree char *freed = vv_size_format(vv_json_u64(result, "freed"));
+        g_autofree char *freed = vv_freed_text(result);
 
         printf("would make %s %s and free %s\n", vv_json_text(inv->params, "name"), size, freed);
     }

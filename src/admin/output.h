@@ -12,6 +12,8 @@ void vv_json_print_array(JsonArray *array);
 /* Members that may be missing or null. Text is borrowed. */
 const char *vv_json_text(JsonObject *object, const char *key); /* NULL if it is no string */
 bool vv_json_is_number(JsonObject *object, const char *key);
+/* "freed" of a result as people read it, "an unknown amount" if it is not counted. Newly allocated. */
+char *vv_freed_text(JsonObject *result);
 uint64_t vv_json_u64(JsonObject *object, const char *key);     /* 0 */
 double vv_json_double(JsonObject *object, const char *key);    /* 0 */
 bool vv_json_bool(JsonObject *object, const char *key);        /* false */

@@ -183,7 +183,7 @@ static bool ask_for_pattern(VvInvocation *inv, GError **error)
     if (!vv_json_bool(would, "confirm") || !vv_json_array(would, "removed"))
         return true;
     what = names_text(vv_json_array(would, "removed"));
-    freed = vv_size_format(vv_json_u64(would, "freed"));
+    freed = vv_freed_text(would);
     question = g_strdup_printf("Remove %s in pool %s, freeing %s", what, inv->place->name, freed);
     if (!vv_confirm(inv, question, error))
         return false;
@@ -195,7 +195,7 @@ static bool ask_for_pattern(VvInvocation *inv, GError **error)
 static void print_would_remove(JsonObject *result)
 {
     g_autofree char *what = names_text(vv_json_array(result, "removed"));
-    g_autofree char *freed = vv_size_format(vv_json_u64(result, "freed"));
+    g_autofree char *freed = vv_freed_text(result);
     g_autofree char *alone = vv_size_format(vv_json_u64(result, "freed_alone"));
 
     printf("would remove %s and free %s", what, freed);
@@ -277,7 +277,7 @@ bool vv_run_snapshot_restore(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GEr
     if (inv->json) {
         vv_json_print_object(result);
     } else if (inv->dry_run) {
-        g_autofree char *freed = vv_size_format(vv_json_u64(result, "freed"));
+        g_autofree char *freed = vv_freed_text(result);
 
         if (kept)
             printf("would restore %.*s to %s and keep what it holds now as %s\n", lun_length, object, object, kept);
@@ -327,7 +327,7 @@ bool vv_run_snapshot_prune(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GErro
     if (inv->json) {
         vv_json_print_object(result);
     } else if (inv->dry_run) {
-        g_autofree char *freed = vv_size_format(vv_json_u64(result, "freed"));
+        g_autofree char *freed = vv_freed_text(result);
         g_autofree char *considered = vv_count_text(vv_json_u64(result, "considered"), "snapshot");
         unsigned count = vv_json_length(result, "removed");
 

@@ -13,6 +13,7 @@
 void vv_removal_clear(VvRemoval *removal)
 {
     g_clear_pointer(&removal->removed, g_strfreev);
+    removal->counted = false;
     removal->freed_bytes = removal->alone_bytes = 0;
 }
 
@@ -198,28 +199,31 @@ bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint6
     return false;
 }
 
-static bool count_removal(VvPool *pool, GPtrArray *victims, bool each, VvRemoval *removal)
+/* Exactly, or @removal says that it is not counted: what is asked for is done all the same. */
+static void count_removal(VvPool *pool, GPtrArray *victims, bool each, VvRemoval *removal)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    uint64_t freed = 0, alone = 0;
 
+    removal->counted = false;
     removal->alone_bytes = removal->freed_bytes = 0;
     for (unsigned i = 0; i < victims->len; i++) {
         const Victim *victim = g_ptr_array_index(victims, i);
-        uint64_t alone = 0;
+        uint64_t bytes = 0;
 
         g_array_append_vals(ids, victim->all_ids->data, victim->all_ids->len);
         if (!each || victims->len == 1)
             continue;
         if (!vv_count_exclusive(
-                pool, (const uint64_t *) (const void *) victim->all_ids->data, victim->all_ids->len, &alone))
-            return false;
-        removal->alone_bytes += alone;
+                pool, (const uint64_t *) (const void *) victim->all_ids->data, victim->all_ids->len, &bytes))
+            return;
+        alone += bytes;
     }
-    if (!vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, &removal->freed_bytes))
-        return false;
-    if (!each || victims->len == 1)
-        removal->alone_bytes = removal->freed_bytes;
-    return true;
+    if (!vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, &freed))
+        return;
+    removal->counted = true;
+    removal->freed_bytes = freed;
+    removal->alone_bytes = !each || victims->len == 1 ? freed : alone;
 }
 
 static void name_removed(GPtrArray *victims, VvPool *pool, VvRemoval *removal)
@@ -282,16 +286,8 @@ static bool preview(VvPool *pool, const Wanted *wanted, bool dry_run, VvRemoval 
         return false;
     name_removed(victims, pool, removal);
     vv_transaction_clear(&tx);
-    if (count_removal(pool, victims, dry_run, removal))
-        return true;
-    if (!dry_run) {
-        removal->freed_bytes = removal->alone_bytes = 0;
-        return true;
-    }
-    vv_removal_clear(removal);
-    vv_set_error(error, VV_ERROR_BUSY, wanted->names[0], "Try again.", "%s changes faster than it can be counted",
-        wanted->names[0]);
-    return false;
+    count_removal(pool, victims, dry_run, removal);
+    return true;
 }
 
 static bool remove_now(VvTransaction *tx, GPtrArray *victims, const char *object, GError **error)

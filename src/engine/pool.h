@@ -94,7 +94,8 @@ bool vv_pool_lun_adopt(VvPool *pool, uint64_t to, uint64_t from, uint64_t size_b
 
 typedef struct {
     char **removed;       /* names, NULL-terminated */
-    uint64_t freed_bytes; /* what goes free, exactly; 0 if it changes faster than it can be counted (a dry run: busy) */
+    bool counted;         /* false: it changes faster than it can be counted, and what follows is 0 */
+    uint64_t freed_bytes; /* what goes free, exactly */
     uint64_t alone_bytes; /* dry run: the sum of what each alone would free; else as freed_bytes */
 } VvRemoval;
 void vv_removal_clear(VvRemoval *removal);

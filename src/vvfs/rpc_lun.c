@@ -182,7 +182,10 @@ bool vv_rpc_lun_rename(VvCall *call, GError **error)
 static void set_removal(JsonObject *recipe, const VvRemoval *removal, bool dry)
 {
     vv_json_set_strings(recipe, "removed", (const char *const *) removal->removed);
-    vv_json_set_u64(recipe, "freed", removal->freed_bytes);
+    if (removal->counted)
+        vv_json_set_u64(recipe, "freed", removal->freed_bytes);
+    else
+        vv_json_set_null(recipe, "freed");
     if (dry)
         vv_json_set_bool(recipe, "dry_run", true);
 }

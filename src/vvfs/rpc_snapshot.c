@@ -231,8 +231,13 @@ static char *matched_text(const VvMatched *matched, unsigned count)
 static void set_removal(JsonObject *recipe, const VvRemoval *removal, bool dry)
 {
     vv_json_set_strings(recipe, "removed", (const char *const *) removal->removed);
-    vv_json_set_u64(recipe, "freed", removal->freed_bytes);
-    vv_json_set_u64(recipe, "freed_alone", removal->alone_bytes);
+    if (removal->counted) {
+        vv_json_set_u64(recipe, "freed", removal->freed_bytes);
+        vv_json_set_u64(recipe, "freed_alone", removal->alone_bytes);
+    } else {
+        vv_json_set_null(recipe, "freed");
+        vv_json_set_null(recipe, "freed_alone");
+    }
     if (dry)
         vv_json_set_bool(recipe, "dry_run", true);
 }
@@ -240,7 +245,8 @@ static void set_removal(JsonObject *recipe, const VvRemoval *removal, bool dry)
 static bool refuse_unconfirmed(VvDaemon *daemon, const VvMatched *matched, const VvRemoval *removal, GError **error)
 {
     g_autofree char *what = matched_text(matched, g_strv_length(removal->removed));
-    g_autofree char *freed = vv_size_format(removal->freed_bytes);
+    g_autofree char *freed =
+        removal->counted ? vv_size_format(removal->freed_bytes) : g_strdup("an unknown amount");
 
     vv_set_error(error, VV_ERROR_DENIED, matched->first_lun, "--yes", "would remove %s in pool %s and free %s", what,
         daemon->name, freed);
@@ -250,7 +256,7 @@ static bool refuse_unconfirmed(VvDaemon *daemon, const VvMatched *matched, const
 static bool remove_nothing(VvCall *call)
 {
     JsonObject *result = json_object_new();
-    VvRemoval none = { 0 };
+    VvRemoval none = { .counted = true };
 
     set_removal(result, &none, vv_call_dry(call));
     vv_json_set_bool(result, "confirm", false);

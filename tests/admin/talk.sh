@@ -29,7 +29,8 @@ daemon tank "{
     {\"result\": {\"restored\": \"db\", \"kept\": \"db@before-restore-1\", \"freed\": 0}}],
   \"snapshot.create\": {\"result\": {\"created\": [{\"object\": \"db@h-1\", \"lun\": \"db\"}, {\"object\": \"web@h-1\", \"lun\": \"web\"}]}},
   \"snapshot.remove\": {\"result\": {\"removed\": [\"db@a1\", \"db@a2\"], \"freed\": 13314398618, \"freed_alone\": 3328599654, \"confirm\": true, \"dry_run\": true}},
-  \"snapshot.prune\": {\"result\": {\"removed\": [\"db@h-1\", \"db@h-2\"], \"freed\": 1503238553, \"considered\": 27}},
+  \"snapshot.prune\": [{\"result\": {\"removed\": [\"db@h-1\", \"db@h-2\"], \"freed\": 1503238553, \"considered\": 27}},
+    {\"result\": {\"removed\": [\"db@h-1\"], \"freed\": null, \"considered\": 27}}],
   \"disk.remove\": {\"result\": {\"removed\": [\"d\"], \"damaged\": [], \"job\": 7}},
   \"subscribe\": [
     {\"result\": {\"subscription\": 1, \"jobs\": [{\"id\": 7, \"state\": \"running\"}]}, \"after\": [[\"job\", {\"id\": 7, \"state\": \"running\"}], [\"job\", {\"id\": 7, \"state\": \"done\"}]]},
@@ -111,6 +112,8 @@ a snapshot remove 'db@a*' --yes
 [[ $code -eq 0 && $(last_request) == '["snapshot.remove", {"objects": ["db@a*"], "yes": true}]' ]]; ok "--yes is sent"
 a snapshot prune db --prefix h --keep-hourly 24 --dry-run
 gives 0 "would remove 2 of 27 snapshots and free 1.4G: db@h-1 db@h-2" "" "a dry run of prune"
+a snapshot prune db --prefix h --keep-hourly 24 --dry-run
+gives 0 "would remove 1 of 27 snapshots and free an unknown amount: db@h-1" "" "one that cannot be counted"
 a snapshot rename db@x y
 [[ $(last_request) == '["snapshot.rename", {"object": "db@x", "new_object": "db@y"}]' ]]; ok "rename fills in the LUN"
 
