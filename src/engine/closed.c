@@ -88,36 +88,42 @@ static void settle_elastic(VvPool *pool, uint64_t id)
 
     if (vv_view_get(pool, id, &view) < 0)
         return;
-    if (vv_pool_is_open(pool, id, false, true)) {
+    /* Claimed with its flush: who opens it again at once opens a finished LUN. */
+    if (!vv_claim(pool, id, VV_CLAIM_ALL)) {
         g_autoptr(GError) error = NULL;
 
         if (!vv_adoption_end(view, &error)) /* somebody waits to write behind the end */
             vv_log(VV_LOG_WARNING, "%s", error->message);
     } else {
         result = end_elasticity(pool, view);
+        vv_claim_end(pool, id, VV_CLAIM_ALL);
         if (result < 0)
             vv_log(VV_LOG_WARNING, "LUN %" G_GUINT64_FORMAT " cannot be finished: %s", id, g_strerror(-result));
     }
     vv_view_unref(view);
 }
 
-void vv_pool_settle_object(VvPool *pool, uint64_t object_id)
+bool vv_pool_settle_object(VvPool *pool, uint64_t object_id, bool wait)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof object_id);
     Kind kind;
 
     if (pool->read_only || atomic_load(&pool->failed))
-        return;
+        return true;
+    if (wait)
+        vv_config_lock(pool);
+    else if (!vv_config_try_lock(pool))
+        return false;
     g_array_append_val(ids, object_id);
-    pthread_mutex_lock(&pool->config_lock);
     kind = kind_of(pool, object_id);
     if (kind == ELASTIC)
         settle_elastic(pool, object_id);
     else
         vv_pool_purge_unopened(pool, ids);
-    pthread_mutex_unlock(&pool->config_lock);
+    vv_config_unlock(pool);
     if (kind == ELASTIC && pool->hooks.object_changed)
         pool->hooks.object_changed(pool->hooks_user, object_id);
+    return true;
 }
 
 static int purge_some(VvPool *pool, bool *ret_more)
@@ -170,7 +176,7 @@ int vv_pool_settle_all(VvPool *pool)
             pthread_mutex_lock(&view->lock);
             view->tail_behind = true;
             pthread_mutex_unlock(&view->lock);
-            vv_pool_settle_object(pool, view->id);
+            (void) vv_pool_settle_object(pool, view->id, true);
             vv_view_unref(view);
         }
     }

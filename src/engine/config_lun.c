@@ -272,39 +272,88 @@ static bool drop_rest(VvView *view, uint64_t size_bytes, const char *name, GErro
     return result == 0 && vv_lun_cut_tail(view, size_bytes, error);
 }
 
-/* Zero the tail with gates open, for it is long work; then close them and see whether somebody wrote to the edge. */
-static int cut_and_close(VvView *view, GPtrArray *views, uint64_t size_bytes, GError **error)
+/* Zero the tail, with gates open and without the lock: it is long work, and in a full pool may wait for space. False: @error, or
+ * the request was done meanwhile. */
+static bool zero_tail(VvTransaction *tx, VvView *view, uint64_t size_bytes, const char *name, GError **error)
 {
-    for (unsigned try = 0; try < SHRINK_TRIES; try++) {
-        uint64_t end = vv_view_size(view);
-        bool clear = true;
-        int result = 0;
+    uint64_t end = vv_view_size(view);
+    int result = 0;
 
-        if (end > size_bytes)
-            result = vv_view_zero(view, size_bytes, end - size_bytes);
-        if (result == 0)
-            result = vv_view_flush(view);
-        if (result < 0)
-            return result;
-        if (!vv_views_close_gates(views, false, error))
-            return -ETIMEDOUT;
-        result = edge_is_clear(view, size_bytes, &clear);
-        if (result == 0 && clear)
-            return 0;
-        vv_views_open_gates(views, false);
-        if (result < 0)
-            return result;
-    }
-    return -EBUSY;
+    vv_transaction_pause(tx);
+    if (end > size_bytes)
+        result = vv_view_zero(view, size_bytes, end - size_bytes);
+    if (result == 0)
+        result = vv_view_flush(view);
+    if (!vv_transaction_resume(tx, error))
+        return false;
+    if (result < 0)
+        vv_set_error_errno(error, result, name, "%s cannot be cut", name);
+    return result == 0;
 }
 
-static bool shrink_to(VvTransaction *tx, uint64_t id, const char *name, uint64_t size_bytes, GError **error)
+typedef enum { CUT_FAILED, CUT_READY, CUT_SMALLER } Cut;
+
+/* What may have happened to the LUN while the lock was not held. */
+static Cut look_again(
+    VvTransaction *tx, VvView *view, uint64_t size_bytes, bool truncate, const char *name, GError **error)
+{
+    VvViewStat now;
+
+    vv_view_stat(view, &now);
+    VV_META_READ(tx->pool->meta);
+    const VvLun *lun = vv_meta_lun(tx->pool->meta, view->id);
+
+    if (!lun || (lun->orphan && !truncate)) {
+        vv_set_error(error, VV_ERROR_STALE, name, NULL, "%s is gone", name);
+        return CUT_FAILED;
+    }
+    if (!truncate && !vv_refuse_kept(lun, NULL, tx->now_ns, error))
+        return CUT_FAILED;
+    if (truncate && !now.elastic) {
+        vv_set_error(error, VV_ERROR_DENIED, name, NULL, "%s was finished meanwhile", name);
+        return CUT_FAILED;
+    }
+    return now.size_bytes < size_bytes ? CUT_SMALLER : CUT_READY;
+}
+
+/* READY: the gates are closed, the tail is zero, and nobody wrote to the edge since. */
+static Cut cut_and_close(
+    VvTransaction *tx, GPtrArray *views, uint64_t size_bytes, bool truncate, const char *name, GError **error)
+{
+    VvView *view = g_ptr_array_index(views, 0);
+
+    for (unsigned try = 0; try < SHRINK_TRIES; try++) {
+        bool clear = true;
+        int result;
+        Cut cut = zero_tail(tx, view, size_bytes, name, error) ? CUT_READY : CUT_FAILED;
+
+        if (cut == CUT_READY)
+            cut = look_again(tx, view, size_bytes, truncate, name, error);
+        if (cut != CUT_READY)
+            return cut;
+        if (!vv_adoption_end(view, error) || !vv_views_close_gates(views, false, error))
+            return CUT_FAILED;
+        result = edge_is_clear(view, size_bytes, &clear);
+        if (result == 0 && clear)
+            return CUT_READY;
+        vv_views_open_gates(views, false);
+        if (result < 0) {
+            vv_set_error_errno(error, result, name, "%s cannot be cut", name);
+            return CUT_FAILED;
+        }
+    }
+    vv_set_error(error, VV_ERROR_BUSY, name, "Try again.", "%s is written where it is cut", name);
+    return CUT_FAILED;
+}
+
+/* @truncate: through the mount, of an elastic LUN. */
+static bool shrink_to(
+    VvTransaction *tx, uint64_t id, const char *name, uint64_t size_bytes, bool truncate, GError **error)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof id);
     g_autoptr(GPtrArray) views = NULL;
     VvView *view;
     bool ok;
-    int result;
 
     g_array_append_val(ids, id);
     views = vv_views_get(tx->pool, ids, error);
@@ -313,11 +362,14 @@ static bool shrink_to(VvTransaction *tx, uint64_t id, const char *name, uint64_t
     view = g_ptr_array_index(views, 0);
     if (!vv_adoption_end(view, error))
         return false;
-    result = cut_and_close(view, views, size_bytes, error);
-    if (result < 0) {
-        if (!error || !*error)
-            vv_set_error_errno(error, result, name, "%s cannot be cut", name);
-        return false;
+    switch (cut_and_close(tx, views, size_bytes, truncate, name, error)) {
+    case CUT_SMALLER: /* somebody else cut it to less: this one is the last to say how large it is */
+        return grow(tx, id, name, size_bytes, false, error);
+    case CUT_FAILED:
+        return tx->repeated;
+    case CUT_READY:
+    default:
+        break;
     }
     ok = drop_rest(view, size_bytes, name, error);
     if (ok) {
@@ -373,13 +425,13 @@ bool vv_pool_lun_resize(
         if (size_bytes < old_bytes && !vv_refuse_kept(lun, NULL, tx.now_ns, error))
             return false;
     }
-    if (size_bytes < old_bytes && !vv_refuse_open_for_writing(pool, id, name, false, error))
+    if (size_bytes < old_bytes && !vv_transaction_claim_from_writers(&tx, id, VV_CLAIM_LONG, name, false, error))
         return false;
     if (dry_run)
         return true;
     if (size_bytes == old_bytes)
         return vv_transaction_commit(&tx, NULL, 0, name, error);
-    if (size_bytes < old_bytes ? !shrink_to(&tx, id, name, size_bytes, error)
+    if (size_bytes < old_bytes ? !shrink_to(&tx, id, name, size_bytes, false, error)
                                : !grow(&tx, id, name, size_bytes, false, error))
         return false;
     vv_transaction_clear(&tx);
@@ -415,7 +467,7 @@ bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError
     }
     if (!stat.elastic && !check_size(name, size_bytes, error))
         return false;
-    if (size_bytes < stat.size_bytes ? !shrink_to(&tx, id, name, size_bytes, error)
+    if (size_bytes < stat.size_bytes ? !shrink_to(&tx, id, name, size_bytes, true, error)
                                      : !grow(&tx, id, name, size_bytes, false, error))
         return false;
     vv_transaction_clear(&tx);

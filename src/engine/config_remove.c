@@ -2,8 +2,7 @@
 /* Removal of LUNs and snapshots: several at once, all or none. What is open becomes an orphan and lives to its last close;
  * the space comes back by jobs that apply creates. Removing works when the pool is full.
  *
- * What goes free is counted before the lock is taken for the change, for a count may walk every page of a family and opening a
- * file waits for that lock. */
+ * What goes free is counted before the lock is taken for the change, for a count may walk every page of a family. */
 #include "config_point.h"
 #include "pool_private.h"
 
@@ -150,7 +149,7 @@ static bool plan_object(VvPool *pool, const char *object, bool if_exists, uint64
 
 static void add_snapshot_removal(VvTransaction *tx, uint64_t id, GArray *orphans)
 {
-    bool open = vv_pool_is_open(tx->pool, id, false, true);
+    bool open = !vv_transaction_claim(tx, id, VV_CLAIM_ALL);
     VvOp *op = vv_transaction_add(tx, VV_OP_SNAPSHOT_REMOVE);
 
     op->snapshot_remove.id = id;
@@ -167,7 +166,7 @@ void vv_add_snapshot_removal(VvTransaction *tx, const VvSnapshot *snapshot, GArr
 
 static void add_lun_removal(VvTransaction *tx, const Victim *victim, GArray *orphans)
 {
-    bool open = vv_pool_is_open(tx->pool, victim->id, false, true);
+    bool open = !vv_transaction_claim(tx, victim->id, VV_CLAIM_ALL);
     VvOp *op;
 
     for (unsigned i = 1; i < victim->all_ids->len; i++)

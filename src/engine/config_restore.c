@@ -121,6 +121,17 @@ static bool switch_over(VvTransaction *tx, Plan *plan, const char *object, GErro
     return ok;
 }
 
+/* Before the claim: who opens the LUN meanwhile need not wait for that. A failure comes again. */
+static void flush_ahead(VvPool *pool, uint64_t lun_id)
+{
+    VvView *view = vv_view_peek(pool, lun_id);
+
+    if (!view)
+        return;
+    (void) vv_view_flush(view);
+    vv_view_unref(view);
+}
+
 static void tell(VvPool *pool, const Plan *plan)
 {
     if (pool->hooks.content_changed)
@@ -142,7 +153,9 @@ bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool
         return tx.repeated;
     if (!make_plan(&tx, object, discard, &plan, error))
         return false;
-    if (!force && !vv_refuse_open_for_writing(pool, plan.lun_id, plan.lun_name, true, error))
+    if (!dry_run && !force)
+        flush_ahead(pool, plan.lun_id);
+    if (!force && !vv_transaction_claim_from_writers(&tx, plan.lun_id, VV_CLAIM_WRITERS, plan.lun_name, true, error))
         return false;
     if (!dry_run) {
         if (!switch_over(&tx, &plan, object, error))

@@ -3,7 +3,7 @@
  * include this.
  *
  * Locks, in order (take only to the right of what you hold; none is held across I/O or a callback to another layer):
- *   pool->config_lock > pool->grant_lock > meta read/write lock > pool->views_lock > view->lock > cache stripe >
+ *   pool->config_lock > pool->claims.lock > pool->grant_lock > meta read/write lock > pool->views_lock > view->lock > cache stripe >
  *   alloc->lock > leaf locks (committer queue, segment table, stats, events, disk table). Hooks of meta run with its write
  *   lock held.
  *
@@ -19,6 +19,7 @@
 #define VV_ENGINE_H
 
 #include "alloc.h"
+#include "claims.h"
 #include "commit.h"
 #include "io.h"
 #include "meta.h"
@@ -58,6 +59,11 @@ void vv_jobs_kick(VvPool *pool);
 /* Is there a job that goes on by itself: neither paused nor behind a paused one, nor kept from the journal? Takes the read lock. */
 bool vv_jobs_may_free(VvPool *pool);
 
+/* ---- the configuration lock. Closed objects that waited for it are seen to when it is released. */
+void vv_config_lock(VvPool *pool);
+bool vv_config_try_lock(VvPool *pool);
+void vv_config_unlock(VvPool *pool);
+
 /* ---- pool */
 struct VvPool {
     char *directory;
@@ -65,7 +71,8 @@ struct VvPool {
     VvPoolOptions options;
     VvMeta *meta;
 
-    pthread_mutex_t config_lock; /* one transaction at a time */
+    pthread_mutex_t config_lock; /* one transaction at a time: by vv_config_lock. Opening a file never takes it */
+    VvClaims claims;             /* objects that are not open and stay so for a while */
     pthread_mutex_t grant_lock;  /* from choosing free space on disks until the entry that takes it is applied */
 
     pthread_mutex_t disks_lock;  /* leaf */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Handles: opens of LUNs and snapshots. Opening takes the configuration lock, so that a transaction which found an object
- * not open finds it so until it is done. */
+/* Handles: opens of LUNs and snapshots. Opening waits for no transaction but one that claimed this very object: claims.h. */
 #include "io_state.h"
 
 #include <errno.h>
@@ -23,10 +22,10 @@ static int check_catalog(VvPool *pool, uint64_t id, bool write)
 int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle)
 {
     VvView *view;
-    VV_LOCKED(&pool->config_lock);
-    if (atomic_load(&pool->closing))
-        return -ESHUTDOWN;
-    int rc = check_catalog(pool, object_id, open->write);
+    VV_LOCKED(&pool->claims.lock);
+    int rc = vv_claims_pass_locked(pool, object_id, open);
+    if (rc == 0)
+        rc = atomic_load(&pool->closing) ? -ESHUTDOWN : check_catalog(pool, object_id, open->write);
     if (rc == 0)
         rc = vv_view_get(pool, object_id, &view);
     if (rc < 0)

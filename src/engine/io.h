@@ -18,14 +18,14 @@ typedef struct VvPool VvPool;
 typedef struct VvView VvView;
 typedef struct VvHandle VvHandle;
 
-/* ---- handles. Any thread but workers (open may look into the catalog and take the pool's configuration lock). */
+/* ---- handles. Any thread but workers (open may look into the catalog, and wait while an entry about this very object is journalled). */
 typedef struct {
     bool write;
     bool internal; /* the daemon's own (diff, copy): not told as an opener */
     pid_t pid;     /* of the opener, 0 unknown */
 } VvOpen;
 /* Open a LUN or snapshot by id. 0; -ENOENT gone (or removed: an orphan takes no new opens); -EROFS writing a snapshot or a read-only pool;
- * -EIO its metadata is bad. */
+ * -EBUSY writing a LUN that is being made smaller; -EIO its metadata is bad. */
 int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle);
 /* The last close of an orphan purges it, the last close of an elastic LUN rounds its size up to VV_BLOCK_BYTES; both in the
  * background. No request of this handle may be under way. */

@@ -3,7 +3,9 @@
  * somebody asked for, and empty segments.
  *
  * J1  A job is state of the catalog and its batches are entries: what this thread forgets at a stop, the next start finds.
- * J2  The configuration lock is taken only for closed objects, never while jobs->lock is held.
+ * J2  The configuration lock is taken only for closed objects, never while jobs->lock is held, and only if it is free: who has it may
+ *     wait for a disk, and jobs bring the space that others wait for. An object stays in the queue until it was seen to, so who
+ *     releases the lock finds it there.
  * J3  jobs->lock is a leaf: meta's hooks take it with meta's write lock held. */
 #include "pool_private.h"
 #include "transaction.h"
@@ -34,7 +36,7 @@ struct VvJobs {
     pthread_cond_t changed; /* a job ended, closed objects were seen to, or the pool failed */
     bool kicked, stopping;
     GHashTable *live; /* job id -> Progress */
-    GQueue closed;    /* u64, owned */
+    GQueue closed;    /* u64, owned; taken out by the thread alone */
     uint64_t closed_asked, closed_done;
 };
 
@@ -150,6 +152,19 @@ void vv_pool_object_closed(VvPool *pool, uint64_t object_id)
     pthread_cond_signal(&jobs->work);
 }
 
+void vv_jobs_config_unlocked(VvPool *pool)
+{
+    struct VvJobs *jobs = pool->jobs;
+
+    if (!jobs)
+        return;
+    VV_LOCKED(&jobs->lock);
+    if (jobs->closed.length == 0)
+        return;
+    jobs->kicked = true;
+    pthread_cond_signal(&jobs->work);
+}
+
 void vv_jobs_drain_closed(VvPool *pool)
 {
     struct VvJobs *jobs = pool->jobs;
@@ -161,19 +176,19 @@ void vv_jobs_drain_closed(VvPool *pool)
 
 /* ---- work */
 
-static void settle_closed(struct VvJobs *jobs)
+/* J2 */
+static void settle_closed(struct VvJobs *jobs, bool wait)
 {
     for (;;) {
-        uint64_t *id;
+        const uint64_t *id;
 
         pthread_mutex_lock(&jobs->lock);
-        id = g_queue_pop_head(&jobs->closed);
+        id = g_queue_peek_head(&jobs->closed);
         pthread_mutex_unlock(&jobs->lock);
-        if (!id)
+        if (!id || !vv_pool_settle_object(jobs->pool, *id, wait))
             return;
-        vv_pool_settle_object(jobs->pool, *id);
-        g_free(id);
         pthread_mutex_lock(&jobs->lock);
+        g_free(g_queue_pop_head(&jobs->closed));
         jobs->closed_done++;
         pthread_cond_broadcast(&jobs->changed);
         pthread_mutex_unlock(&jobs->lock);
@@ -310,7 +325,7 @@ static bool work_once(struct VvJobs *jobs, uint64_t *cool_ms, uint64_t *ret_wait
     int result = 0;
 
     *ret_wait_ms = 0;
-    settle_closed(jobs);
+    settle_closed(jobs, false);
     if (may_change)
         result = run_batch(jobs);
     vv_alloc_cool(pool->alloc);
@@ -342,7 +357,7 @@ static void *run(void *user)
     while (!is_stopping(jobs))
         if (!work_once(jobs, &cool_ms, &wait_ms) && !wait_for_work(jobs, wait_ms))
             break;
-    settle_closed(jobs);
+    settle_closed(jobs, true);
     return NULL;
 }
 

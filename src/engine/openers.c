@@ -10,6 +10,7 @@
 
 #define RELEASE_WAIT_MS 1000u
 #define RELEASE_POLL_US 2000
+#define CLAIM_TRIES 8u /* somebody closes it each time, and somebody else opens it */
 
 void vv_opener_free(VvOpener *opener)
 {
@@ -228,14 +229,13 @@ static char *make_hint(const VvOpener *opener, const char *name, bool restore)
     return g_strdup(restore ? "Close it, or `--force` restores under it and will damage what it holds." : "Close it.");
 }
 
-bool vv_refuse_open_for_writing(VvPool *pool, uint64_t lun_id, const char *name, bool restore, GError **error)
+/* False: nobody is left. */
+static bool set_open_for_writing(VvPool *pool, uint64_t lun_id, const char *name, bool restore, GError **error)
 {
     g_autoptr(GPtrArray) openers = NULL;
     g_autofree char *what = NULL, *hint = NULL;
     const VvOpener *worst = NULL;
 
-    if (!vv_pool_is_open(pool, lun_id, true, false))
-        return true;
     openers = vv_pool_openers_left(pool, lun_id);
     for (unsigned i = 0; i < openers->len; i++) {
         const VvOpener *opener = g_ptr_array_index(openers, i);
@@ -244,9 +244,22 @@ bool vv_refuse_open_for_writing(VvPool *pool, uint64_t lun_id, const char *name,
             worst = opener;
     }
     if (!worst)
-        return true; /* closed meanwhile */
+        return false;
     what = describe(worst);
     hint = make_hint(worst, name, restore);
     vv_set_error(error, VV_ERROR_BUSY, name, hint, "%s is open for writing on %s: %s", name, g_get_host_name(), what);
+    return true;
+}
+
+bool vv_transaction_claim_from_writers(
+    VvTransaction *tx, uint64_t lun_id, VvClaim claim, const char *name, bool restore, GError **error)
+{
+    for (unsigned try = 0; try < CLAIM_TRIES; try++) {
+        if (vv_transaction_claim(tx, lun_id, claim))
+            return true;
+        if (set_open_for_writing(tx->pool, lun_id, name, restore, error))
+            return false;
+    }
+    vv_set_error(error, VV_ERROR_BUSY, name, "Try again.", "%s is opened for writing all the time", name);
     return false;
 }

@@ -170,9 +170,10 @@ bool vv_pool_is_read_only(const VvPool *pool)
 
 void vv_pool_set_hooks(VvPool *pool, const VvPoolHooks *hooks, void *user)
 {
-    VV_LOCKED(&pool->config_lock);
+    vv_config_lock(pool);
     pool->hooks = hooks ? *hooks : (VvPoolHooks){ .object_changed = NULL };
     pool->hooks_user = user;
+    vv_config_unlock(pool);
 }
 
 /* ---- hooks of meta: with its write lock held */
@@ -235,6 +236,7 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
     pool->options = *options;
     pool->read_only = options->read_only;
     pthread_mutex_init(&pool->config_lock, NULL);
+    vv_claims_init(&pool->claims);
     pthread_mutex_init(&pool->grant_lock, NULL);
     pthread_mutex_init(&pool->disks_lock, NULL);
     pthread_mutex_init(&pool->views_lock, NULL);
@@ -420,6 +422,7 @@ static void pool_free(VvPool *pool)
     vv_mount_info_free(pool->mount);
     vv_event_log_free(pool->events);
     pthread_mutex_destroy(&pool->config_lock);
+    vv_claims_clear(&pool->claims);
     pthread_mutex_destroy(&pool->grant_lock);
     pthread_mutex_destroy(&pool->disks_lock);
     pthread_mutex_destroy(&pool->views_lock);
@@ -433,9 +436,14 @@ void vv_pool_close(VvPool *pool)
     if (!pool)
         return;
     vv_jobs_drain_closed(pool);
-    pthread_mutex_lock(&pool->config_lock); /* a transaction under way ends first */
+    vv_config_lock(pool); /* a transaction under way ends first, */
+    pthread_mutex_lock(&pool->claims.lock); /* and so does an open */
     atomic_store(&pool->closing, true);
-    pthread_mutex_unlock(&pool->config_lock);
+    pthread_mutex_unlock(&pool->claims.lock);
+    vv_config_unlock(pool);
+    vv_transactions_wait_paused(pool);
+    vv_config_lock(pool); /* and are over */
+    vv_config_unlock(pool);
     if (!pool->read_only && !atomic_load(&pool->failed) && vv_pool_flush(pool) < 0)
         vv_log(VV_LOG_ERROR, "not everything could be flushed while closing the pool in %s", pool->directory);
     if (!pool->read_only && !atomic_load(&pool->failed))

@@ -49,12 +49,15 @@ void vv_jobs_free(struct VvJobs *jobs);
 /* From meta's hooks. */
 void vv_jobs_added(VvPool *pool, const VvJob *job);
 void vv_jobs_ended(VvPool *pool, const VvJob *job);
+/* The configuration lock was released: objects that were closed meanwhile are seen to. [any] */
+void vv_jobs_config_unlocked(VvPool *pool);
 /* Closed objects told so far have been seen to (and nothing else): for closing the pool. */
 void vv_jobs_drain_closed(VvPool *pool);
 
 /* ---- closed.c */
-/* Purge an orphan, end the elasticity of a LUN, unless it is open again. Takes the configuration lock. */
-void vv_pool_settle_object(VvPool *pool, uint64_t object_id);
+/* Purge an orphan, end the elasticity of a LUN, unless it is open again. Takes the configuration lock; false: somebody else has it,
+ * and @wait is not given. */
+bool vv_pool_settle_object(VvPool *pool, uint64_t object_id, bool wait);
 /* All orphans and elastic LUNs: nobody has them open when a pool has just been opened. 0 or -errno. */
 int vv_pool_settle_all(VvPool *pool);
 

@@ -4,9 +4,16 @@
  * T1  Nothing is logged before everything is validated; a refusal changes nothing.
  * T2  One entry per transaction: it is applied whole or not at all.
  * T3  The result of a request id is in the entry that did it. */
+#include "pool_private.h"
 #include "transaction.h"
 
 #include <errno.h>
+
+/* A claim that ends with the transaction. */
+typedef struct {
+    uint64_t id;
+    VvClaim claim;
+} Held;
 
 /* ---- begin and commit */
 
@@ -34,18 +41,47 @@ static bool refuse_unwritable(VvPool *pool, GError **error)
     return true;
 }
 
-bool vv_transaction_begin(VvTransaction *tx, VvPool *pool, VvRequest *request, bool dry_run, GError **error)
+void vv_config_lock(VvPool *pool)
 {
-    g_assert(!tx->pool);
-    if (!dry_run && !refuse_unwritable(pool, error))
-        return false;
     pthread_mutex_lock(&pool->config_lock);
-    tx->pool = pool;
-    tx->request = request;
-    tx->dry_run = dry_run;
-    if (!dry_run && !refuse_unwritable(pool, error)) /* it may have begun to close while this waited */
+}
+
+bool vv_config_try_lock(VvPool *pool)
+{
+    return pthread_mutex_trylock(&pool->config_lock) == 0;
+}
+
+void vv_config_unlock(VvPool *pool)
+{
+    pthread_mutex_unlock(&pool->config_lock);
+    vv_jobs_config_unlocked(pool);
+}
+
+static void count_paused(VvTransaction *tx, bool paused)
+{
+    VV_LOCKED(&tx->pool->claims.lock);
+    if (paused == tx->paused)
+        return;
+    tx->paused = paused;
+    if (paused)
+        tx->pool->claims.paused++;
+    else
+        tx->pool->claims.paused--;
+    pthread_cond_broadcast(&tx->pool->claims.changed);
+}
+
+bool vv_transaction_resume(VvTransaction *tx, GError **error)
+{
+    VvPool *pool = tx->pool;
+    VvRequest *request = tx->request;
+
+    if (!tx->locked)
+        vv_config_lock(pool);
+    tx->locked = true;
+    count_paused(tx, false);
+    if (!tx->dry_run && !refuse_unwritable(pool, error)) /* it may have begun to close while this waited */
         return false;
-    if (request && request->id && !dry_run) {
+    if (request && request->id && !tx->dry_run) {
         char *previous = vv_meta_request_result(pool->meta, request->id);
 
         if (previous) {
@@ -54,9 +90,35 @@ bool vv_transaction_begin(VvTransaction *tx, VvPool *pool, VvRequest *request, b
             return false;
         }
     }
-    tx->ops = vv_ops_new();
     tx->now_ns = vv_now_ns();
     return true;
+}
+
+void vv_transaction_pause(VvTransaction *tx)
+{
+    g_assert(tx->locked && tx->ops->len == 0);
+    count_paused(tx, true);
+    tx->locked = false;
+    vv_config_unlock(tx->pool);
+}
+
+void vv_transactions_wait_paused(VvPool *pool)
+{
+    VV_LOCKED(&pool->claims.lock);
+    while (pool->claims.paused > 0)
+        pthread_cond_wait(&pool->claims.changed, &pool->claims.lock);
+}
+
+bool vv_transaction_begin(VvTransaction *tx, VvPool *pool, VvRequest *request, bool dry_run, GError **error)
+{
+    g_assert(!tx->pool);
+    if (!dry_run && !refuse_unwritable(pool, error))
+        return false;
+    tx->pool = pool;
+    tx->request = request;
+    tx->dry_run = dry_run;
+    tx->ops = vv_ops_new();
+    return vv_transaction_resume(tx, error);
 }
 
 VvOp *vv_transaction_add(VvTransaction *tx, VvOpKind kind)
@@ -125,9 +187,28 @@ void vv_transaction_clear(VvTransaction *tx)
 {
     if (tx->ops)
         vv_ops_free(g_steal_pointer(&tx->ops));
-    if (tx->pool)
-        pthread_mutex_unlock(&tx->pool->config_lock);
+    for (unsigned i = 0; tx->claims && i < tx->claims->len; i++) {
+        const Held *held = &g_array_index(tx->claims, Held, i);
+
+        vv_claim_end(tx->pool, held->id, held->claim);
+    }
+    g_clear_pointer(&tx->claims, g_array_unref);
+    if (tx->locked)
+        vv_config_unlock(tx->pool);
+    tx->locked = false;
     tx->pool = NULL;
+}
+
+bool vv_transaction_claim(VvTransaction *tx, uint64_t object_id, VvClaim claim)
+{
+    Held held = { object_id, claim };
+
+    if (!vv_claim(tx->pool, object_id, claim))
+        return false;
+    if (!tx->claims)
+        tx->claims = g_array_new(FALSE, FALSE, sizeof(Held));
+    g_array_append_val(tx->claims, held);
+    return true;
 }
 
 /* ---- looking */

@@ -15,11 +15,13 @@
 #define VV_EXCLUSIVE_TRIES 20u /* a count whose family changed meanwhile is begun again */
 
 typedef struct {
-    VvPool *pool; /* NULL: nothing is locked */
+    VvPool *pool; /* NULL: it has not begun, or is over */
+    bool locked, paused;
     VvRequest *request;
     VvOps *ops;
     uint64_t now_ns;
-    bool repeated; /* the request id is known: nothing to do */
+    GArray *claims; /* of what is claimed until it is cleared; NULL: nothing */
+    bool repeated;  /* the request id is known: nothing to do */
     bool dry_run;
 } VvTransaction;
 #define VV_TRANSACTION_INIT \
@@ -35,7 +37,13 @@ VvOp *vv_transaction_add(VvTransaction *tx, VvOpKind kind);
  * cannot hold it), io, damaged. Without ops it does nothing. */
 bool vv_transaction_commit(
     VvTransaction *tx, VvView *const *views, unsigned view_count, const char *object, GError **error);
-/* Unlocks. Hooks of other layers are called after it. */
+/* Give up the lock for work that may wait for space or is long, and take it again: what was found before must be looked at anew.
+ * resume: as begin. */
+void vv_transaction_pause(VvTransaction *tx);
+bool vv_transaction_resume(VvTransaction *tx, GError **error);
+/* For closing the pool, which takes no new ones: until all have resumed. */
+void vv_transactions_wait_paused(VvPool *pool);
+/* Unlocks, ends claims. Hooks of other layers are called after it. */
 void vv_transaction_clear(VvTransaction *tx);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvTransaction, vv_transaction_clear)
 
@@ -78,10 +86,13 @@ char *vv_object_name(VvPool *pool, uint64_t id);
 
 /* ---- opens */
 /* Has somebody (or only somebody who may write) @object_id open? The daemon's own handles do not count unless @internal_too.
- * Under the configuration lock the answer "no" stays true: opening takes that lock. */
+ * The answer "no" stays true only for what takes no new opens (an orphan), or under a claim. */
 bool vv_pool_is_open(VvPool *pool, uint64_t object_id, bool write_only, bool internal_too);
-/* "db is open for writing on web1: ..." as CLI.md words it; the hint goes by @restore. */
-bool vv_refuse_open_for_writing(VvPool *pool, uint64_t lun_id, const char *name, bool restore, GError **error);
+/* vv_claim until the transaction is cleared. */
+bool vv_transaction_claim(VvTransaction *tx, uint64_t object_id, VvClaim claim);
+/* The same, or the error "db is open for writing on web1: ..." as CLI.md words it; the hint goes by @restore. @claim: against writers. */
+bool vv_transaction_claim_from_writers(
+    VvTransaction *tx, uint64_t lun_id, VvClaim claim, const char *name, bool restore, GError **error);
 /* Objects that an entry just made orphans although their last handle was closed meanwhile: purge them. */
 void vv_pool_purge_unopened(VvPool *pool, const GArray *ids);
 

@@ -93,7 +93,7 @@ static void test_last_piece_wakes(void)
         .length_bytes = BLOCK,
         .done = over_cb,
         .user = &request };
-    pthread_mutex_lock(&test->pool->config_lock); /* the cut waits behind this */
+    vv_config_lock(test->pool); /* the cut waits behind this */
     vv_worker_post(request.worker, &request.task);
     for (bool parked = false; !parked; g_usleep(1000)) {
         VV_LOCKED(&view->lock);
@@ -102,7 +102,7 @@ static void test_last_piece_wakes(void)
     pthread_mutex_lock(&view->lock); /* what the last piece does */
     view->tail_behind = false;
     pthread_mutex_unlock(&view->lock);
-    pthread_mutex_unlock(&test->pool->config_lock);
+    vv_config_unlock(test->pool);
     for (unsigned i = 0; i < 5000 && !atomic_load(&request.over); i++)
         g_usleep(1000);
     g_assert_true(atomic_load(&request.over));
@@ -178,11 +178,11 @@ static void test_extend(void)
     VvHandle *handle = test_open(test, extend.id, true);
     VvView *view = vv_handle_view(handle);
     pthread_t thread;
-    pthread_mutex_lock(&test->pool->config_lock);
+    vv_config_lock(test->pool);
     g_assert_cmpint(pthread_create(&thread, NULL, extend_main, &extend), ==, 0);
     g_usleep(20000); /* let it ask; whatever it saw, the write comes before its change */
     fill(view, 63 * BLOCK, BLOCK, 3);
-    pthread_mutex_unlock(&test->pool->config_lock);
+    vv_config_unlock(test->pool);
     pthread_join(thread, NULL);
     g_assert_true(extend.ok);
     g_assert_cmpuint(vv_view_size(view), ==, 64 * BLOCK);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a full pool still does, and whom it makes wait: zeroing, jobs that cannot go on. */
+/* What a full pool still does, and whom it makes wait: zeroing, jobs that cannot go on, shrinking; and that opening and
+ * jobs do not wait for transactions. */
 #include "engine-pool.h"
+#include "transaction.h"
+
+#include <errno.h>
 
 #define POOL_BYTES ((uint64_t) 32 << 20)
 #define BLOCK VV_BLOCK_BYTES
@@ -147,11 +151,239 @@ static void test_paused_job(void)
     test_pool_free(test);
 }
 
+/* ---- a transaction that takes long is in nobody's way */
+
+typedef struct {
+    VvPool *pool;
+    uint64_t id;
+    bool write;
+    int result;
+    VvHandle *handle;
+    _Atomic bool over;
+    pthread_t thread;
+} Opener;
+
+static void *open_main(void *user)
+{
+    Opener *opener = user;
+    VvOpen how = { .write = opener->write };
+    opener->result = vv_handle_open(opener->pool, opener->id, &how, &opener->handle);
+    atomic_store(&opener->over, true);
+    return NULL;
+}
+
+static void open_start(Opener *opener, TestPool *test, uint64_t id, bool write)
+{
+    *opener = (Opener){ .pool = test->pool, .id = id, .write = write };
+    g_assert_cmpint(pthread_create(&opener->thread, NULL, open_main, opener), ==, 0);
+}
+
+static bool is_over(const _Atomic bool *over)
+{
+    for (unsigned i = 0; i < 10000 && !atomic_load(over); i++)
+        g_usleep(1000);
+    return atomic_load(over);
+}
+
+static void test_open_beside(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    uint64_t id = test_lun_new(test, "a", 1 << 20), other = test_lun_new(test, "b", 1 << 20);
+    Opener opener, blocked;
+    vv_config_lock(test->pool); /* a transaction on something else */
+    g_assert_true(vv_claim(test->pool, other, VV_CLAIM_ALL));
+    open_start(&opener, test, id, true);
+    g_assert_true(is_over(&opener.over));
+    open_start(&blocked, test, other, false);
+    g_usleep(20000);
+    g_assert_false(atomic_load(&blocked.over));
+    vv_claim_end(test->pool, other, VV_CLAIM_ALL);
+    g_assert_true(is_over(&blocked.over));
+    vv_config_unlock(test->pool);
+    pthread_join(opener.thread, NULL);
+    pthread_join(blocked.thread, NULL);
+    g_assert_cmpint(opener.result, ==, 0);
+    g_assert_cmpint(blocked.result, ==, 0);
+    g_assert_false(vv_claim(test->pool, other, VV_CLAIM_ALL)); /* it is open now */
+    g_assert_true(vv_claim(test->pool, other, VV_CLAIM_WRITERS));
+    vv_claim_end(test->pool, other, VV_CLAIM_WRITERS);
+    vv_handle_close(opener.handle);
+    vv_handle_close(blocked.handle);
+    test_pool_free(test);
+}
+
+/* An elastic LUN was closed and waits for the lock: jobs go on, and it is seen to when the lock is free. */
+static void test_jobs_beside(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    g_autoptr(GError) error = NULL;
+    VvViewStat stat;
+    uint64_t elastic = test_lun_new(test, "e", 0);
+    VvHandle *handle = test_open(test, test_lun_new(test, "a", POOL_BYTES), true);
+    VvHandle *grown = test_open(test, elastic, true);
+    write_all(vv_handle_view(handle), 0, 512 * BLOCK, 7);
+    write_all(vv_handle_view(grown), 0, 1000, 7);
+    test_snapshot(test, "a@s");
+    write_all(vv_handle_view(handle), 0, 512 * BLOCK, 8);
+    g_assert_cmpint(vv_view_flush(vv_handle_view(handle)), ==, 0);
+    vv_jobs_stop(test->pool);
+    remove_snapshot(test, "a@s");
+    g_assert_true(vv_jobs_may_free(test->pool));
+    vv_config_lock(test->pool);
+    vv_handle_close(grown);
+    g_assert_true(vv_jobs_start(test->pool, &error));
+    vv_pool_job_wait(test->pool, NULL, 0, 20000, NULL, &error);
+    g_assert_no_error(error);
+    vv_config_unlock(test->pool);
+    vv_jobs_drain_closed(test->pool);
+    g_assert_cmpint(vv_pool_stat(test->pool, elastic, &stat), ==, 0);
+    g_assert_false(stat.elastic);
+    g_assert_cmpuint(stat.size_bytes, ==, BLOCK);
+    vv_handle_close(handle);
+    test_pool_free(test);
+}
+
+typedef struct {
+    VvPool *pool;
+    bool ok;
+    _Atomic bool over;
+} Shrink;
+
+static void *shrink_main(void *user)
+{
+    Shrink *shrink = user;
+    g_autoptr(GError) error = NULL;
+    shrink->ok = vv_pool_lun_resize(shrink->pool, "a", 10 * BLOCK + 512, true, false, NULL, &error);
+    g_assert_no_error(error);
+    atomic_store(&shrink->over, true);
+    return NULL;
+}
+
+static bool is_parked(VvView *view)
+{
+    for (unsigned i = 0; i < 10000; i++) {
+        {
+            VV_LOCKED(&view->lock);
+            if (view->parked.first)
+                return true;
+        }
+        g_usleep(1000);
+    }
+    return false;
+}
+
+/* The block at the new end is a snapshot's too, and there is no space for a new one. */
+static void test_shrink_waits(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    g_autoptr(GError) error = NULL;
+    VvLunProps props = { .on_full = VV_ON_FULL_WAIT, .timeout_s = 300 };
+    uint64_t id = test_lun_new(test, "a", 512 * BLOCK);
+    VvHandle *handle = test_open(test, id, true), *reader;
+    VvHandle *other = test_open(test, test_lun_new(test, "b", 4 * POOL_BYTES), true);
+    Shrink shrink = { .pool = test->pool };
+    VvOpen how = { .write = true };
+    pthread_t thread;
+    vv_pool_lun_set(test->pool, "a", VV_LUN_ON_FULL | VV_LUN_TIMEOUT, &props, NULL, &error);
+    g_assert_no_error(error);
+    write_all(vv_handle_view(handle), 0, 512 * BLOCK, 7);
+    vv_handle_close(handle);
+    test_snapshot(test, "a@s");
+    fill(vv_handle_view(other), 0);
+    reader = test_open(test, id, false);
+    g_assert_cmpint(pthread_create(&thread, NULL, shrink_main, &shrink), ==, 0);
+    g_assert_true(is_parked(vv_handle_view(reader)));
+    g_assert_false(atomic_load(&shrink.over));
+    g_assert_cmpint(vv_handle_open(test->pool, id, &how, &handle), ==, -EBUSY);
+    vv_handle_close(test_open(test, id, false));
+    test_snapshot(test, "a@t"); /* other transactions go on, also of this LUN */
+    remove_snapshot(test, "a@t");
+    g_assert_cmpint(vv_view_zero(vv_handle_view(other), 0, 1 << 20), ==, 0);
+    g_assert_true(is_over(&shrink.over));
+    pthread_join(thread, NULL);
+    g_assert_true(shrink.ok);
+    g_assert_cmpuint(vv_view_size(vv_handle_view(reader)), ==, 10 * BLOCK + 512);
+    assert_filled(vv_handle_view(reader), 0, 10 * BLOCK + 512, 7);
+    vv_handle_close(reader);
+    vv_handle_close(test_open(test, id, true));
+    vv_handle_close(other);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
+/* ---- what is claimed stays unopened: a handle is never gone under its owner, nor restored */
+
+typedef struct {
+    TestPool *test;
+    _Atomic uint64_t id; /* of "x", which comes and goes */
+    uint64_t kept;       /* "kept", which is restored */
+    _Atomic bool stop;
+} Race;
+
+static void *race_main(void *user)
+{
+    Race *race = user;
+    VvOpen read = { .write = false }, write = { .write = true };
+    uint8_t data[BLOCK], got[BLOCK];
+    memset(data, 0x5a, sizeof data);
+    while (!atomic_load(&race->stop)) {
+        VvHandle *handle;
+        int rc = vv_handle_open(race->test->pool, atomic_load(&race->id), &read, &handle);
+        g_assert_true(rc == 0 || rc == -ENOENT);
+        if (rc == 0) {
+            g_assert_cmpint(vv_view_read(vv_handle_view(handle), got, 0, BLOCK), ==, (int64_t) BLOCK);
+            vv_handle_close(handle);
+        }
+        g_assert_cmpint(vv_handle_open(race->test->pool, race->kept, &write, &handle), ==, 0);
+        g_assert_cmpint(vv_view_write(vv_handle_view(handle), data, 0, BLOCK), ==, (int64_t) BLOCK);
+        g_assert_cmpint(vv_view_read(vv_handle_view(handle), got, 0, BLOCK), ==, (int64_t) BLOCK);
+        g_assert_cmpint(memcmp(data, got, BLOCK), ==, 0);
+        vv_handle_close(handle);
+        g_thread_yield();
+    }
+    return NULL;
+}
+
+static void test_race(void)
+{
+    enum { ROUNDS = 150 };
+    TestPool *test = test_pool_new(POOL_BYTES);
+    Race race = { .test = test, .kept = test_lun_new(test, "kept", 1 << 20) };
+    const char *names[] = { "x", NULL };
+    unsigned restored = 0, refused = 0;
+    pthread_t thread;
+    test_snapshot(test, "kept@s");
+    atomic_store(&race.id, test_lun_new(test, "x", 1 << 20));
+    g_assert_cmpint(pthread_create(&thread, NULL, race_main, &race), ==, 0);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        g_autoptr(GError) error = NULL;
+        vv_pool_lun_remove(test->pool, names, true, false, false, NULL, NULL, &error);
+        g_assert_no_error(error);
+        atomic_store(&race.id, test_lun_new(test, "x", 1 << 20));
+        if (vv_pool_snapshot_restore(test->pool, "kept@s", false, true, false, NULL, NULL, &error)) {
+            restored++;
+        } else {
+            g_assert_error(error, VV_ERROR, VV_ERROR_BUSY);
+            refused++;
+        }
+    }
+    atomic_store(&race.stop, true);
+    pthread_join(thread, NULL);
+    g_test_message("%u restored, %u refused", restored, refused);
+    vv_jobs_drain_closed(test->pool);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/engine/space/zero-shared", test_zero_shared);
     g_test_add_func("/engine/space/zero-makes-room", test_zero_makes_room);
     g_test_add_func("/engine/space/paused-job", test_paused_job);
+    g_test_add_func("/engine/space/open-beside", test_open_beside);
+    g_test_add_func("/engine/space/jobs-beside", test_jobs_beside);
+    g_test_add_func("/engine/space/shrink-waits", test_shrink_waits);
+    g_test_add_func("/engine/space/race", test_race);
     return g_test_run();
 }
