@@ -110,7 +110,7 @@ void vv_fuse_statfs(fuse_req_t request, fuse_ino_t node)
     (void) node;
     VvFuse *fuse = vv_fuse_of(request);
     VvSpaceSummary space;
-    vv_meta_space(fuse->meta, &space);
+    vv_pool_space(fuse->pool, &space);
     vv_meta_read_lock(fuse->meta);
     uint64_t luns = vv_meta_luns(fuse->meta)->len;
     vv_meta_read_unlock(fuse->meta);

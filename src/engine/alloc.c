@@ -366,6 +366,7 @@ void vv_alloc_shrunk(VvAlloc *alloc, const VvSegment *shrunk, uint8_t old_shift)
     if (segment == NULL)
         return;
     g_assert(segment->limit <= blocks); /* it was taken out before */
+    atomic_fetch_sub(&alloc->returning_blocks, segment->blocks - blocks);
     family->blocks -= segment->blocks - blocks;
     if (blocks == 0) {
         g_assert(segment->available == 0);

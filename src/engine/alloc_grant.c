@@ -166,6 +166,7 @@ static bool take_out_blocks(
     if (!anyway && is_needed(family, segment->blocks - new_blocks))
         return false;
     vv_alloc_set(family, segment, new_blocks, segment->blocks - new_blocks, false);
+    atomic_fetch_add(&alloc->returning_blocks, segment->blocks - new_blocks);
     segment->limit = new_blocks;
     *ret_blocks = segment->blocks;
     return true;
@@ -202,7 +203,10 @@ void vv_alloc_put_back(VvAlloc *alloc, uint64_t family_id, uint32_t number)
         return;
     uint32_t first = segment->limit;
     segment->limit = segment->blocks;
+    atomic_fetch_sub(&alloc->returning_blocks, segment->blocks - first);
     vv_alloc_set(family, segment, first, segment->blocks - first, true);
+    alloc->events++;
+    vv_alloc_signal(alloc);
 }
 
 /* ---- squeezing: the pool is full, somebody keeps what is empty */
@@ -265,6 +269,54 @@ static bool squeeze(VvAlloc *alloc, const Candidate *candidate)
         return true;
     vv_alloc_put_back(alloc, candidate->family, candidate->number);
     return false;
+}
+
+/* What squeezing the segment would bring now: the blocks behind the least size that it can be cut to. lock held. */
+static uint32_t returnable_of_known(const VvAllocSegment *known, bool empty)
+{
+    if (known->limit != known->blocks)
+        return known->blocks - known->limit; /* it is on its way */
+    uint32_t blocks = empty ? 0 : 1u << (VV_SEGMENT_SHIFT_MIN - VV_BLOCK_SHIFT);
+    for (; blocks < known->blocks; blocks = MAX(2 * blocks, 1u << (VV_SEGMENT_SHIFT_MIN - VV_BLOCK_SHIFT)))
+        if (vv_alloc_are_available(known, blocks, known->blocks - blocks))
+            return known->blocks - blocks;
+    return 0;
+}
+
+/* Read lock held. Of a segment with pieces that nobody has read yet, only the applied count is known: it is as good if the
+ * segment is empty and nothing cools. */
+static uint64_t returnable_of(VvAlloc *alloc, const VvFamily *family, bool nothing_cools)
+{
+    uint64_t blocks = 0;
+    VV_LOCKED(&alloc->lock);
+    const VvAllocFamily *loaded = vv_alloc_family(alloc, family->id);
+    for (unsigned i = 0; i < family->segments->len; i++) {
+        const VvSegment *segment = g_ptr_array_index(family->segments, i);
+        if (segment == NULL || segment->used_blocks > vv_segment_blocks(segment) / 2)
+            continue;
+        bool empty = segment->used_blocks == 0;
+        const VvAllocSegment *known = vv_alloc_segment(loaded, segment->number);
+        if (known == NULL || (known->unknown_pieces > 0 && known->available + known->unknown_free == known->blocks))
+            blocks += empty && nothing_cools ? vv_segment_blocks(segment) : 0;
+        else
+            blocks += returnable_of_known(known, empty);
+    }
+    return blocks;
+}
+
+void vv_pool_space(VvPool *pool, VvSpaceSummary *ret_space)
+{
+    uint64_t bytes = 0;
+    vv_meta_space(pool->meta, ret_space);
+    bool nothing_cools = vv_alloc_cooling_bytes(pool->alloc) == 0;
+    vv_meta_read_lock(pool->meta);
+    GPtrArray *families = vv_meta_families(pool->meta);
+    for (unsigned i = 0; i < families->len; i++)
+        bytes += returnable_of(pool->alloc, g_ptr_array_index(families, i), nothing_cools) << VV_BLOCK_SHIFT;
+    vv_meta_read_unlock(pool->meta);
+    bytes = MIN(bytes, ret_space->held_bytes);
+    ret_space->held_bytes -= bytes;
+    ret_space->free_bytes += bytes;
 }
 
 bool vv_grant_squeeze(VvAlloc *alloc, uint64_t for_family)

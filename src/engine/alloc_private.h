@@ -67,6 +67,7 @@ struct VvAlloc {
     VvCoolingList cooling;  /* by tag, ascending */
     VvCoolingList punching; /* taken from it, on their way */
     _Atomic uint64_t cooling_blocks;
+    _Atomic uint64_t returning_blocks; /* taken out, and their return to the pool is not applied yet */
     _Atomic uint64_t events; /* rises with everything that may bring space */
 
     /* the thread: alloc_space.c */

@@ -8,9 +8,9 @@
  *   2. grant a segment                       5. take empty segments and halves from other families
  *   3. journal what is pending, once per wait: it may free blocks
  *
- * Q1  -ENOSPC is final only when all of these have brought nothing, nothing cools, and no job that can go on may free
- *     blocks. Then requests of LUNs with on-full=error are told; the others stay, and it is tried again and again until
- *     their time is over.
+ * Q1  -ENOSPC is final only when all of these have brought nothing, nothing cools, no segment is on its way back to the
+ *     pool, and no job that can go on may free blocks. Then requests of LUNs with on-full=error are told; the others stay,
+ *     and it is tried again and again until their time is over.
  * Q2  The verdict holds for those who come later until something happens that may bring space, or a second has passed. */
 #include "alloc_private.h"
 #include "io_state.h"
@@ -119,7 +119,8 @@ static Outlook find_space(VvAlloc *alloc, const VvAllocWant *want)
         (void) vv_grant_more(alloc, want->family, want->blocks);
     if (is_satisfied(alloc, want))
         return SPACE_FOUND;
-    return flushing || vv_alloc_cooling_bytes(alloc) > 0 || vv_jobs_may_free(pool) ? SPACE_MAY_COME : SPACE_NONE;
+    bool comes = flushing || vv_alloc_cooling_bytes(alloc) > 0 || atomic_load(&alloc->returning_blocks) > 0;
+    return comes || vv_jobs_may_free(pool) ? SPACE_MAY_COME : SPACE_NONE;
 }
 
 /* Before its requests are woken: who fails again asks anew, and must not be forgotten. */

@@ -162,6 +162,10 @@ typedef struct { VvSeverity severity; char *code, *object, *message; char **fix,
 GPtrArray *vv_pool_problems(VvPool *pool); /* of VvProblem, worst first */
 const char *vv_pool_state(VvPool *pool);   /* "failed", "full", "degraded", "ok" */
 
+/* What the catalog says (vv_meta_space), and what families keep and could return at once, which is what a full pool takes from them,
+ * counted as free. Walks all segments. [any] */
+void vv_pool_space(VvPool *pool, VvSpaceSummary *ret_space);
+
 /* ---- counters [any] */
 typedef enum { VV_STAT_READ, VV_STAT_WRITE, VV_STAT_FLUSH, VV_STAT_DISCARD, VV_N_STATS } VvStatOp;
 #define VV_STAT_BUCKETS 24u /* bucket i: up to 2^i microseconds; the last is the rest */

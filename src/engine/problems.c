@@ -169,7 +169,7 @@ static void look_at_space(VvPool *pool, const char *name, GPtrArray *problems)
     unsigned used;
     bool full;
 
-    vv_meta_space(pool->meta, &space);
+    vv_pool_space(pool, &space);
     {
         VV_META_READ(pool->meta);
 
@@ -305,7 +305,7 @@ const char *vv_pool_state(VvPool *pool)
 
     if (atomic_load(&pool->failed) || vv_meta_failure(pool->meta))
         return "failed";
-    vv_meta_space(pool->meta, &space);
+    vv_pool_space(pool, &space);
     if (vv_space_is_full(&space))
         return "full";
     return disks_are_well(pool) ? "ok" : "degraded";

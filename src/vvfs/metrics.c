@@ -99,7 +99,7 @@ static void pool_space(VvMetrics *m)
 {
     VvSpaceSummary space;
 
-    vv_meta_space(vv_pool_meta(m->daemon->pool), &space);
+    vv_pool_space(m->daemon->pool, &space);
     single(m, "vvfs_pool_size_bytes", "gauge", "Bytes of all disks that are there.", space.total_bytes);
     single(m, "vvfs_pool_used_bytes", "gauge", "Bytes that LUNs and snapshots map.", space.used_bytes);
     single(m, "vvfs_pool_free_bytes", "gauge", "Bytes that any LUN could get now.", space.free_bytes);

@@ -41,7 +41,7 @@ static void look(VvSampler *sampler)
 {
     VvSpaceSummary space;
 
-    vv_meta_space(vv_pool_meta(sampler->daemon->pool), &space);
+    vv_pool_space(sampler->daemon->pool, &space);
     VV_LOCKED(&sampler->lock);
     sampler->space = space;
     add_sample_locked(sampler, space.used_bytes);

@@ -79,7 +79,7 @@ static void set_space(VvDaemon *daemon, JsonObject *status, uint64_t missing_byt
     JsonObject *member = vv_json_set_object(status, "space");
     VvSpaceSummary space;
 
-    vv_meta_space(vv_pool_meta(daemon->pool), &space);
+    vv_pool_space(daemon->pool, &space);
     vv_json_set_u64(member, "total", space.total_bytes);
     vv_json_set_u64(member, "used", space.used_bytes);
     vv_json_set_u64(member, "free", space.free_bytes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What a full pool still does, and whom it makes wait: zeroing, jobs that cannot go on, shrinking; and that opening and
+/* What a full pool still does, and whom it makes wait: zeroing, jobs that cannot go on, what is free, shrinking; and that opening and
  * jobs do not wait for transactions. */
 #include "engine-pool.h"
 #include "transaction.h"
@@ -35,6 +35,19 @@ static void assert_filled(VvView *view, uint64_t offset, uint64_t length, int va
     g_assert_cmpint(vv_view_read(view, data, offset, length), ==, (int64_t) length);
     for (uint64_t i = 0; i < length; i++)
         g_assert_cmpuint(data[i], ==, value);
+}
+
+static bool is_parked(VvView *view)
+{
+    for (unsigned i = 0; i < 10000; i++) {
+        {
+            VV_LOCKED(&view->lock);
+            if (view->parked.first)
+                return true;
+        }
+        g_usleep(1000);
+    }
+    return false;
 }
 
 /* ---- zeroing: [HOLE, HOLE_END) begins and ends within blocks */
@@ -151,6 +164,88 @@ static void test_paused_job(void)
     test_pool_free(test);
 }
 
+/* ---- what is free: also what others could return at once */
+
+/* "a" is empty again and keeps its segments, for no job runs; the rest of the pool is full. */
+static VvView *make_keeper(TestPool *test, VvHandle **ret_keeper, VvHandle **ret_other)
+{
+    *ret_keeper = test_open(test, test_lun_new(test, "a", 512 * BLOCK), true);
+    *ret_other = test_open(test, test_lun_new(test, "b", 4 * POOL_BYTES), true);
+    VvView *keeper = vv_handle_view(*ret_keeper);
+    vv_jobs_stop(test->pool);
+    write_all(keeper, 0, 512 * BLOCK, 7);
+    g_assert_cmpint(vv_view_flush(keeper), ==, 0);
+    fill(vv_handle_view(*ret_other), 0);
+    g_assert_cmpint(vv_view_flush(vv_handle_view(*ret_other)), ==, 0);
+    g_assert_cmpstr(vv_pool_state(test->pool), ==, "full");
+    g_assert_cmpint(vv_view_zero(keeper, 0, 512 * BLOCK), ==, 0);
+    g_assert_cmpint(vv_view_flush(keeper), ==, 0);
+    while (vv_alloc_cooling_bytes(test->pool->alloc) > 0)
+        vv_alloc_cool(test->pool->alloc);
+    return keeper;
+}
+
+static void test_free(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    VvHandle *handle, *other;
+    VvSpaceSummary raw, space;
+    make_keeper(test, &handle, &other);
+    vv_meta_space(test->pool->meta, &raw);
+    vv_pool_space(test->pool, &space);
+    g_assert_cmpuint(raw.free_bytes, <, 1 << 20);
+    g_assert_cmpuint(space.free_bytes, >=, 512 * BLOCK);
+    g_assert_cmpuint(space.free_bytes + space.held_bytes, ==, raw.free_bytes + raw.held_bytes);
+    g_assert_cmpstr(vv_pool_state(test->pool), ==, "ok");
+    write_all(vv_handle_view(other), 2 * POOL_BYTES, 512 * BLOCK, 3); /* it can be had */
+    vv_handle_close(handle);
+    vv_handle_close(other);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
+typedef struct {
+    VvView *view;
+    int64_t result;
+} Writer;
+
+static void *writer_main(void *user)
+{
+    Writer *writer = user;
+    uint8_t data[BLOCK] = { 1 };
+    writer->result = vv_view_write(writer->view, data, 2 * POOL_BYTES, BLOCK);
+    return NULL;
+}
+
+/* What is on its way back to the pool is waited for, and so long it is free. */
+static void test_returning(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    VvHandle *handle, *other;
+    VvSpaceSummary space;
+    VvView *keeper = make_keeper(test, &handle, &other);
+    Writer writer = { .view = vv_handle_view(other) };
+    pthread_t thread;
+    unsigned taken = 0;
+    for (uint32_t i = 0; i < 16; i++)
+        taken += vv_alloc_take_out(test->pool->alloc, keeper->family, i, 0);
+    g_assert_cmpuint(taken, >=, 2);
+    vv_pool_space(test->pool, &space);
+    g_assert_cmpuint(space.free_bytes, >=, 512 * BLOCK);
+    g_assert_cmpint(pthread_create(&thread, NULL, writer_main, &writer), ==, 0);
+    g_assert_true(is_parked(writer.view));
+    g_usleep(100000); /* long enough for a verdict */
+    g_assert_true(is_parked(writer.view));
+    for (uint32_t i = 0; i < 16; i++)
+        vv_alloc_put_back(test->pool->alloc, keeper->family, i);
+    pthread_join(thread, NULL);
+    g_assert_cmpint(writer.result, ==, BLOCK);
+    vv_handle_close(handle);
+    vv_handle_close(other);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
 /* ---- a transaction that takes long is in nobody's way */
 
 typedef struct {
@@ -257,19 +352,6 @@ static void *shrink_main(void *user)
     g_assert_no_error(error);
     atomic_store(&shrink->over, true);
     return NULL;
-}
-
-static bool is_parked(VvView *view)
-{
-    for (unsigned i = 0; i < 10000; i++) {
-        {
-            VV_LOCKED(&view->lock);
-            if (view->parked.first)
-                return true;
-        }
-        g_usleep(1000);
-    }
-    return false;
 }
 
 /* The block at the new end is a snapshot's too, and there is no space for a new one. */
@@ -381,6 +463,8 @@ int main(int argc, char **argv)
     g_test_add_func("/engine/space/zero-shared", test_zero_shared);
     g_test_add_func("/engine/space/zero-makes-room", test_zero_makes_room);
     g_test_add_func("/engine/space/paused-job", test_paused_job);
+    g_test_add_func("/engine/space/free", test_free);
+    g_test_add_func("/engine/space/returning", test_returning);
     g_test_add_func("/engine/space/open-beside", test_open_beside);
     g_test_add_func("/engine/space/jobs-beside", test_jobs_beside);
     g_test_add_func("/engine/space/shrink-waits", test_shrink_waits);
