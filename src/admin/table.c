@@ -276,7 +276,9 @@ const VvCommand vv_commands[] = {
         .arguments = { { "LUN@OLD", "object", VV_VALUE_SNAPSHOT, 0 }, { "NEW", "new_object", VV_VALUE_TEXT, 0 } },
         .options = { { 0 } } },
     { "snapshot", "set", "snapshot.set", vv_run_snapshot_set, CHANGES | CONFIRMS, NULL,
-        "change settings of a snapshot", "Keys: keep (on, off, a date: refuses removal), note (free text).",
+        "change settings of snapshots, all or none",
+        "Keys: keep (on, off, a date: refuses removal), note (free text). SNAP may hold * ? [ ]; if that matches more "
+        "than one, it asks on a terminal and needs --yes elsewhere.",
         "vvfs-admin snapshot set db@year-end keep=on 'note=audit 2026'",
         .arguments = { { "LUN@SNAP", "object", VV_VALUE_PATTERN, 0 },
             { "KEY=VALUE", "settings", VV_VALUE_SETTING, VV_MANY } },

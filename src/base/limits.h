@@ -64,6 +64,7 @@
 #define VV_PATH_BYTES_MAX 4096u
 #define VV_OBJECTS_PER_COMMAND 4096u /* LUNs or snapshots named by one transaction */
 #define VV_REMOVALS_PER_COMMAND 40000u /* with what a LUN takes along: ops of 23 bytes that must fit one entry */
+#define VV_SETTINGS_PER_COMMAND 40000u /* what a pattern may match: ops of 24 bytes, and a note each, that must fit one entry */
 #define VV_LUNS_MAX 100000u
 #define VV_SNAPSHOTS_MAX 1000000u
 

@@ -262,28 +262,49 @@ bool vv_pool_snapshot_rename(VvPool *pool, const char *object, const char *new_n
     return true;
 }
 
-bool vv_pool_snapshot_set(VvPool *pool, const char *object, const uint64_t *keep_until_ns, const char *note,
+/* With the read lock held. */
+static bool plan_set(VvTransaction *tx, const char *object, const uint64_t *keep_until_ns, const char *note,
+    GHashTable *seen, GError **error)
+{
+    const VvSnapshot *snapshot = vv_find_snapshot(tx->pool, object, NULL, error);
+    VvOp *op;
+
+    if (!snapshot)
+        return false;
+    if (!g_hash_table_add(seen, (gpointer) object))
+        return true;
+    op = vv_transaction_add(tx, VV_OP_SNAPSHOT_SET);
+    op->snapshot_set.id = snapshot->id;
+    op->snapshot_set.keep_until_ns = keep_until_ns ? *keep_until_ns : snapshot->keep_until_ns;
+    op->snapshot_set.note = g_strdup(note ? note : snapshot->note);
+    return true;
+}
+
+bool vv_pool_snapshot_set(VvPool *pool, const char *const *objects, const uint64_t *keep_until_ns, const char *note,
     VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    unsigned count = g_strv_length((char **) objects);
 
-    if (!check_note(note, object, error))
+    if (count == 0 || count > VV_SETTINGS_PER_COMMAND) {
+        vv_set_error(error, count ? VV_ERROR_LIMIT : VV_ERROR_USAGE, objects[0],
+            count ? "do it in several commands" : NULL, "%u snapshots are given, 1 to %u can be set at once", count,
+            VV_SETTINGS_PER_COMMAND);
+        return false;
+    }
+    if (!check_note(note, objects[0], error))
         return false;
     if (!vv_transaction_begin(&tx, pool, request, false, error))
         return tx.repeated;
     {
         VV_META_READ(pool->meta);
-        const VvSnapshot *snapshot = vv_find_snapshot(pool, object, NULL, error);
-        VvOp *op;
 
-        if (!snapshot)
-            return false;
-        op = vv_transaction_add(&tx, VV_OP_SNAPSHOT_SET);
-        op->snapshot_set.id = snapshot->id;
-        op->snapshot_set.keep_until_ns = keep_until_ns ? *keep_until_ns : snapshot->keep_until_ns;
-        op->snapshot_set.note = g_strdup(note ? note : snapshot->note);
+        for (unsigned i = 0; i < count; i++)
+            if (!plan_set(&tx, objects[i], keep_until_ns, note, seen, error))
+                return false;
     }
-    return vv_transaction_commit(&tx, NULL, 0, object, error);
+    return vv_transaction_commit(&tx, NULL, 0, objects[0], error);
 }
 
 /* ---- differences */

@@ -109,7 +109,8 @@ bool vv_pool_snapshot_create(VvPool *pool, const char *const *objects, const VvS
  * not-found, unless if_exists. */
 bool vv_pool_snapshot_remove(VvPool *pool, const char *const *objects, bool if_exists, bool dry_run, VvRequest *request, VvRemoval *ret_removal, GError **error);
 bool vv_pool_snapshot_rename(VvPool *pool, const char *object, const char *new_name, VvRequest *request, GError **error);
-bool vv_pool_snapshot_set(VvPool *pool, const char *object, const uint64_t *keep_until_ns, const char *note, VvRequest *request, GError **error);
+/* All or none; NULL leaves a setting as it is. limit: more than VV_SETTINGS_PER_COMMAND, or their notes do not fit one entry. */
+bool vv_pool_snapshot_set(VvPool *pool, const char *const *objects, const uint64_t *keep_until_ns, const char *note, VvRequest *request, GError **error);
 bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *request, GError **error);
 /* *ret_kept: "LUN@before-restore-N", or NULL with @discard. */
 bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run, VvRequest *request, char **ret_kept, GError **error);

@@ -424,14 +424,9 @@ bool vv_rpc_snapshot_set(VvCall *call, GError **error)
         return false;
     }
     vv_json_set_strings(recipe, "changed", (const char *const *) matched.objects);
-    for (unsigned i = 0; i < count; i++) {
-        /* Recorded with the last: a repeat after a crash in between sets them all again, to the same. */
-        VvRequest *request = i + 1 == count ? vv_call_request(call, recipe) : NULL;
-
-        if (!vv_pool_snapshot_set(call->daemon->pool, matched.objects[i],
-                settings.have_keep ? &settings.keep_until_ns : NULL, settings.note, request, error))
-            return false;
-    }
+    if (!vv_pool_snapshot_set(call->daemon->pool, (const char *const *) matched.objects,
+            settings.have_keep ? &settings.keep_until_ns : NULL, settings.note, vv_call_request(call, recipe), error))
+        return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
 }
 

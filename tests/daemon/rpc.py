@@ -159,6 +159,17 @@ same(client.result("snapshot.remove", objects=["once@no*"], if_exists=True)["rem
 same(client.result("snapshot.remove", objects=dry["removed"], request_id="c1")["removed"], dry["removed"], "by name they go")
 same(client.result("snapshot.remove", objects=dry["removed"], request_id="c1")["removed"], dry["removed"], "  and the repeat says so again")
 
+client.result("snapshot.create", objects=[f"once@s{number}" for number in range(20)])
+same(client.error("snapshot.set", object="once@s*", settings={"keep": "on"})[0], "denied", "to set what a pattern matches needs yes")
+entries = client.result("stats.get")["pool"]["journal_entries"]
+same(len(client.result("snapshot.set", object="once@s*", settings={"keep": "on"}, yes=True)["changed"]), 20, "  with it all are set")
+same(client.result("stats.get")["pool"]["journal_entries"] - entries, 1, "  in one entry")
+same({item["keep"] for item in client.result("snapshot.list", luns=["once"])["items"]}, {"on"}, "  every one")
+for _ in range(2):
+    same(len(client.result("snapshot.set", object="once@s*", settings={"keep": "off"}, yes=True, request_id="d1")["changed"]), 20,
+         "  an id is recorded with it")
+client.result("snapshot.remove", objects=["once@s*"], yes=True)
+
 # ---- lists in pieces
 seen, cursor, pieces = [], None, 0
 while True:

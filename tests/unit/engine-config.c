@@ -186,7 +186,7 @@ static void test_removal(void)
         VV_ERROR_NOT_FOUND, NULL, NULL);
     g_assert_true(vv_pool_snapshot_remove(test->pool, pattern, true, false, NULL, NULL, &error));
     uint64_t off = 0;
-    g_assert_true(vv_pool_snapshot_set(test->pool, "db@k", &off, "note", NULL, &error));
+    g_assert_true(vv_pool_snapshot_set(test->pool, k, &off, "note", NULL, &error));
     g_assert_true(vv_pool_job_wait(test->pool, NULL, 0, 20000, NULL, &error));
     uint64_t exclusive;
     g_assert_true(vv_pool_exclusive(test->pool, id, true, &exclusive));
@@ -194,6 +194,60 @@ static void test_removal(void)
     g_assert_true(vv_pool_lun_remove(test->pool, luns, true, false, false, NULL, &removal, &error));
     g_assert_cmpuint(g_strv_length(removal.removed), ==, 2);
     vv_removal_clear(&removal);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
+static uint64_t keep_of(VvPool *pool, const char *name)
+{
+    const VvLun *lun;
+    uint64_t keep_until_ns;
+
+    vv_meta_read_lock(pool->meta);
+    lun = vv_meta_lun_by_name(pool->meta, "db");
+    keep_until_ns = vv_meta_snapshot_by_name(pool->meta, lun, name)->keep_until_ns;
+    vv_meta_read_unlock(pool->meta);
+    return keep_until_ns;
+}
+
+/* Settings of many snapshots: one entry, all or none. */
+static void test_set_many(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *note = g_strnfill(VV_NOTE_BYTES_MAX, 'n');
+    const char *some[] = { "db@a0", "db@a1", "db@nope", NULL }, *twice[] = { "db@a0", "db@a1", "db@a0", NULL };
+    const char *none[] = { NULL };
+    const uint64_t on = UINT64_MAX;
+    VvPoolStats before, after;
+
+    make_lun(test->pool, "db");
+    for (unsigned i = 0; i < 1100; i++)
+        g_ptr_array_add(names, g_strdup_printf("db@a%u", i));
+    g_ptr_array_add(names, NULL);
+    const char *const *all = (const char *const *) names->pdata;
+    vv_pool_snapshot_create(test->pool, all, NULL, NULL, &error);
+    g_assert_no_error(error);
+
+    assert_refused(vv_pool_snapshot_set(test->pool, some, &on, NULL, NULL, &error), &error, VV_ERROR_NOT_FOUND,
+        "no snapshot db@nope in pool tank", NULL);
+    g_assert_cmpuint(keep_of(test->pool, "a0"), ==, 0);
+    g_assert_cmpuint(keep_of(test->pool, "a1"), ==, 0);
+    assert_refused(vv_pool_snapshot_set(test->pool, none, &on, NULL, NULL, &error), &error, VV_ERROR_USAGE, NULL, NULL);
+    assert_refused(vv_pool_snapshot_set(test->pool, all, &on, note, NULL, &error), &error, VV_ERROR_LIMIT,
+        "1100 changes are too many for one transaction", "do it in several commands");
+    g_assert_cmpuint(keep_of(test->pool, "a0"), ==, 0);
+
+    vv_pool_stats(test->pool, &before);
+    g_assert_true(vv_pool_snapshot_set(test->pool, all, &on, NULL, NULL, &error));
+    vv_pool_stats(test->pool, &after);
+    g_assert_cmpuint(after.journal_entries - before.journal_entries, ==, 1);
+    g_assert_cmpuint(keep_of(test->pool, "a0"), ==, on);
+    g_assert_cmpuint(keep_of(test->pool, "a1099"), ==, on);
+    g_assert_true(vv_pool_snapshot_set(test->pool, twice, NULL, "n", NULL, &error));
+    test_pool_reopen(test);
+    g_assert_cmpuint(keep_of(test->pool, "a1099"), ==, on);
     test_pool_check(test);
     test_pool_free(test);
 }
@@ -430,6 +484,7 @@ int main(int argc, char **argv)
     vv_log_init(VV_LOG_ERROR, false, "engine-config");
     g_test_add_func("/config/luns", test_luns);
     g_test_add_func("/config/removal", test_removal);
+    g_test_add_func("/config/set-many", test_set_many);
     g_test_add_func("/config/restore", test_restore);
     g_test_add_func("/config/snapshots", test_snapshots);
     g_test_add_func("/config/prune", test_prune);
