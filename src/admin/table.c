@@ -136,7 +136,8 @@ const VvCommand vv_commands[] = {
     { "pool", "create", "pool.create", vv_run_pool_create, VV_COMMAND_LOCAL | DRY_RUN, NULL,
         "make a pool and print its directory",
         "DIR defaults to /var/lib/vvfs/NAME, NAME to the last part of DIR. Without --disk the pool gets one sparse "
-        "disk file of --size (16G) in DIR. A disk that is mounted, open, or carries any signature is refused.",
+        "disk file of --size (16G) in DIR. A disk that is mounted, open, or carries any signature is refused, before any "
+        "other is changed.",
         "vvfs-admin pool create --name tank --disk /dev/sdb\nvvfs-admin pool create /srv/pools/test --size 4G",
         .arguments = { { "DIR", "dir", VV_VALUE_PATH, VV_OPTIONAL } },
         .options = { { "name", 0, "N", "name", VV_VALUE_TEXT, 0, "name of the pool" },

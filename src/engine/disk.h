@@ -39,13 +39,24 @@ typedef struct {
     uint64_t create_bytes;      /* 0: must exist; else make a sparse file of this size (must not exist) */
 } VvDiskFormat;
 
-/* Check that @path can become a disk and write the label (both copies, synced). @label->size_bytes is filled in.
- * Refuses, each with a message of its own that names the thing found: too small (VV_DISK_BYTES_MIN), mounted (where),
+/* What can become a disk, checked and held for us alone (lock; of a block device the kernel's exclusive claim) until it is
+ * freed. A claim changes nothing. Who makes several disks claims all of them, then writes: a refusal of the last one leaves
+ * the first as it was. */
+typedef struct VvDiskClaim VvDiskClaim;
+/* Refuses, each with a message of its own that names the thing found: too small (VV_DISK_BYTES_MIN), mounted (where),
  * in use (open exclusively by the kernel: swap, md, loop's backing file...), any signature that libblkid knows (type,
  * label, and for ext and XFS last mount time where it can be told; partition tables too), already a disk of a pool
  * (which; the same pool under another name too), read-only, gone, not a file or block device, a LUN or a loop device
  * over a LUN of @pool_directory's mount. Nothing is changed on refusal.
- * Errors: in-use-device, exists, no-space, not-found, denied, unsupported, io, usage. */
+ * @pool_uuid: of the pool that wants it.
+ * Errors: in-use-device, exists, not-found, denied, unsupported, io, usage, limit (open files). */
+VvDiskClaim *vv_disk_claim(const char *path, const VvDiskFormat *format, const VvUuid *pool_uuid, GError **error);
+/* Erase what it carries, or make the file, and write the label (both copies, synced). Once. @label->size_bytes is filled in.
+ * Errors: exists (a file that came meanwhile), no-space, denied, io: of what was there something may be erased. */
+bool vv_disk_claim_write(VvDiskClaim *claim, VvLabel *label, GError **error);
+void vv_disk_claim_free(VvDiskClaim *claim);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvDiskClaim, vv_disk_claim_free)
+/* Both at once, for one disk. */
 bool vv_disk_format(const char *path, const VvDiskFormat *format, VvLabel *label, GError **error);
 
 /* Erase the labels of an unused disk (pool destroy, disk remove). Only if they say @disk_uuid. */

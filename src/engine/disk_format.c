@@ -2,7 +2,8 @@
 /* Making something a disk of a pool, and letting it go again.
  *
  * F1  Everything is checked before anything is written, on the same open file description that is then written to, with
- *     the lock and (block devices) the exclusive claim held from before the first check to after the last write.
+ *     the lock and (block devices) the exclusive claim held from before the first check to after the last write: that is
+ *     what a VvDiskClaim is. Who makes several disks claims all of them before the first is written.
  * F2  A file that was made here is removed again if anything fails. */
 #include "disk_private.h"
 
@@ -17,6 +18,13 @@
 
 #define UNCHANGED "nothing was changed"
 #define HINT_OVERWRITE "`--overwrite` erases it."
+
+struct VvDiskClaim {
+    char *path; /* owned */
+    int fd;     /* locked and held; -1: a file that vv_disk_claim_write makes */
+    bool overwrite;
+    uint64_t size_bytes;
+};
 
 /* ---- checks */
 
@@ -106,7 +114,7 @@ static int open_alone(const char *path, GError **error)
 }
 
 /* A label that is there already, good or not. */
-static bool check_label(const char *path, int fd, const VvDiskFormat *format, const VvLabel *label, GError **error)
+static bool check_label(const char *path, int fd, const VvDiskFormat *format, const VvUuid *pool_uuid, GError **error)
 {
     VvLabelPair pair;
     int rc = vv_label_pair_read(fd, &pair);
@@ -116,7 +124,7 @@ static bool check_label(const char *path, int fd, const VvDiskFormat *format, co
         vv_set_error(error, VV_ERROR_IO, path, NULL, "%s cannot be read", path);
         return false;
     }
-    if (rc == 0 && vv_uuid_equal(&pair.label.pool_uuid, &label->pool_uuid)) {
+    if (rc == 0 && vv_uuid_equal(&pair.label.pool_uuid, pool_uuid)) {
         vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "%s is disk %s of this pool already: " UNCHANGED, path,
             pair.label.disk_name);
         return false;
@@ -183,8 +191,10 @@ static bool write_disk(const char *path, int fd, bool overwrite, const VvLabel *
     return true;
 }
 
-static bool format_existing(const char *path, const VvDiskFormat *format, VvLabel *label, GError **error)
+/* Fills fd and size_bytes of @claim. */
+static bool claim_existing(VvDiskClaim *claim, const VvDiskFormat *format, const VvUuid *pool_uuid, GError **error)
 {
+    const char *path = claim->path;
     struct stat st;
     uint64_t size_bytes;
     /* Before it is really opened: to open a LUN of this pool this daemon would wait for itself. */
@@ -194,12 +204,13 @@ static bool format_existing(const char *path, const VvDiskFormat *format, VvLabe
     vv_autofd int fd = open_alone(path, error);
     if (fd < 0 || !vv_disk_examine(fd, path, &st, &size_bytes, error))
         return false;
-    if (!check_size(path, size_bytes, error) || !check_label(path, fd, format, label, error))
+    if (!check_size(path, size_bytes, error) || !check_label(path, fd, format, pool_uuid, error))
         return false;
     if (!format->overwrite && !check_contents(path, fd, &st, size_bytes, error))
         return false;
-    label->size_bytes = size_bytes - size_bytes % VV_BLOCK_BYTES;
-    return write_disk(path, fd, format->overwrite, label, error);
+    claim->size_bytes = size_bytes - size_bytes % VV_BLOCK_BYTES;
+    claim->fd = g_steal_fd(&fd);
+    return true;
 }
 
 /* ---- a sparse file */
@@ -225,8 +236,17 @@ static bool fill_created(const char *path, const char *folder, int fd, const VvL
     return rc == 0;
 }
 
-static bool format_created(const char *path, const VvDiskFormat *format, VvLabel *label, GError **error)
+static bool set_exists_error(const char *path, GError **error)
 {
+    vv_set_error(error, VV_ERROR_EXISTS, path, "without a size what is there is used", "%s exists already: " UNCHANGED,
+        path);
+    return false;
+}
+
+static bool claim_created(VvDiskClaim *claim, const VvDiskFormat *format, GError **error)
+{
+    const char *path = claim->path;
+    struct stat st;
     if (!check_size(path, format->create_bytes, error))
         return false;
     g_autofree char *folder = g_path_get_dirname(path);
@@ -237,17 +257,23 @@ static bool format_created(const char *path, const VvDiskFormat *format, VvLabel
     }
     if (!check_not_own_lun(path, folder_fd, format, error))
         return false;
+    if (lstat(path, &st) == 0)
+        return set_exists_error(path, error);
+    claim->size_bytes = format->create_bytes - format->create_bytes % VV_BLOCK_BYTES;
+    return true;
+}
+
+static bool write_created(const VvDiskClaim *claim, const VvLabel *label, GError **error)
+{
+    const char *path = claim->path;
+    g_autofree char *folder = g_path_get_dirname(path);
     vv_autofd int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0 && errno == EEXIST) {
-        vv_set_error(error, VV_ERROR_EXISTS, path, "without a size what is there is used",
-            "%s exists already: " UNCHANGED, path);
-        return false;
-    }
+    if (fd < 0 && errno == EEXIST)
+        return set_exists_error(path, error);
     if (fd < 0) {
         vv_set_error_errno(error, errno, path, "%s cannot be made", path);
         return false;
     }
-    label->size_bytes = format->create_bytes - format->create_bytes % VV_BLOCK_BYTES;
     if (fill_created(path, folder, fd, label, error))
         return true;
     (void) unlink(path); /* F2 */
@@ -256,14 +282,40 @@ static bool format_created(const char *path, const VvDiskFormat *format, VvLabel
 
 /* ---- in and out */
 
-bool vv_disk_format(const char *path, const VvDiskFormat *format, VvLabel *label, GError **error)
+VvDiskClaim *vv_disk_claim(const char *path, const VvDiskFormat *format, const VvUuid *pool_uuid, GError **error)
+{
+    g_autoptr(VvDiskClaim) claim = g_new0(VvDiskClaim, 1);
+    claim->path = g_strdup(path);
+    claim->fd = -1;
+    claim->overwrite = format->overwrite;
+    if (format->create_bytes ? claim_created(claim, format, error) : claim_existing(claim, format, pool_uuid, error))
+        return g_steal_pointer(&claim);
+    return NULL;
+}
+
+bool vv_disk_claim_write(VvDiskClaim *claim, VvLabel *label, GError **error)
 {
     VvLabel wanted = *label;
-    bool ok = format->create_bytes ? format_created(path, format, &wanted, error)
-                                   : format_existing(path, format, &wanted, error);
-    if (ok)
-        label->size_bytes = wanted.size_bytes;
-    return ok;
+    wanted.size_bytes = claim->size_bytes;
+    if (claim->fd < 0 ? !write_created(claim, &wanted, error)
+                      : !write_disk(claim->path, claim->fd, claim->overwrite, &wanted, error))
+        return false;
+    label->size_bytes = claim->size_bytes;
+    return true;
+}
+
+void vv_disk_claim_free(VvDiskClaim *claim)
+{
+    if (claim->fd >= 0)
+        close(claim->fd);
+    g_free(claim->path);
+    g_free(claim);
+}
+
+bool vv_disk_format(const char *path, const VvDiskFormat *format, VvLabel *label, GError **error)
+{
+    g_autoptr(VvDiskClaim) claim = vv_disk_claim(path, format, &label->pool_uuid, error);
+    return claim && vv_disk_claim_write(claim, label, error);
 }
 
 bool vv_disk_erase_label(const char *path, const VvUuid *disk_uuid, GError **error)

@@ -23,6 +23,8 @@ typedef struct {
     bool overwrite;
 } VvPoolCreate;
 bool vv_pool_create(const VvPoolCreate *create, GError **error);
+/* Would it be made? All refusals, and nothing is changed. */
+bool vv_pool_create_check(const VvPoolCreate *create, GError **error);
 /* End the unmounted pool in @directory: clear its disks' labels, remove the files vvfs made. */
 bool vv_pool_destroy(const char *directory, GError **error);
 /* `pool check` of an unmounted pool. */

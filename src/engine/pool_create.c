@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Making, ending and checking pools that nobody serves.
  *
- * Create: directory, lock file, metadata (its identity file last), disks, one entry that names them all. What fails halfway is
- * taken away again; what a crash leaves is a pool without disks, which `pool destroy` removes. */
+ * Create: directory, lock file, a claim on every disk (so a refusal of the last one leaves the first as it was), metadata (its
+ * identity file last), labels, one entry that names them all. What fails halfway is taken away again; what a crash leaves is a pool without disks, which `pool destroy` removes. */
 #include "error.h"
 #include "pool_private.h"
 #include "transaction.h"
@@ -79,23 +79,28 @@ static bool check_create(const VvPoolCreate *create, GError **error)
         vv_set_error(error, VV_ERROR_USAGE, create->name, NULL, "a pool needs at least %s", least);
         return false;
     }
+    for (unsigned i = 0; create->disks && create->disks[i]; i++) {
+        if (i == VV_DISKS_MAX) {
+            vv_set_error(error, VV_ERROR_LIMIT, create->name, NULL, "a pool has at most %u disks", VV_DISKS_MAX);
+            return false;
+        }
+        if (g_path_is_absolute(create->disks[i]))
+            continue;
+        vv_set_error(
+            error, VV_ERROR_USAGE, create->disks[i], NULL, "%s is not an absolute path", create->disks[i]);
+        return false;
+    }
     return true;
 }
 
-/* *ret_made: it was not there. */
-static bool make_directory(const char *directory, bool *ret_made, GError **error)
+/* What is at @directory is taken only if it is an empty directory. */
+static bool refuse_directory(const char *directory, GError **error)
 {
-    g_autoptr(GDir) dir = NULL;
     GError *why = NULL;
+    g_autoptr(GDir) dir = g_dir_open(directory, 0, &why);
+    g_autofree char *name = NULL;
+    VvUuid uuid;
 
-    *ret_made = !g_file_test(directory, G_FILE_TEST_EXISTS);
-    if (*ret_made) {
-        if (g_mkdir_with_parents(directory, 0755) == 0)
-            return true;
-        vv_set_error_errno(error, errno, directory, "%s cannot be made", directory);
-        return false;
-    }
-    dir = g_dir_open(directory, 0, &why);
     if (!dir) {
         vv_set_error(
             error, VV_ERROR_EXISTS, directory, NULL, "%s exists and cannot be used: %s", directory, why->message);
@@ -104,78 +109,160 @@ static bool make_directory(const char *directory, bool *ret_made, GError **error
     }
     if (!g_dir_read_name(dir))
         return true;
-    {
-        g_autofree char *name = NULL;
-        VvUuid uuid;
-
-        if (vv_meta_identify(directory, &name, &uuid, NULL))
-            vv_set_error(error, VV_ERROR_EXISTS, directory, NULL, "%s is the directory of pool %s", directory, name);
-        else
-            vv_set_error(error, VV_ERROR_NOT_EMPTY, directory, NULL, "%s is not empty: nothing was changed", directory);
-    }
+    if (vv_meta_identify(directory, &name, &uuid, NULL))
+        vv_set_error(error, VV_ERROR_EXISTS, directory, NULL, "%s is the directory of pool %s", directory, name);
+    else
+        vv_set_error(error, VV_ERROR_NOT_EMPTY, directory, NULL, "%s is not empty: nothing was changed", directory);
     return false;
 }
 
+/* *ret_made: it was not there. */
+static bool make_directory(const char *directory, bool *ret_made, GError **error)
+{
+    *ret_made = !g_file_test(directory, G_FILE_TEST_EXISTS);
+    if (!*ret_made)
+        return refuse_directory(directory, error);
+    if (g_mkdir_with_parents(directory, 0755) == 0)
+        return true;
+    vv_set_error_errno(error, errno, directory, "%s cannot be made", directory);
+    return false;
+}
+
+/* A disk of the pool to be. */
 typedef struct {
-    char *path; /* absolute */
+    const char *stored; /* as the metadata will have it; borrowed */
+    char *path;         /* absolute */
+    char *name;
+    VvDiskClaim *claim;
     VvUuid uuid;
-    bool made;
-} Formatted;
+    bool make;    /* a file that is not there yet */
+    bool written; /* erased, and labelled */
+} NewDisk;
 
-static void formatted_clear(void *data)
+static void new_disk_free(void *data)
 {
-    g_free(((Formatted *) data)->path);
+    NewDisk *disk = data;
+
+    g_clear_pointer(&disk->claim, vv_disk_claim_free);
+    g_free(disk->path);
+    g_free(disk->name);
+    g_free(disk);
 }
 
-static void undo_disks(const GArray *formatted)
+static bool name_is_taken(const GPtrArray *disks, const char *name)
 {
-    for (unsigned i = 0; i < formatted->len; i++) {
-        const Formatted *disk = &g_array_index(formatted, Formatted, i);
-
-        vv_disk_erase_label(disk->path, &disk->uuid, NULL);
-        if (disk->made)
-            (void) unlink(disk->path);
-    }
+    for (unsigned i = 0; i < disks->len; i++)
+        if (strcmp(((const NewDisk *) g_ptr_array_index(disks, i))->name, name) == 0)
+            return true;
+    return false;
 }
 
-static bool format_disk(VvMeta *meta, const VvPoolCreate *create, const VvUuid *pool_uuid, const char *path,
-    GArray *formatted, VvOps *ops, GError **error)
+/* After the last part of its path; what the path of another disk ends with too gets a number. */
+static char *new_disk_name(const GPtrArray *disks, const char *path)
 {
-    VvDiskFormat format = { .pool_directory = create->directory, .overwrite = create->overwrite };
-    g_autofree char *stored = g_strdup(path), *absolute = NULL, *name = g_path_get_basename(path);
-    VvLabel label = { .pool_uuid = *pool_uuid, .created_ns = vv_now_ns() };
-    Formatted disk = { .made = *path != '/' };
-    VvOp *op;
+    char *name = g_path_get_basename(path);
 
-    if (disk.made)
-        format.create_bytes = create->size_bytes;
-    absolute = vv_pool_disk_path(create->directory, path);
     for (char *c = name; *c; c++)
         if (!g_ascii_isalnum(*c) && !strchr("._+-", *c))
             *c = '_';
     if (strlen(name) > VV_NAME_BYTES_MAX)
         name[VV_NAME_BYTES_MAX] = '\0';
-    for (unsigned i = 0; i < ops->len; i++)
-        if (strcmp(vv_ops_get(ops, i)->disk_add.name, name) == 0) {
-            g_autofree char *other = g_strdup_printf("%.100s-%u", name, i + 1);
+    for (unsigned number = disks->len + 1; name_is_taken(disks, name); number++) {
+        char *other = g_strdup_printf("%.100s-%u", name, number);
 
-            g_free(name);
-            name = g_steal_pointer(&other);
-        }
-    label.disk_id = vv_meta_new_id(meta);
+        g_free(name);
+        name = other;
+    }
+    return name;
+}
+
+/* Is what @path names one of @disks, under whatever name? It would be refused as open, by ourselves. */
+static bool refuse_twice(const GPtrArray *disks, const char *path, GError **error)
+{
+    struct stat st, other;
+
+    if (stat(path, &st) < 0)
+        return true;
+    for (unsigned i = 0; i < disks->len; i++) {
+        const NewDisk *disk = g_ptr_array_index(disks, i);
+
+        if (stat(disk->path, &other) < 0 ||
+            (S_ISBLK(st.st_mode) && S_ISBLK(other.st_mode) ? st.st_rdev != other.st_rdev
+                                                           : st.st_dev != other.st_dev || st.st_ino != other.st_ino))
+            continue;
+        if (strcmp(path, disk->path) == 0)
+            vv_set_error(error, VV_ERROR_USAGE, path, NULL, "%s is named twice: nothing was changed", path);
+        else
+            vv_set_error(error, VV_ERROR_USAGE, path, NULL, "%s and %s are the same disk: nothing was changed",
+                disk->path, path);
+        return false;
+    }
+    return true;
+}
+
+/* Check all disks and hold them; nothing is changed. NULL: one of them is refused. */
+static GPtrArray *claim_disks(const VvPoolCreate *create, const VvUuid *pool_uuid, GError **error)
+{
+    static const char *const first[] = { FIRST_DISK, NULL };
+    bool own = !create->disks || !create->disks[0];
+    const char *const *paths = own ? first : create->disks;
+    VvDiskFormat format = { .pool_directory = create->directory,
+        .overwrite = create->overwrite,
+        .create_bytes = own ? create->size_bytes : 0 };
+    g_autoptr(GPtrArray) disks = g_ptr_array_new_with_free_func(new_disk_free);
+
+    for (unsigned i = 0; paths[i]; i++) {
+        NewDisk *disk;
+        g_autofree char *path = vv_pool_disk_path(create->directory, paths[i]);
+
+        if (!refuse_twice(disks, path, error))
+            return NULL;
+        disk = g_new0(NewDisk, 1);
+        disk->stored = paths[i];
+        disk->name = new_disk_name(disks, paths[i]);
+        disk->path = g_steal_pointer(&path);
+        disk->make = own;
+        disk->claim = vv_disk_claim(disk->path, &format, pool_uuid, error);
+        g_ptr_array_add(disks, disk);
+        if (!disk->claim)
+            return NULL;
+    }
+    return g_steal_pointer(&disks);
+}
+
+static void undo_disks(GPtrArray *disks)
+{
+    for (unsigned i = 0; i < disks->len; i++) /* held disks cannot be opened */
+        g_clear_pointer(&((NewDisk *) g_ptr_array_index(disks, i))->claim, vv_disk_claim_free);
+    for (unsigned i = 0; i < disks->len; i++) {
+        const NewDisk *disk = g_ptr_array_index(disks, i);
+
+        if (!disk->written)
+            continue;
+        vv_disk_erase_label(disk->path, &disk->uuid, NULL);
+        if (disk->make)
+            (void) unlink(disk->path);
+    }
+}
+
+static bool write_disk(
+    VvMeta *meta, const VvPoolCreate *create, const VvUuid *pool_uuid, NewDisk *disk, VvOps *ops, GError **error)
+{
+    VvLabel label = { .pool_uuid = *pool_uuid, .disk_id = vv_meta_new_id(meta), .created_ns = vv_now_ns() };
+    VvOp *op;
+
     vv_uuid_generate(&label.disk_uuid);
     g_strlcpy(label.pool_name, create->name, sizeof label.pool_name);
-    g_strlcpy(label.disk_name, name, sizeof label.disk_name);
-    if (!vv_disk_format(absolute, &format, &label, error))
+    g_strlcpy(label.disk_name, disk->name, sizeof label.disk_name);
+    if (!vv_disk_claim_write(disk->claim, &label, error))
         return false;
-    disk.path = g_steal_pointer(&absolute);
-    disk.uuid = label.disk_uuid;
-    g_array_append_val(formatted, disk);
+    disk->uuid = label.disk_uuid;
+    disk->written = true;
     op = vv_ops_add(ops, VV_OP_DISK_ADD);
     op->disk_add.id = label.disk_id;
     op->disk_add.uuid = label.disk_uuid;
-    op->disk_add.name = g_strdup(name);
-    op->disk_add.path = g_steal_pointer(&stored);
+    op->disk_add.name = g_strdup(disk->name);
+    op->disk_add.path = g_strdup(disk->stored);
     op->disk_add.size_bytes = label.size_bytes;
     op->disk_add.created_ns = label.created_ns;
     return true;
@@ -197,37 +284,46 @@ static bool log_disks(VvMeta *meta, VvOps *ops, const char *directory, GError **
     return result == 0;
 }
 
-static bool make_disks(const VvPoolCreate *create, const VvUuid *pool_uuid, GError **error)
+static bool make_disks(const VvPoolCreate *create, const VvUuid *pool_uuid, GPtrArray *disks, GError **error)
 {
-    static const char *const first[] = { FIRST_DISK, NULL };
-    const char *const *paths = create->disks && create->disks[0] ? create->disks : first;
     g_autoptr(VvMeta) meta = vv_meta_open(create->directory, false, NULL, error);
-    g_autoptr(GArray) formatted = g_array_new(FALSE, TRUE, sizeof(Formatted));
     VvOps *ops;
     bool ok = true;
 
     if (!meta)
         return false;
-    g_array_set_clear_func(formatted, formatted_clear);
     ops = vv_ops_new();
-    for (unsigned i = 0; ok && paths[i]; i++) {
-        if (paths != first && !g_path_is_absolute(paths[i])) {
-            vv_set_error(error, VV_ERROR_USAGE, paths[i], NULL, "%s is not an absolute path", paths[i]);
-            ok = false;
-        } else {
-            ok = format_disk(meta, create, pool_uuid, paths[i], formatted, ops, error);
-        }
+    for (unsigned i = 0; ok && i < disks->len; i++) {
+        ok = write_disk(meta, create, pool_uuid, g_ptr_array_index(disks, i), ops, error);
+        if (!ok && i > 0 && create->overwrite)
+            g_prefix_error(error, "%u of %u disks have been erased, then ", i, disks->len);
     }
     ok = ok && log_disks(meta, ops, create->directory, error);
     if (!ok)
-        undo_disks(formatted);
+        undo_disks(disks);
     vv_ops_free(ops);
     return ok;
+}
+
+bool vv_pool_create_check(const VvPoolCreate *create, GError **error)
+{
+    static const VvUuid none;
+    g_autoptr(GPtrArray) disks = NULL;
+
+    if (!check_create(create, error))
+        return false;
+    if (g_file_test(create->directory, G_FILE_TEST_EXISTS) && !refuse_directory(create->directory, error))
+        return false;
+    if (!create->disks || !create->disks[0])
+        return true;
+    disks = claim_disks(create, &none, error);
+    return disks;
 }
 
 bool vv_pool_create(const VvPoolCreate *create, GError **error)
 {
     VvMetaCreate meta = { .name = create->name, .created_ns = vv_now_ns() };
+    g_autoptr(GPtrArray) disks = NULL;
     vv_autofd int lock_fd = -1;
     bool made, ok;
 
@@ -237,7 +333,8 @@ bool vv_pool_create(const VvPoolCreate *create, GError **error)
     if (lock_fd < 0)
         return false;
     vv_uuid_generate(&meta.uuid);
-    ok = vv_meta_create(create->directory, &meta, error) && make_disks(create, &meta.uuid, error);
+    disks = claim_disks(create, &meta.uuid, error);
+    ok = disks && vv_meta_create(create->directory, &meta, error) && make_disks(create, &meta.uuid, disks, error);
     if (ok && vv_sync_directory(create->directory) < 0) {
         vv_set_error(error, VV_ERROR_IO, create->directory, NULL, "%s cannot be synced", create->directory);
         ok = false;

@@ -15,7 +15,6 @@
 #include "server.h"
 #include "version.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -108,22 +107,12 @@ static JsonObject *created_json(const char *directory, char **disks, GError **er
     return result;
 }
 
-/* What can be checked without touching anything; disks are looked at when they are formatted. */
-static JsonObject *create_dry(const VvPoolCreate *create, char **disks, GError **error)
+static JsonObject *create_dry(const VvPoolCreate *create, GError **error)
 {
-    g_autoptr(GDir) dir = g_dir_open(create->directory, 0, NULL);
     JsonObject *result;
-    struct stat st;
 
-    if (dir && g_dir_read_name(dir)) {
-        vv_set_error(error, VV_ERROR_NOT_EMPTY, create->directory, NULL, "%s is not empty", create->directory);
+    if (!vv_pool_create_check(create, error))
         return NULL;
-    }
-    for (unsigned i = 0; disks[i]; i++)
-        if (stat(disks[i], &st) != 0) {
-            vv_set_error_errno(error, errno, disks[i], "%s", disks[i]);
-            return NULL;
-        }
     result = json_object_new();
     vv_json_set_string(result, "name", create->name);
     vv_json_set_null(result, "uuid");
@@ -158,7 +147,7 @@ static JsonObject *pool_create(JsonObject *params, GError **error)
         return NULL;
     }
     if (param_bool(params, "dry_run"))
-        return create_dry(&create, disks, error);
+        return create_dry(&create, error);
     if (!vv_pool_create(&create, error))
         return NULL;
     return created_json(create.directory, disks, error);

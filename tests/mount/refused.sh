@@ -207,6 +207,19 @@ p() # p CODE PATTERN ARGUMENT...: pool create
     [[ $code -eq $wanted && ! -s $out ]] && grep -qE -- "$pattern" "$err"
     ok "pool create $(sed "s|$disk|DIR|g; s|$shm|SHM|g" <<<"$*" | cut -c 1-100)"
 }
+fa=$(backing fa) && mkfs.ext4 -q -L keep-me "$fa" 2>/dev/null
+fb=$(backing fb) && mkswap -q "$fb" 2>/dev/null
+d=$(device mounted2) && mkfs.ext4 -q "$d" && mkdir -p "$disk/fs" && mount "$d" "$disk/fs"
+sums() { sha256sum "$fa" "$fb"; }
+was=$(sums)
+p 1 "mounted at $disk/fs" "$disk/many" --disk "$fa" --disk "$fb" --disk "$d" --overwrite
+p 1 "mounted at $disk/fs" "$disk/many" --disk "$fa" --disk "$fb" --disk "$d" --overwrite --dry-run
+p 2 'named twice' "$disk/many" --disk "$fa" --disk "$fb" --disk "$fa" --overwrite
+is "of disks the last of which is refused the first are as they were" "$(sums)" "$was"
+[[ ! -e $disk/many ]]
+ok "and no directory is left"
+umount "$disk/fs"
+losetup -d "$d"
 mkdir "$disk/notempty" "$disk/empty" && : >"$disk/notempty/file"
 p 1 'not empty' "$disk/notempty"
 is "which stays" "$(find "$disk/notempty" -type f -printf '%f %s')" "file 0"

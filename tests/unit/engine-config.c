@@ -478,6 +478,71 @@ static void test_destroy(void)
     g_free(test);
 }
 
+static void put(const char *path, const char *text)
+{
+    vv_autofd int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(ftruncate(fd, 32 << 20), ==, 0);
+    g_assert_cmpint(vv_pwrite_full(fd, text, strlen(text), 0), ==, 0);
+}
+
+static void assert_holds(const char *path, const char *text)
+{
+    char got[64] = "";
+    vv_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    g_assert_cmpint(vv_pread_full(fd, got, strlen(text), 0), ==, 0);
+    g_assert_cmpstr(got, ==, text);
+}
+
+/* A disk that is refused, wherever it stands, leaves those before it as they were. */
+static void test_create_all_or_none(void)
+{
+    char *folder = test_folder_new(true);
+    g_autofree char *directory = g_build_filename(folder, "pool", NULL), *a = g_build_filename(folder, "a", NULL),
+                    *b = g_build_filename(folder, "b", NULL), *c = g_build_filename(folder, "c", NULL),
+                    *link = g_build_filename(folder, "link", NULL), *none = g_build_filename(folder, "none", NULL);
+    const char *held[] = { a, b, c, NULL }, *twice[] = { a, b, a, NULL }, *linked[] = { a, b, link, NULL },
+               *absent[] = { a, b, none, NULL };
+    VvPoolCreate create = { .directory = directory, .name = "tank", .disks = held, .overwrite = true };
+    g_autoptr(GError) error = NULL;
+
+    put(a, "first");
+    put(b, "second");
+    put(c, "third");
+    g_assert_cmpint(symlink(a, link), ==, 0);
+    vv_autofd int fd = open(c, O_RDWR | O_CLOEXEC);
+    const struct {
+        const char *const *disks;
+        VvErrorCode code;
+        const char *message;
+    } cases[] = { { held, VV_ERROR_IN_USE_DEVICE, "open in another process" },
+        { twice, VV_ERROR_USAGE, "is named twice: nothing was changed" },
+        { linked, VV_ERROR_USAGE, "are the same disk: nothing was changed" },
+        { absent, VV_ERROR_NOT_FOUND, "none" } };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+        create.disks = cases[i].disks;
+        assert_refused(vv_pool_create(&create, &error), &error, cases[i].code, cases[i].message, NULL);
+        assert_refused(vv_pool_create_check(&create, &error), &error, cases[i].code, cases[i].message, NULL);
+        assert_holds(a, "first");
+        assert_holds(b, "second");
+        g_assert_cmpint(access(directory, F_OK), ==, -1);
+    }
+    close(g_steal_fd(&fd));
+    create.disks = held;
+    vv_pool_create_check(&create, &error);
+    g_assert_no_error(error);
+    assert_holds(a, "first");
+    vv_pool_create(&create, &error);
+    g_assert_no_error(error);
+    assert_refused(vv_pool_create_check(&create, &error), &error, VV_ERROR_EXISTS, "is the directory of pool tank", NULL);
+    g_assert_true(vv_pool_destroy(directory, &error));
+    g_assert_cmpint(rmdir(directory), ==, -1);
+    test_folder_free(folder);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -494,5 +559,6 @@ int main(int argc, char **argv)
     g_test_add_func("/config/second-opener", test_second_opener);
     g_test_add_func("/config/destroy", test_destroy);
     g_test_add_func("/config/uncounted", test_uncounted);
+    g_test_add_func("/config/create-all-or-none", test_create_all_or_none);
     return g_test_run();
 }
