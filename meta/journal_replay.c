@@ -127,6 +127,14 @@ static bool open_file(VvJournal *journal, unsigned slot, GError **error)
     return true;
 }
 
+/* Nobody but who has a copy can mend this: what the map lacks was in there. */
+static void set_absent_error(const VvJournal *journal, const char *what, GError **error)
+{
+    vv_set_error(error, VV_ERROR_NOT_FOUND, journal->path, "Put it back as it was: an older copy does not fit what the disks hold now.",
+        "the folder %s %s: it holds the newest changes, and without them the pool cannot be opened", journal->path,
+        what);
+}
+
 /* A file that this version would not look at may hold entries; one that was never finished holds none. */
 static bool check_names(const VvJournal *journal, GError **error)
 {
@@ -134,7 +142,11 @@ static bool check_names(const VvJournal *journal, GError **error)
     const char *name;
 
     if (dir == NULL) {
-        vv_set_error(error, VV_ERROR_NOT_FOUND, journal->path, NULL, "journal %s: no such directory", journal->path);
+        if (g_file_test(journal->path, G_FILE_TEST_IS_DIR))
+            vv_set_error_errno(error, EACCES, journal->path, "the folder %s cannot be read", journal->path);
+        else
+            set_absent_error(journal,
+                g_file_test(journal->path, G_FILE_TEST_EXISTS) ? "is no folder" : "is missing", error);
         return false;
     }
     while ((name = g_dir_read_name(dir)) != NULL) {
@@ -223,7 +235,7 @@ static bool find_ends(const Walk *walk, uint64_t *ret_first, uint64_t *ret_last,
             first = MAX(first, file->number);
     }
     if (!any) {
-        vv_set_error(error, VV_ERROR_NOT_FOUND, journal->path, NULL, "journal %s: has no files", journal->path);
+        set_absent_error(journal, "has no journal files", error);
         return false;
     }
     if (first == 0 && last == 0)

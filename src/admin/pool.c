@@ -167,6 +167,18 @@ bool vv_run_pool_destroy(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError 
 
 /* ---- check */
 
+/* A disk that is not there and metadata that does not open are for a person to mend. */
+static bool may_repair(JsonArray *errors)
+{
+    for (unsigned i = 0; errors && i < json_array_get_length(errors); i++) {
+        const char *code = vv_json_text(vv_json_element(errors, i), "code");
+
+        if (g_strcmp0(code, "disk") != 0 && g_strcmp0(code, "damaged") != 0)
+            return true;
+    }
+    return false;
+}
+
 static void print_check(const VvInvocation *inv, JsonObject *result)
 {
     JsonArray *errors = vv_json_array(result, "errors");
@@ -182,7 +194,7 @@ static void print_check(const VvInvocation *inv, JsonObject *result)
     }
     if (vv_json_bool(result, "truncated"))
         vv_note(inv, "there are more errors than these.");
-    if (!vv_json_bool(result, "ok") && !vv_option(inv, "repair"))
+    if (!vv_json_bool(result, "ok") && !vv_option(inv, "repair") && may_repair(errors))
         vv_note(inv, "`vvfs-admin -p %s pool check --repair` repairs what can be repaired without guessing.",
             inv->place->directory);
 }

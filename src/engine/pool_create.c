@@ -426,10 +426,20 @@ bool vv_pool_destroy(const char *directory, GError **error)
 
 static void report_error(VvCheckFunc report, void *user, const char *code, const char *object, const GError *error)
 {
-    g_autofree char *name = g_strdup(object), *message = g_strdup(error->message);
+    const char *hint = vv_error_get_hint(error);
+    g_autofree char *name = g_strdup(object),
+                    *message = hint ? g_strdup_printf("%s. %s", error->message, hint) : g_strdup(error->message);
     VvCheckError found = { .code = code, .object = name, .message = message };
 
     report(user, &found);
+}
+
+/* That the metadata does not open is what the check found, if the metadata is why: damaged, in parts not there (the pool is: it
+ * has been identified), or not of one pool. Anything else (no permission, a newer format) kept it from looking. */
+static bool is_finding(const GError *error)
+{
+    return g_error_matches(error, VV_ERROR, VV_ERROR_DAMAGED) || g_error_matches(error, VV_ERROR, VV_ERROR_NOT_FOUND) ||
+           g_error_matches(error, VV_ERROR, VV_ERROR_CONFLICT);
 }
 
 /* Each disk is there, and is the one that the pool knows. */
@@ -465,8 +475,8 @@ bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc repor
     if (lock_fd < 0)
         return false;
     meta = vv_meta_open(directory, !repair, NULL, &failure);
-    if (!meta && g_error_matches(failure, VV_ERROR, VV_ERROR_DAMAGED)) {
-        report_error(report, user, "damaged", name, failure); /* looked, and found it */
+    if (!meta && is_finding(failure)) {
+        report_error(report, user, "damaged", name, failure);
         return true;
     }
     if (!meta) {

@@ -317,7 +317,13 @@ damaged "a bit of an entry in the journal" 'entry [0-9]+ at offset [0-9]+ is dam
 flip "$journal" $(($(at "$journal" VVJE tail) + 60))
 mended "a bit of the last entry, which may be torn" 'mounted'
 rm "$pool"/journal/*
-damaged "no journal" 'journal' 1
+damaged "an empty journal" 'the folder .*/journal has no journal files'
+rm -r "$pool"/journal
+damaged "no journal" 'the folder .*/journal is missing: .*Put it back as it was'
+: >"$pool"/spare && rm -r "$pool"/journal && mv "$pool"/spare "$pool"/journal
+damaged "a file in place of the journal" '/journal is '
+rm -r "$pool"/map
+damaged "no map" 'map/data.mdb is missing: .*Put it back as it was'
 mount_pool && unmount_pool # into the map
 rm -rf "$disk/good" && cp -a --sparse=always "$pool" "$disk/good"
 while read -r offset; do
