@@ -370,6 +370,20 @@ static bool take_option(VvInvocation *inv, const Given *given, GError **error)
         given->value ? given->value : "", what, error);
 }
 
+/* The daemon takes no more names in one request. */
+static bool check_many(const char *command, const char *what, guint count, GError **error)
+{
+    g_autofree char *hint = NULL;
+
+    if (count <= VV_OBJECTS_PER_COMMAND)
+        return true;
+    hint = g_strdup_printf("Split them: `xargs -r -n %u vvfs-admin %s`.", VV_OBJECTS_PER_COMMAND, command);
+    vv_set_error(error, VV_ERROR_LIMIT, command, hint,
+        "%s takes at most %u %s in one command, not %u", command, VV_OBJECTS_PER_COMMAND, what,
+        count);
+    return false;
+}
+
 /* Second pass over the words that follow noun and verb. */
 static bool take_words(VvInvocation *inv, GError **error)
 {
@@ -387,6 +401,8 @@ static bool take_words(VvInvocation *inv, GError **error)
             vv_set_error(error, VV_ERROR_USAGE, NULL, usage, "%s needs %s", name, argument->name);
             return false;
         }
+        if (many && !check_many(name, argument->name, inv->words->len - at, error))
+            return false;
         for (bool first = true; at < inv->words->len && (first || many); first = false, at++)
             if (argument->param && !add_param(inv->params, argument->param, argument->type, many,
                                        g_ptr_array_index(inv->words, at), argument->name, error))

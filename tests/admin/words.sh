@@ -60,6 +60,21 @@ done
 a pool create --name x --listen 10.0.0.1
 gives 1 "" "vvfs-admin: not in this version: pool create --listen" "pool create --listen: not in this version"
 
+# More names than a request may have are told before anybody is connected to (no pool is there).
+many() { seq -f "$1" "$2"; }
+for words in "snapshot remove:db@s%g" "lun remove:l%g" "lun list:l%g" "snapshot create:db@s%g" "job wait:%g"; do
+    # shellcheck disable=SC2046,SC2086
+    a ${words%:*} $(many "${words#*:}" 4097)
+    [[ $code -eq 1 ]] && grep -qE "^vvfs-admin: ${words%:*} takes at most 4096 [A-Z@]+(\[@SNAP\])? in one command, not 4097. Split them: .xargs -r -n 4096 vvfs-admin ${words%:*}.\.$" "$work/err"
+    ok "${words%:*} of 4097 names: how to split them"
+done
+# shellcheck disable=SC2046
+a snapshot remove $(many "db@s%g" 4096)
+[[ $code -eq 3 ]]; ok "4096 are not too many"
+# shellcheck disable=SC2046
+a snapshot remove --json $(many "db@s%g" 5000)
+[[ $code -eq 1 ]] && json 'd["error"]["code"] == "limit" and "xargs" in d["error"]["hint"]'; ok "in JSON: limit"
+
 # ---- help
 a help; [[ $code -eq 0 && ! -s $work/err ]]; ok "help"
 sed -n 's/^  \([a-z]* [a-z]*\|[a-z]*\)  .*/\1/p' "$work/out" | sed 's/ *$//' | grep -v '^$' >"$work/commands"
