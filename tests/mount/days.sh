@@ -3,19 +3,14 @@
 # The days of vvfs(7), from the manual itself: what it shows is typed, and what that prints is compared word by word. Numbers,
 # dates and blanks may differ; so may what a test cannot have (a day's history, an unused disk). Loop devices stand for /dev/sdb.
 # shellcheck disable=SC1091,SC2154,SC2016
-if [[ ${VV_DAYS_INSIDE-} != 1 ]]; then
-    if ! unshare -m --propagation private true 2>/dev/null; then
-        echo "1..0 # SKIP no mount namespaces"
-        exit 0
-    fi
-    VV_DAYS_INSIDE=1 exec unshare -m --propagation private bash "$0" "$@"
-fi
 . "$(dirname "$0")/lib.sh"
 needs mkfs.ext4 script uuidgen perl
+[[ ${VV_MOUNT_INSIDE-} == 1 ]] || skip_all "no mount namespaces"
 [[ ! -e /dev/vvfs/tank ]] || skip_all "there is a pool tank already"
 page=${VV_SRCDIR:-$here/../..}/man/vvfs.7
 
-# ---- the stage: /var/lib/vvfs and the rest are the test's own, in a mount namespace of its own
+# ---- the stage: /var/lib/vvfs and the rest are the test's own, in lib.sh's mount namespace; that has let go of what others
+# have mounted, and so tank is the only pool
 made=()
 stage() # stage DIRECTORY: an empty one of ours in its place
 {
@@ -42,8 +37,6 @@ leave()
     finish
 }
 trap leave EXIT
-# Pools that others have mounted: for this namespace they are not there, and so tank is the only one.
-findmnt -rnt fuse.vvfs -o TARGET | while read -r directory; do umount -l "$directory"; done
 for directory in /var/lib/vvfs /srv /mnt /vv; do stage "$directory"; done
 mkdir /srv/db
 PATH=$build:$PATH

@@ -24,7 +24,7 @@ if [[ ${VV_MOUNT_INSIDE-} != 1 ]] && unshare -m --propagation private true 2>/de
 fi
 [[ -n $(ls /sys/fs/fuse/connections 2>/dev/null) ]] || mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null
 [[ ${VV_MOUNT_INSIDE-} != 1 ]] || while read -r target; do
-    umount -l "$target"
+    umount -l "$(printf %b "$target")" # \x20 for a blank
 done < <(findmnt -rno TARGET,SOURCE,FSTYPE | awk '$2 ~ "^/dev/loop" || $3 == "fuse.vvfs" { print $1 }' | tac) 2>/dev/null
 
 skip_all() # skip_all REASON

@@ -136,7 +136,16 @@ urls() {
         grep -v '^tests/tidy/tree.sh:'
 }
 
-echo 1..14
+# A copy of the mounts keeps those of others busy: the one that is made lets go of them at once.
+namespaces() {
+    local file
+    for file in "${shell_files[@]}"; do
+        [[ $file == tests/* && $file != tests/mount/lib.sh && $file != tests/tidy/tree.sh ]] || continue
+        grep -nE '\bunshare\b' "$file" | sed "s|^|$file:|"
+    done
+}
+
+echo 1..15
 verdict "every source and script begins with its SPDX line" < <(spdx)
 verdict "a .c has at most 800 lines, a .h at most 200" < <(lengths)
 verdict "a function has at most 70 lines" < <(function_lengths)
@@ -153,6 +162,7 @@ verdict "nothing sleeps instead of waiting for a condition" < <(
     in_code '\bu?sleep\s*\(' "${c_files[@]}"
     shell_sleeps
 )
+verdict "mount namespaces of tests are lib.sh's" < <(namespaces)
 verdict "no work is left as a remark" < <(
     grep -nwE 'TO[D]O|FIX[M]E|X[X]X' "${c_files[@]}" "${shell_files[@]}" "${other_files[@]}"
 )
