@@ -7,7 +7,8 @@
  *                too) are old; of an open LUN: its size, by a stat through the    VV_NOTICE_WAIT_MS
  *                mount, since loop devices look at the inode
  *     content    pages of the object are old                                     the same
- *     removed    attributes of the object and of luns/ and snapshots/ are old     the same
+ *     removed    attributes of the object, of its folder and of luns/ and         the same
+ *                snapshots/ are old
  *
  * Names need no notice: the kernel looks every name of an object up again (entry_timeout 0), save those of snapshots and
  * their folders that were listed in the last VV_LISTED_TIMEOUT_MS. A removed one's attributes are old, asking for them gives ESTALE, and that makes the
@@ -84,6 +85,7 @@ static void deliver(VvFuse *fuse, const VvNotice *notice)
     }
     if (notice->kind == VV_NOTICE_REMOVED) {
         attributes_are_old(fuse, notice->id);
+        attributes_are_old(fuse, notice->id | VV_NODE_FOLDER); /* a LUN's: its successor has one of that name */
         attributes_are_old(fuse, VV_NODE_LUNS);
         attributes_are_old(fuse, VV_NODE_SNAPSHOTS);
         return;

@@ -58,7 +58,7 @@ GPtrArray *vv_lun_mounts(const char *mountpoint, GPtrArray *luns)
     for (unsigned i = 0; i < luns->len; i++) {
         const char *lun = g_ptr_array_index(luns, i);
         g_autofree char *path = vv_object_path(mountpoint, lun);
-        g_autoptr(GPtrArray) loops = vv_loops_find(path);
+        g_autoptr(GPtrArray) loops = vv_loops_find(path, false);
 
         for (unsigned j = 0; j < loops->len; j++) {
             g_autoptr(GPtrArray) users = vv_loop_users(g_ptr_array_index(loops, j));

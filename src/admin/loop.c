@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Loop devices, by /sys and ioctl. The kernel's name of a backing file is the path it has now, or the last one with
- * " (deleted)"; a path alone is believed only without that, else device and inode must be the file's. */
+ * " (deleted)"; a path alone is believed only without that, else device and inode must be the file's. Of a snapshot that went with
+ * its LUN the kernel forgets to say so: see vv_loops_find. */
 #include "loop.h"
 
 #include <errno.h>
@@ -51,14 +52,16 @@ static char *read_attribute(const char *name, const char *attribute)
 
 /* ---- finding */
 
-static bool same_file(const char *name, const struct stat *file)
+/* 1: it is over that file; 0: over another; -1: it cannot be told. */
+static int compare_file(const char *name, const struct stat *file)
 {
     g_autofree char *device = g_build_filename("/dev", name, NULL);
     struct loop_info64 info;
     vv_autofd int fd = open(device, O_RDONLY | O_CLOEXEC);
 
-    return fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 && info.lo_inode == file->st_ino &&
-           info.lo_device == file->st_dev;
+    if (fd < 0 || ioctl(fd, LOOP_GET_STATUS64, &info) != 0)
+        return -1;
+    return info.lo_inode == file->st_ino && info.lo_device == file->st_dev;
 }
 
 /* Does @backing lie beside @path: in the same tree of luns or snapshots? */
@@ -73,7 +76,7 @@ static bool in_same_mount(const char *backing, const char *path)
     return strncmp(backing, path, length) == 0;
 }
 
-GPtrArray *vv_loops_find(const char *path)
+GPtrArray *vv_loops_find(const char *path, bool verify)
 {
     GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GDir) dir = g_dir_open(SYS_BLOCK, 0, NULL);
@@ -88,9 +91,9 @@ GPtrArray *vv_loops_find(const char *path)
         if (!backing || !in_same_mount(backing, path))
             continue;
         is_it = strcmp(backing, path) == 0;
-        if (!is_it && known < 0)
+        if ((!is_it || verify) && known < 0)
             known = stat(path, &file) == 0;
-        if (is_it || (known > 0 && same_file(name, &file)))
+        if (is_it ? !verify || known == 0 || compare_file(name, &file) != 0 : known > 0 && compare_file(name, &file) > 0)
             g_ptr_array_add(found, g_strdup(name));
     }
     return found;

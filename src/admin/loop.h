@@ -13,8 +13,9 @@ char *vv_object_path(const char *mountpoint, const char *object);
 char *vv_object_link(const char *pool, const char *object);
 
 /* Names ("loop0") of the loop devices over the file @path: char *, owned. By its path, and by device and inode where
- * the name has changed since. */
-GPtrArray *vv_loops_find(const char *path);
+ * the name has changed since. @verify: by device and inode in any case where they can be told, since one over an object that
+ * was removed keeps the path that its successor has now; that asks the daemon. */
+GPtrArray *vv_loops_find(const char *path, bool verify);
 
 /* What uses a block device: elements VvLoopUser *, owned. Looks at the device, its partitions and what stands on them. */
 typedef struct {

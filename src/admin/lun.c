@@ -49,17 +49,17 @@ bool vv_run_remove(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **erro
 }
 
 /* The loop devices over @object on this node; empty if the pool is not mounted here. */
-static GPtrArray *loops_of(const VvPlace *place, const char *object)
+static GPtrArray *loops_of(const VvPlace *place, const char *object, bool verify)
 {
     g_autofree char *path = place->mountpoint ? vv_object_path(place->mountpoint, object) : NULL;
 
-    return path ? vv_loops_find(path) : g_ptr_array_new_with_free_func(g_free);
+    return path ? vv_loops_find(path, verify) : g_ptr_array_new_with_free_func(g_free);
 }
 
 /* Loop devices take a new size only when they are told. */
 static void tell_loops(const VvInvocation *inv, const char *name)
 {
-    g_autoptr(GPtrArray) loops = loops_of(inv->place, name);
+    g_autoptr(GPtrArray) loops = loops_of(inv->place, name, false);
 
     for (unsigned i = 0; i < loops->len; i++) {
         const char *loop = g_ptr_array_index(loops, i);
@@ -100,7 +100,7 @@ bool vv_run_lun_rename(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **
 
     if (!vv_place_need(inv, error))
         return false;
-    loops = loops_of(inv->place, old);
+    loops = loops_of(inv->place, old, false);
     result = vv_call(inv, "lun.rename", vv_params(inv), error);
     if (!result)
         return false;
@@ -120,7 +120,7 @@ bool vv_run_lun_rename(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **
 
 static bool set_error_attached(const VvPlace *place, const char *object, GError **error)
 {
-    g_autoptr(GPtrArray) loops = loops_of(place, object);
+    g_autoptr(GPtrArray) loops = loops_of(place, object, true);
     const char *name = loops->len > 0 ? g_ptr_array_index(loops, 0) : NULL;
     g_autofree char *hint =
         g_strdup_printf("vvfs-admin %s detach %s", strchr(object, '@') ? "snapshot" : "lun", object);
@@ -223,7 +223,7 @@ bool vv_run_detach(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **erro
     if (!need_mount(inv, error))
         return false;
     link = vv_object_link(inv->place->name, object);
-    loops = loops_of(inv->place, object);
+    loops = loops_of(inv->place, object, false);
     if (loops->len == 0) {
         vv_set_error(error, VV_ERROR_NOT_FOUND, object, NULL, "%s is not attached on this node", object);
         return false;

@@ -177,6 +177,26 @@ bad 1 'LUN' disk add "$own"
 bad 1 'LUN' disk add "$l/self"
 losetup -d "$own"
 closed self
+# A LUN and its snapshot are removed while they are attached and made again: their names mean the new ones at once. The kernel
+# does not say of the loop device that its file is gone.
+again() # again ROUNDS
+{
+    local i
+    for ((i = 0; i < $1; i++)); do
+        a lun create old 1M && a snapshot create old@s && a snapshot attach old@s || return 1
+        stale=$(<"$out")
+        a lun remove old --with-snapshots && a lun create old 2M && a snapshot create old@s && a snapshot attach old@s || return 1
+        [[ $(blockdev --getsize64 "$(<"$out")") -eq $((2 << 20)) ]] || return 1
+        ((i + 1 == $1)) || { losetup -d "$stale" "$(<"$out")" && a lun remove old --with-snapshots; } || return 1
+    done
+}
+again 5
+ok "what is made under the name of what was removed while attached is attached"
+before=$(state)
+bad 1 'attached already as' snapshot attach old@s
+try "both are detached" a snapshot detach old@s
+is "and gone" "$(loops_below)" ""
+a lun remove old --with-snapshots
 before=$(state)
 bad 1 'exists' disk add "$shm/data" --size 64M
 bad 1 'not a|directory' disk add "$disk"
