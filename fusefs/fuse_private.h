@@ -64,10 +64,16 @@ typedef struct {
     VvFuse *fuse;
     unsigned index;
     VvWorker *worker;                /* owned */
-    int blocking_fd, nonblocking_fd; /* clones of the session's descriptor, owned */
+    int blocking_fd, nonblocking_fd; /* clones of the session's descriptor, owned; -1 */
     pthread_t thread;
     VvSlots slots;
     VvSlot *spare; /* the next request is read into it */
+
+    /* with option ring: uring.c */
+    struct VvUringEntry *entries; /* owned */
+    unsigned entry_count;
+    unsigned entries_alive; /* its thread */
+    VvTask start_task;
 } VvServer;
 
 struct VvFuse {
@@ -87,8 +93,11 @@ struct VvFuse {
 
     struct fuse_session *session; /* owned */
     int root_fd;                  /* a duplicate of the session's: notifications; -1 */
-    unsigned server_count;
-    VvServer servers[VV_WORKERS_MAX];
+    bool uring;            /* the first ring_count servers have rings, one more reads /dev/fuse (uring.h, U3) */
+    unsigned queue_count;  /* of the kernel; 0 without rings */
+    unsigned ring_count;
+    unsigned server_count; /* all */
+    VvServer servers[VV_WORKERS_MAX + 1];
     VvHandles handles;
     VvOperations operations;
     VvNotifier notifier;
@@ -102,14 +111,20 @@ static inline VvFuse *vv_fuse_of(fuse_req_t request)
     return fuse_req_userdata(request);
 }
 
-/* ---- session.c: the descriptor that replies of this thread go out on; -1: the root's */
+/* ---- session.c: where libfuse's replies of this thread go: the slot of the request, if it came through a ring, else ... */
+extern __thread VvSlot *vv_reply_slot;
+/* ... this descriptor; -1: the root's */
 extern __thread int vv_reply_fd;
+/* Give a request to libfuse; its answer goes to @slot, or if that is NULL to @fd. Returns when it is answered. [any] */
+void vv_process(VvFuse *fuse, VvSlot *slot, int fd, const void *request, size_t length_bytes);
 /* This thread answers a request of the mount now (so it must not wait for the kernel). */
 extern __thread bool vv_in_request;
 extern const struct fuse_lowlevel_ops vv_fuse_operations; /* table.c */
 
 /* ---- take.c: one request from @fd; the VvWorkerTake of a server */
 int vv_take(void *server, int fd);
+/* The request in @slot, @length_bytes from slot->request on. */
+void vv_take_slot(VvServer *server, VvSlot *slot, size_t length_bytes);
 
 /* ---- names.c: which requests are for names and directories. All run on workers: quick. */
 void vv_fuse_lookup(fuse_req_t request, fuse_ino_t parent, const char *name);

@@ -31,6 +31,7 @@ typedef struct VvFuse VvFuse;
 typedef struct {
     const char *mount_point; /* an existing directory */
     unsigned threads;        /* workers; 0: one per processor, at most VV_WORKERS_MAX; more is cut to that */
+    bool ring;               /* FUSE over io_uring, where the kernel has it; else it is said, and done without */
     bool read_only;          /* implied by a read-only pool */
     bool allow_other;
     uid_t uid;     /* owner of what has none of its own: the directories and .vvfs; (uid_t) -1: this process's */

@@ -13,6 +13,7 @@
 #include "util.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -145,21 +146,23 @@ static void provide_thread_locked(VvOperations *operations)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void vv_operations_add(VvOperations *operations, uint64_t node, VvLaneClass class, uint64_t unique, int fd,
-    const void *request, size_t length_bytes)
+void vv_operations_add(VvOperations *operations, VvLaneClass class, void *slot, int fd, const void *request,
+    size_t length_bytes)
 {
+    const struct fuse_in_header *header = request;
     VvOperation *operation = g_malloc(sizeof *operation + length_bytes);
-    operation->unique = unique;
+    operation->unique = header->unique;
+    operation->slot = slot;
     operation->fd = fd;
     operation->length_bytes = length_bytes;
     memcpy(operation->request, request, length_bytes);
 
     VV_LOCKED(&operations->lock);
-    VvLane key = { .node = node, .class = class };
+    VvLane key = { .node = header->nodeid, .class = class };
     VvLane *lane = g_hash_table_lookup(operations->lanes, &key);
     if (lane == NULL) {
         lane = g_new0(VvLane, 1);
-        lane->node = node;
+        lane->node = header->nodeid;
         lane->class = class;
         g_queue_init(&lane->waiting);
         g_hash_table_add(operations->lanes, lane);

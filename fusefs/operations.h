@@ -30,7 +30,8 @@ typedef struct VvLane VvLane;
 typedef struct {
     VvLane *lane;
     uint64_t unique;
-    int fd; /* that the request came from */
+    void *slot; /* of a request that came through a ring: its answer goes there; NULL: to ... */
+    int fd;     /* ... the descriptor that the request came from */
     size_t length_bytes;
     _Alignas(8) uint8_t request[]; /* fuse_in_header and what follows */
 } VvOperation;
@@ -54,9 +55,9 @@ void vv_operations_init(VvOperations *operations, VvOperationRun run, void *user
 /* Waits until all is done, and ends the threads. */
 void vv_operations_stop(VvOperations *operations);
 void vv_operations_clear(VvOperations *operations);
-/* Any thread. Copies @request. */
-void vv_operations_add(VvOperations *operations, uint64_t node, VvLaneClass class, uint64_t unique, int fd,
-    const void *request, size_t length_bytes);
+/* Any thread. Copies @request, a fuse_in_header and what follows. */
+void vv_operations_add(VvOperations *operations, VvLaneClass class, void *slot, int fd, const void *request,
+    size_t length_bytes);
 /* Is a request of that number queued or running? */
 bool vv_operations_has(VvOperations *operations, uint64_t unique);
 

@@ -8,6 +8,7 @@
  * The connection lives as long as one descriptor of it is open, and ends when the kernel has no use for the mount left
  * (umount and last close) or aborts it: every reader gets ENODEV then. */
 #include "nodes.h"
+#include "uring.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -19,13 +20,22 @@
 
 #define FUSE_CTL_SUPER_MAGIC 0x65735543
 
+__thread VvSlot *vv_reply_slot;
 __thread int vv_reply_fd = -1;
+static __thread bool answering_init;
 __thread bool vv_in_request;
 
 static ssize_t send_iov(int fd, struct iovec *iov, int count, void *user)
 {
     (void) fd;
     const VvFuse *fuse = user;
+    const struct fuse_out_header *out = iov[0].iov_base;
+    if (vv_reply_slot && out->unique != 0) { /* 0: a notification */
+        vv_uring_reply(g_steal_pointer(&vv_reply_slot), out->unique, out->error, iov + 1, count - 1);
+        return (ssize_t) out->len;
+    }
+    if (answering_init && fuse->uring && count == 2 && iov[1].iov_len == sizeof(struct fuse_init_out))
+        vv_uring_accept(iov[1].iov_base);
     return writev(vv_reply_fd >= 0 ? vv_reply_fd : fuse->root_fd, iov, count);
 }
 
@@ -34,6 +44,21 @@ static ssize_t receive(int fd, void *buffer, size_t length_bytes, void *user)
 {
     (void) user;
     return read(fd, buffer, length_bytes);
+}
+
+void vv_process(VvFuse *fuse, VvSlot *slot, int fd, const void *request, size_t length_bytes)
+{
+    const struct fuse_in_header *header = request;
+    uint64_t unique = header->unique;
+    struct fuse_buf buffer = { .mem = (void *) request, .size = length_bytes };
+    vv_reply_slot = slot;
+    vv_reply_fd = fd;
+    vv_in_request = true;
+    fuse_session_process_buf(fuse->session, &buffer);
+    vv_in_request = false;
+    vv_reply_fd = -1;
+    if (vv_reply_slot) /* nothing was said, and the entry would be lost */
+        vv_uring_reply(g_steal_pointer(&vv_reply_slot), unique, -EIO, NULL, 0);
 }
 
 /* ---- what libfuse says: its last words become the GError's */
@@ -97,36 +122,68 @@ static bool make_session(VvFuse *fuse, const VvFuseOptions *options, GError **er
     return fuse->session != NULL;
 }
 
-static bool make_servers(VvFuse *fuse, unsigned threads, GError **error)
+static bool make_server(VvFuse *fuse, bool wide, GError **error)
 {
-    unsigned wanted = threads ? threads : g_get_num_processors();
-    wanted = CLAMP(wanted, 1, VV_WORKERS_MAX);
-    for (unsigned i = 0; i < wanted; i++) {
-        VvServer *server = &fuse->servers[i];
-        server->fuse = fuse;
-        server->index = i;
-        server->blocking_fd = server->nonblocking_fd = -1;
-        server->worker = vv_worker_new(i, error);
-        if (server->worker == NULL)
-            return false;
-        fuse->server_count++;
-        if (!vv_slots_init(&server->slots)) {
-            vv_set_error_errno(error, ENOMEM, NULL, "no memory for worker %u", i);
-            return false;
-        }
+    VvServer *server = &fuse->servers[fuse->server_count];
+    server->fuse = fuse;
+    server->index = fuse->server_count;
+    server->blocking_fd = server->nonblocking_fd = -1;
+    /* The number of the pool's own worker is not ours. */
+    server->worker = vv_worker_new(server->index < VV_WORKERS_MAX ? server->index : VV_WORKERS_MAX + 1, wide, error);
+    if (server->worker == NULL)
+        return false;
+    fuse->server_count++;
+    if (!vv_slots_init(&server->slots)) {
+        vv_set_error_errno(error, ENOMEM, NULL, "no memory for worker %u", server->index);
+        return false;
     }
     return true;
 }
 
+static void say_no_ring(const char *why)
+{
+    vv_log(VV_LOG_WARNING, "option ring: %s. Requests go through /dev/fuse instead", why);
+}
+
+static bool make_servers(VvFuse *fuse, unsigned threads, bool ring, GError **error)
+{
+    const char *why;
+    unsigned wanted = threads ? threads : g_get_num_processors();
+    wanted = CLAMP(wanted, 1, VV_WORKERS_MAX);
+    fuse->uring = ring && vv_uring_is_possible(&why);
+    if (ring && !fuse->uring)
+        say_no_ring(why);
+    if (fuse->uring) {
+        fuse->queue_count = vv_uring_queue_count();
+        wanted = MIN(wanted, fuse->queue_count);
+        fuse->ring_count = wanted;
+    }
+    for (unsigned i = 0; i < wanted; i++)
+        if (!make_server(fuse, fuse->uring, error))
+            return false;
+    return !fuse->uring || make_server(fuse, false, error);
+}
+
+static void clear_server(VvServer *server)
+{
+    vv_close_fd(&server->blocking_fd);
+    vv_close_fd(&server->nonblocking_fd);
+    vv_worker_free(server->worker);
+    vv_slots_clear(&server->slots);
+}
+
+/* The kernel does not offer rings: their servers read /dev/fuse, and nobody else has to. */
+static void do_without_rings(VvFuse *fuse)
+{
+    say_no_ring("the kernel does not offer it");
+    clear_server(&fuse->servers[--fuse->server_count]);
+    fuse->uring = false;
+    fuse->ring_count = fuse->queue_count = 0;
+}
+
 static void run_operation(void *user, VvOperation *operation)
 {
-    VvFuse *fuse = user;
-    struct fuse_buf buffer = { .mem = operation->request, .size = operation->length_bytes };
-    vv_reply_fd = operation->fd;
-    vv_in_request = true;
-    fuse_session_process_buf(fuse->session, &buffer);
-    vv_in_request = false;
-    vv_reply_fd = -1;
+    vv_process(user, operation->slot, operation->fd, operation->request, operation->length_bytes);
 }
 
 static void init_waiting(pthread_mutex_t *lock, pthread_cond_t *condition)
@@ -163,7 +220,7 @@ VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error)
     init_waiting(&fuse->notifier.lock, &fuse->notifier.changed);
     init_waiting(&fuse->keeper.lock, &fuse->keeper.wake);
     g_queue_init(&fuse->notifier.queue);
-    if (!make_session(fuse, options, error) || !make_servers(fuse, options->threads, error)) {
+    if (!make_session(fuse, options, error) || !make_servers(fuse, options->threads, options->ring, error)) {
         vv_fuse_free(fuse);
         return NULL;
     }
@@ -210,8 +267,12 @@ static bool answer_init(VvFuse *fuse, GError **error)
         vv_set_error_errno(error, n < 0 ? errno : EPROTO, fuse->mount_point, "no greeting from the kernel");
         return false;
     }
+    if (fuse->uring && !vv_uring_is_offered(buffer, (size_t) n))
+        do_without_rings(fuse);
     struct fuse_buf request = { .mem = buffer, .size = (size_t) n };
+    answering_init = true;
     fuse_session_process_buf(fuse->session, &request);
+    answering_init = false;
     if (fuse_session_exited(fuse->session)) {
         set_libfuse_error(error, VV_ERROR_UNSUPPORTED, fuse->mount_point, "the kernel's FUSE is not ours");
         return false;
@@ -236,11 +297,15 @@ static bool clone_devices(VvFuse *fuse, GError **error)
 {
     for (unsigned i = 0; i < fuse->server_count; i++) {
         VvServer *server = &fuse->servers[i];
-        server->blocking_fd = clone_device(fuse, 0, error);
-        if (server->blocking_fd >= 0)
+        bool ring = i < fuse->ring_count;
+        if (!ring)
+            server->blocking_fd = clone_device(fuse, 0, error);
+        if (ring || server->blocking_fd >= 0)
             server->nonblocking_fd = clone_device(fuse, O_NONBLOCK, error);
         if (server->nonblocking_fd < 0)
             return false;
+        if (ring)
+            continue;
         vv_worker_set_source(server->worker, server->blocking_fd, server->nonblocking_fd, vv_take, server);
     }
     return true;
@@ -268,6 +333,9 @@ bool vv_fuse_mount(VvFuse *fuse, GError **error)
         vv_fuse_stop(fuse);
         return false;
     }
+    if (fuse->uring)
+        vv_log(VV_LOG_NOTE, "option ring: requests travel in %u queues of %u", fuse->queue_count,
+            vv_uring_entries_per_queue(fuse->queue_count));
     vv_pool_set_mount(fuse->pool, fuse->mount_point);
     return true;
 }
@@ -280,11 +348,20 @@ static void *serve(void *user)
     char name[16];
     g_snprintf(name, sizeof name, "vvfs-fuse/%u", server->index);
     pthread_setname_np(pthread_self(), name);
+    VvFuse *fuse = server->fuse;
+    bool ring = server->index < fuse->ring_count;
     vv_slots_own(&server->slots);
-    server->spare = vv_slot_get(&server->slots);
+    if (ring) {
+        vv_uring_pin(server, fuse->queue_count, fuse->ring_count);
+        vv_uring_start(server, fuse->queue_count, fuse->ring_count);
+    } else {
+        server->spare = vv_slot_get(&server->slots);
+    }
     vv_worker_run(server->worker);
-    vv_slot_put(server->spare);
-    server->spare = NULL;
+    if (ring)
+        vv_uring_clear(server);
+    else
+        vv_slot_put(g_steal_pointer(&server->spare));
     return NULL;
 }
 
@@ -315,7 +392,7 @@ void vv_fuse_run(VvFuse *fuse)
     vv_notifier_start(fuse);
     vv_keeper_start(fuse);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!serving)
+    if (!serving || (fuse->uring && started < fuse->server_count)) /* a queue without a server stops its CPU's requests */
         vv_fuse_force(fuse);
     for (unsigned i = 0; i < started; i++)
         pthread_join(fuse->servers[i].thread, NULL);
@@ -390,11 +467,7 @@ void vv_fuse_free(VvFuse *fuse)
         return;
     vv_fuse_stop(fuse);
     for (unsigned i = 0; i < fuse->server_count; i++) {
-        VvServer *server = &fuse->servers[i];
-        vv_close_fd(&server->blocking_fd);
-        vv_close_fd(&server->nonblocking_fd);
-        vv_worker_free(server->worker);
-        vv_slots_clear(&server->slots);
+        clear_server(&fuse->servers[i]);
     }
     if (fuse->session)
         fuse_session_destroy(fuse->session);

@@ -121,15 +121,19 @@ VvSlot *vv_slot_get(VvSlots *slots)
     return slot;
 }
 
-void vv_slot_put(VvSlot *slot)
+void vv_slot_clear(VvSlot *slot)
 {
-    VvSlots *slots = slot->slots;
-    pthread_mutex_lock(&slot->lock);
+    VV_LOCKED(&slot->lock);
     slot->state = VV_SLOT_FREE;
     slot->account = NULL;
     slot->charged_bytes = 0;
     slot->interrupted = slot->shed = false;
-    pthread_mutex_unlock(&slot->lock);
+}
+
+void vv_slot_put(VvSlot *slot)
+{
+    VvSlots *slots = slot->slots;
+    vv_slot_clear(slot);
     if (!slots->owned || pthread_equal(slots->owner, pthread_self())) {
         push_free(slots, slot);
         return;

@@ -44,7 +44,9 @@ struct VvSlot {
     VvIo io; /* first: io.user is the slot */
     VvSlots *slots;
     uint8_t *data; /* VV_IO_BYTES_MAX and slack; the request stands in front of it */
-    int fd;        /* that the request came from, and the reply goes to */
+    const struct fuse_in_header *request; /* in the area: header, arguments and data without a gap */
+    struct VvUringEntry *entry;           /* it came through a ring (uring.h), and its slot stays the entry's; else NULL: */
+    int fd;                               /* that the request came from, and the reply goes to */
     uint32_t opcode;
     uint32_t touched_bytes; /* of the area, since memory was last given back */
     VvSlot *next;           /* free lists */
@@ -82,10 +84,8 @@ void vv_slots_own(VvSlots *slots);
 VvSlot *vv_slot_get(VvSlots *slots);
 /* Any thread: the slot is answered. */
 void vv_slot_put(VvSlot *slot);
-static inline const struct fuse_in_header *vv_slot_header(const VvSlot *slot)
-{
-    return (const void *) (slot->data - VV_SLOT_HEADER_BYTES);
-}
+/* Any thread: what the slot said of its last request is forgotten. Part of put; an entry's slot is only cleared. */
+void vv_slot_clear(VvSlot *slot);
 /* The worker has ended: wait until those that other threads answer (a flush) have come back. */
 void vv_slots_drain(VvSlots *slots);
 /* Any thread: every slot there is, in any state. A false return of @each stops. */

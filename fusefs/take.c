@@ -13,13 +13,19 @@
  * T1  The answer to a request goes out on the descriptor that it came from (each clone has its own list in the kernel).
  * T2  A worker always has a spare slot to read into: where none is left it answers ENOMEM from the spare itself. */
 #include "nodes.h"
+#include "uring.h"
 
 #include <string.h>
 
 /* ---- answers */
 
-static void answer(int fd, uint64_t unique, int error, const void *data, size_t length_bytes)
+static void answer(VvSlot *slot, uint64_t unique, int error, const void *data, size_t length_bytes)
 {
+    if (slot->entry) {
+        const struct iovec iov = { (void *) data, length_bytes };
+        vv_uring_reply(slot, unique, error, &iov, length_bytes ? 1 : 0);
+        return;
+    }
     struct fuse_out_header header = {
         .len = (uint32_t) (sizeof header + length_bytes),
         .error = error,
@@ -28,24 +34,24 @@ static void answer(int fd, uint64_t unique, int error, const void *data, size_t 
     struct iovec iov[] = { { &header, sizeof header }, { (void *) data, length_bytes } };
     ssize_t n;
     do
-        n = writev(fd, iov, length_bytes ? 2 : 1);
+        n = writev(slot->fd, iov, length_bytes ? 2 : 1);
     while (n < 0 && errno == EINTR);
     /* ENOENT: nobody waits any more; ENODEV: the mount has ended. Neither is anybody's mistake. */
     if (n < 0 && errno != ENOENT && errno != ENODEV)
         vv_log(VV_LOG_WARNING, "an answer to the kernel was refused: %s", g_strerror(errno));
 }
 
-static void answer_io(const VvSlot *slot, uint64_t unique, int64_t result)
+static void answer_io(VvSlot *slot, uint64_t unique, int64_t result)
 {
     if (result < 0) {
-        answer(slot->fd, unique, (int) result, NULL, 0);
+        answer(slot, unique, (int) result, NULL, 0);
     } else if (slot->opcode == FUSE_READ) {
-        answer(slot->fd, unique, 0, slot->data, (size_t) result);
+        answer(slot, unique, 0, slot->data, (size_t) result);
     } else if (slot->opcode == FUSE_WRITE) {
         struct fuse_write_out out = { .size = (uint32_t) result };
-        answer(slot->fd, unique, 0, &out, sizeof out);
+        answer(slot, unique, 0, &out, sizeof out);
     } else {
-        answer(slot->fd, unique, 0, NULL, 0);
+        answer(slot, unique, 0, NULL, 0);
     }
 }
 
@@ -64,27 +70,34 @@ static void io_done(VvIo *io)
     if (result == -EINTR && shed)
         result = -EIO;
     vv_hold_release(slot);
-    answer_io(slot, unique, result);
-    vv_slot_put(slot);
+    if (slot->entry) { /* with the answer the slot is the kernel's again */
+        vv_slot_clear(slot);
+        answer_io(slot, unique, result);
+    } else {
+        answer_io(slot, unique, result);
+        vv_slot_put(slot);
+    }
 }
 
-/* Give the spare slot, with the request in it, to the engine. */
-static void submit(VvServer *server, VvIoKind kind, VvFile *file, uint64_t offset, uint32_t length_bytes)
+/* Give the request to the engine. */
+static void submit(
+    VvServer *server, VvSlot *slot, VvIoKind kind, VvFile *file, uint64_t offset, uint32_t length_bytes)
 {
-    VvSlot *slot = server->spare;
-    const struct fuse_in_header *header = vv_slot_header(slot);
+    const struct fuse_in_header *header = slot->request;
     uint64_t unique = header->unique;
-    VvSlot *next = vv_slot_get(&server->slots);
+    VvSlot *next = slot->entry ? NULL : vv_slot_get(&server->slots);
+    bool room = slot->entry || next; /* T2 */
     slot->account = file->account;
     slot->charged_bytes = length_bytes;
-    if (next == NULL || !vv_hold_charge(server, slot)) { /* T2 */
-        answer(slot->fd, unique, next ? -EIO : -ENOMEM, NULL, 0);
+    if (!room || !vv_hold_charge(server, slot)) {
         slot->account = NULL;
         if (next)
             vv_slot_put(next);
+        answer(slot, unique, room ? -EIO : -ENOMEM, NULL, 0);
         return;
     }
-    server->spare = next;
+    if (next)
+        server->spare = next;
     slot->opcode = header->opcode;
     slot->touched_bytes = MAX(slot->touched_bytes, length_bytes);
     slot->io.kind = kind;
@@ -113,113 +126,102 @@ static void submit(VvServer *server, VvIoKind kind, VvFile *file, uint64_t offse
     pthread_mutex_unlock(&slot->lock);
 }
 
-static void read_text(const VvSlot *slot, const VvFile *file, uint64_t offset, uint32_t length_bytes)
+static void read_text(VvSlot *slot, const VvFile *file, uint64_t offset, uint32_t length_bytes)
 {
     size_t begin = MIN(offset, file->text_bytes);
     size_t count = MIN((size_t) length_bytes, file->text_bytes - begin);
-    answer(slot->fd, vv_slot_header(slot)->unique, 0, file->text + begin, count);
+    answer(slot, slot->request->unique, 0, file->text + begin, count);
 }
 
-static void take_read(VvServer *server, size_t length_bytes)
+static void take_read(VvServer *server, VvSlot *slot, size_t length_bytes)
 {
-    const VvSlot *slot = server->spare;
-    const struct fuse_in_header *header = vv_slot_header(slot);
+    const struct fuse_in_header *header = slot->request;
     const struct fuse_read_in *in = (const void *) (header + 1);
     VvFile *file = length_bytes >= sizeof *header + sizeof *in ? vv_file_get(&server->fuse->handles, in->fh) : NULL;
     if (file == NULL || file->kind == VV_HANDLE_DIRECTORY)
-        answer(slot->fd, header->unique, -EBADF, NULL, 0);
+        answer(slot, header->unique, -EBADF, NULL, 0);
     else if (in->size > VV_IO_BYTES_MAX || in->offset > INT64_MAX)
-        answer(slot->fd, header->unique, -EINVAL, NULL, 0);
+        answer(slot, header->unique, -EINVAL, NULL, 0);
     else if (file->kind == VV_HANDLE_TEXT)
         read_text(slot, file, in->offset, in->size);
     else if (in->size == 0)
-        answer(slot->fd, header->unique, 0, NULL, 0);
+        answer(slot, header->unique, 0, NULL, 0);
     else
-        submit(server, VV_IO_READ, file, in->offset, in->size);
+        submit(server, slot, VV_IO_READ, file, in->offset, in->size);
 }
 
-static void take_write(VvServer *server, size_t length_bytes)
+static void take_write(VvServer *server, VvSlot *slot, size_t length_bytes)
 {
-    const VvSlot *slot = server->spare;
-    const struct fuse_in_header *header = vv_slot_header(slot);
+    const struct fuse_in_header *header = slot->request;
     const struct fuse_write_in *in = (const void *) (header + 1);
     VvFile *file = length_bytes >= VV_SLOT_HEADER_BYTES ? vv_file_get(&server->fuse->handles, in->fh) : NULL;
     struct fuse_write_out nothing = { 0 };
     if (file == NULL || file->kind != VV_HANDLE_OBJECT)
-        answer(slot->fd, header->unique, -EBADF, NULL, 0);
+        answer(slot, header->unique, -EBADF, NULL, 0);
     else if (!file->may_write)
-        answer(slot->fd, header->unique, -EROFS, NULL, 0);
+        answer(slot, header->unique, -EROFS, NULL, 0);
     else if (in->size != length_bytes - VV_SLOT_HEADER_BYTES || in->size > VV_IO_BYTES_MAX || in->offset > INT64_MAX)
-        answer(slot->fd, header->unique, -EINVAL, NULL, 0);
+        answer(slot, header->unique, -EINVAL, NULL, 0);
     else if (in->size == 0)
-        answer(slot->fd, header->unique, 0, &nothing, sizeof nothing);
+        answer(slot, header->unique, 0, &nothing, sizeof nothing);
     else
-        submit(server, VV_IO_WRITE, file, in->offset, in->size);
+        submit(server, slot, VV_IO_WRITE, file, in->offset, in->size);
 }
 
-static void take_fsync(VvServer *server, size_t length_bytes)
+static void take_fsync(VvServer *server, VvSlot *slot, size_t length_bytes)
 {
-    const VvSlot *slot = server->spare;
-    const struct fuse_in_header *header = vv_slot_header(slot);
+    const struct fuse_in_header *header = slot->request;
     const struct fuse_fsync_in *in = (const void *) (header + 1);
     VvFile *file = length_bytes >= sizeof *header + sizeof *in ? vv_file_get(&server->fuse->handles, in->fh) : NULL;
     if (file == NULL)
-        answer(slot->fd, header->unique, -EBADF, NULL, 0);
+        answer(slot, header->unique, -EBADF, NULL, 0);
     else if (file->kind != VV_HANDLE_OBJECT || !vv_view_is_lun(file->view)) /* what never changes is durable */
-        answer(slot->fd, header->unique, 0, NULL, 0);
+        answer(slot, header->unique, 0, NULL, 0);
     else
-        submit(server, VV_IO_FLUSH, file, 0, 0);
+        submit(server, slot, VV_IO_FLUSH, file, 0, 0);
 }
 
-static void take_interrupt(VvServer *server, size_t length_bytes)
+static void take_interrupt(VvServer *server, VvSlot *slot, size_t length_bytes)
 {
-    const VvSlot *slot = server->spare;
-    const struct fuse_in_header *header = vv_slot_header(slot);
+    const struct fuse_in_header *header = slot->request;
     const struct fuse_interrupt_in *in = (const void *) (header + 1);
     /* Not found: another worker has read the request and not looked at it yet, or it is answered. EAGAIN makes the kernel
      * ask again in the first case, and is nothing to it in the second. */
     if (length_bytes >= sizeof *header + sizeof *in && !vv_interrupt(server->fuse, in->unique))
-        answer(slot->fd, header->unique, -EAGAIN, NULL, 0);
+        answer(slot, header->unique, -EAGAIN, NULL, 0);
 }
 
 /* ---- the rest */
 
-static void through_libfuse(VvServer *server, size_t length_bytes)
+static void through_libfuse(VvServer *server, VvSlot *slot, size_t length_bytes)
 {
-    VvSlot *slot = server->spare;
-    struct fuse_buf buffer = { .mem = slot->data - VV_SLOT_HEADER_BYTES, .size = length_bytes };
-    vv_reply_fd = slot->fd; /* T1 */
-    vv_in_request = true;
-    fuse_session_process_buf(server->fuse->session, &buffer);
-    vv_in_request = false;
-    vv_reply_fd = -1;
+    vv_process(server->fuse, slot->entry ? slot : NULL, slot->fd, slot->request, length_bytes); /* T1 */
 }
 
-static void queue_operation(VvServer *server, VvLaneClass class, size_t length_bytes)
+static void queue_operation(VvServer *server, VvSlot *slot, VvLaneClass class, size_t length_bytes)
 {
-    const VvSlot *slot = server->spare;
-    const struct fuse_in_header *header = vv_slot_header(slot);
+    const struct fuse_in_header *header = slot->request;
     if (length_bytes > VV_FUSE_REQUEST_BYTES_MAX)
-        answer(slot->fd, header->unique, -ENAMETOOLONG, NULL, 0);
+        answer(slot, header->unique, -ENAMETOOLONG, NULL, 0);
     else
         vv_operations_add(
-            &server->fuse->operations, header->nodeid, class, header->unique, slot->fd, header, length_bytes);
+            &server->fuse->operations, class, slot->entry ? slot : NULL, slot->fd, header, length_bytes);
 }
 
-static void dispatch(VvServer *server, size_t length_bytes)
+void vv_take_slot(VvServer *server, VvSlot *slot, size_t length_bytes)
 {
-    switch (vv_slot_header(server->spare)->opcode) {
+    switch (slot->request->opcode) {
     case FUSE_READ:
-        take_read(server, length_bytes);
+        take_read(server, slot, length_bytes);
         break;
     case FUSE_WRITE:
-        take_write(server, length_bytes);
+        take_write(server, slot, length_bytes);
         break;
     case FUSE_FSYNC:
-        take_fsync(server, length_bytes);
+        take_fsync(server, slot, length_bytes);
         break;
     case FUSE_INTERRUPT:
-        take_interrupt(server, length_bytes);
+        take_interrupt(server, slot, length_bytes);
         break;
     case FUSE_OPEN:
     case FUSE_CREATE:
@@ -229,15 +231,15 @@ static void dispatch(VvServer *server, size_t length_bytes)
     case FUSE_RENAME:
     case FUSE_RENAME2:
     case FUSE_SETATTR:
-        queue_operation(server, VV_LANE_ORDER, length_bytes);
+        queue_operation(server, slot, VV_LANE_ORDER, length_bytes);
         break;
     case FUSE_FALLOCATE:
     case FUSE_LSEEK:
     case FUSE_COPY_FILE_RANGE:
-        queue_operation(server, VV_LANE_LONG, length_bytes);
+        queue_operation(server, slot, VV_LANE_LONG, length_bytes);
         break;
     default:
-        through_libfuse(server, length_bytes);
+        through_libfuse(server, slot, length_bytes);
     }
 }
 
@@ -256,7 +258,8 @@ int vv_take(void *user, int fd)
     if ((size_t) n < sizeof(struct fuse_in_header))
         return 0;
     slot->fd = fd;
+    slot->request = (const void *) (slot->data - VV_SLOT_HEADER_BYTES);
     slot->touched_bytes = MAX(slot->touched_bytes, n > VV_SLOT_HEADER_BYTES ? (uint32_t) n - VV_SLOT_HEADER_BYTES : 0);
-    dispatch(server, (size_t) n);
+    vv_take_slot(server, slot, (size_t) n);
     return 1;
 }

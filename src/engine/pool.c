@@ -317,7 +317,7 @@ static bool start_parts(VvPool *pool, GError **error)
         return false;
     pool->committer = vv_committer_new(pool);
     pool->lookup = vv_lookup_new(pool);
-    pool->service = vv_worker_new(VV_SERVICE_WORKER, error);
+    pool->service = vv_worker_new(VV_SERVICE_WORKER, false, error);
     if (!pool->service ||
         !start_thread(&pool->service_thread, service_main, pool->service, &pool->threads->service_runs, error))
         return false;

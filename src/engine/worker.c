@@ -31,11 +31,12 @@
 
 #define RING_OWN_MAX 8u /* eventfd read, poll, and their cancellations, with room */
 #define IN_RING_MAX (VV_RING_ENTRIES - RING_OWN_MAX)
+#define COMMAND_OFFSET 48u /* of a command's bytes in its entry, which has 128 */
 #define COMPLETIONS_MAX 256u /* copied out at once: docs/fuse.md */
 #define TAKES_MAX 32u        /* requests taken per wake-up: no gain beyond (docs/fuse.md) */
 
-/* user_data of the loop's own requests; anything else is a VvDiskIo. */
-enum { TAG_NONE = 0, TAG_SOURCE = 1, TAG_MAILBOX = 2 };
+/* user_data of the loop's own requests; anything else is a VvDiskIo, or with this bit a VvCommand. */
+enum { TAG_NONE = 0, TAG_SOURCE = 1, TAG_MAILBOX = 2, TAG_COMMAND_BIT = 4 };
 
 typedef struct {
     VvDiskIo *first;
@@ -60,6 +61,9 @@ struct VvWorker {
     unsigned in_ring;      /* disk I/Os given to it, W2 */
     VvDiskIoQueue waiting; /* for room in it */
     unsigned holds;
+    bool wide;
+    unsigned commands;              /* with their drivers, or waiting for room */
+    VvCommand *first_command, **last_command; /* waiting for room */
 
     /* inline I/O, W5 */
     bool inside_inline;
@@ -123,7 +127,7 @@ static int enable_ring(struct io_uring *ring)
 
 /* The newest way of running completions that the kernel takes: on this thread, when it asks (6.1); else at its next
  * system call (5.19); else by interrupting it. Made disabled, because the first to enable it is its only user. */
-static int init_ring(struct io_uring *ring)
+static int init_ring(struct io_uring *ring, bool wide)
 {
     static const unsigned ways[] = {
         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
@@ -133,7 +137,7 @@ static int init_ring(struct io_uring *ring)
     int rc = -EINVAL;
     for (size_t i = 0; i < G_N_ELEMENTS(ways) && rc == -EINVAL; i++) {
         struct io_uring_params params = {
-            .flags = ways[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
+            .flags = ways[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | (wide ? IORING_SETUP_SQE128 : 0),
             .cq_entries = 2 * VV_RING_ENTRIES,
         };
         rc = io_uring_queue_init_params(VV_RING_ENTRIES, ring, &params);
@@ -141,10 +145,12 @@ static int init_ring(struct io_uring *ring)
     return rc;
 }
 
-VvWorker *vv_worker_new(unsigned index, GError **error)
+VvWorker *vv_worker_new(unsigned index, bool wide, GError **error)
 {
     VvWorker *worker = g_new0(VvWorker, 1);
     worker->index = index;
+    worker->wide = wide;
+    worker->last_command = &worker->first_command;
     worker->blocking_fd = worker->nonblocking_fd = -1;
     queue_init(&worker->waiting);
     queue_init(&worker->nested);
@@ -154,7 +160,7 @@ VvWorker *vv_worker_new(unsigned index, GError **error)
         g_free(worker);
         return NULL;
     }
-    int rc = init_ring(&worker->ring);
+    int rc = init_ring(&worker->ring, wide);
     if (rc < 0) {
         const char *hint =
             rc == -EPERM || rc == -ENOSYS ? "`sysctl kernel.io_uring_disabled=0`, or let the container use it" : NULL;
@@ -171,7 +177,7 @@ void vv_worker_free(VvWorker *worker)
 {
     if (worker == NULL)
         return;
-    g_assert(worker->in_ring == 0 && worker->holds == 0 && worker->waiting.first == NULL);
+    g_assert(worker->in_ring == 0 && worker->holds == 0 && worker->waiting.first == NULL && worker->commands == 0);
     g_assert(atomic_load(&worker->mailbox) == NULL);
     g_assert(current_worker != worker);
     while (atomic_load_explicit(&worker->posters, memory_order_acquire) > 0)
@@ -305,8 +311,44 @@ static void submit_to_ring(VvWorker *worker, VvDiskIo *io)
     queue_push(&worker->waiting, io);
 }
 
+/* False: no room. */
+static bool send_command(VvWorker *worker, VvCommand *command)
+{
+    struct io_uring_sqe *sqe = get_sqe(worker);
+    if (sqe == NULL)
+        return false;
+    io_uring_prep_rw(IORING_OP_URING_CMD, sqe, command->fd, command->address, command->length, 0);
+    sqe->cmd_op = command->op;
+    memcpy((uint8_t *) sqe + COMMAND_OFFSET, command->bytes, VV_COMMAND_BYTES);
+    io_uring_sqe_set_data64(sqe, (uint64_t) (uintptr_t) command | TAG_COMMAND_BIT);
+    return true;
+}
+
+void vv_worker_command(VvWorker *worker, VvCommand *command)
+{
+    g_assert(current_worker == worker && worker->wide && worker->take == NULL);
+    worker->commands++;
+    if (worker->first_command == NULL && send_command(worker, command))
+        return;
+    command->next = NULL;
+    *worker->last_command = command;
+    worker->last_command = &command->next;
+}
+
+static void command_done(VvWorker *worker, uint64_t tag, int res)
+{
+    VvCommand *command = (VvCommand *) (uintptr_t) (tag & ~(uint64_t) TAG_COMMAND_BIT); /* NOLINT */
+    worker->commands--;
+    command->done(command, res);
+}
+
 static void submit_waiting(VvWorker *worker)
 {
+    while (worker->first_command && send_command(worker, worker->first_command)) {
+        worker->first_command = worker->first_command->next;
+        if (worker->first_command == NULL)
+            worker->last_command = &worker->first_command;
+    }
     while (worker->waiting.first && give_to_ring(worker, worker->waiting.first))
         (void) queue_pop(&worker->waiting);
 }
@@ -433,7 +475,10 @@ static void reap(VvWorker *worker)
                 worker->event_armed = false;
                 break;
             default:
-                complete(worker, (VvDiskIo *) (uintptr_t) seen[i].tag, seen[i].res); /* NOLINT */
+                if (seen[i].tag & TAG_COMMAND_BIT)
+                    command_done(worker, seen[i].tag, seen[i].res);
+                else
+                    complete(worker, (VvDiskIo *) (uintptr_t) seen[i].tag, seen[i].res); /* NOLINT */
             }
         }
         submit_waiting(worker);
@@ -464,7 +509,7 @@ static bool run_once(VvWorker *worker)
     run_tasks(worker);
     bool ending = atomic_load_explicit(&worker->stopping, memory_order_acquire) || worker->source_ended;
     bool busy = is_busy(worker) || !mailbox_is_empty(worker);
-    if (ending && !busy)
+    if (ending && !busy && worker->commands == 0)
         return false;
 
     bool taking = worker->take && !ending;

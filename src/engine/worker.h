@@ -42,7 +42,21 @@ struct VvDiskIo {
     uint32_t progress_bytes;    /* the worker's */
 };
 
-VvWorker *vv_worker_new(unsigned index, GError **error);
+/* A command to a driver through the ring (IORING_OP_URING_CMD). The submitter owns it and keeps it until @done. */
+#define VV_COMMAND_BYTES 80u
+typedef struct VvCommand VvCommand;
+struct VvCommand {
+    int fd; /* of the driver, borrowed */
+    uint32_t op;
+    void *address; /* what the driver makes of address, length and bytes is its affair */
+    uint32_t length;
+    uint8_t bytes[VV_COMMAND_BYTES];
+    void (*done)(VvCommand *command, int result); /* on the worker's thread; may send the command again */
+    VvCommand *next;                              /* the worker's: queue when the ring is full */
+};
+
+/* @wide: it can send commands (the ring's entries take 128 bytes instead of 64). Errors: unsupported, internal. */
+VvWorker *vv_worker_new(unsigned index, bool wide, GError **error);
 /* Not running, nothing in flight (asserted). */
 void vv_worker_free(VvWorker *worker);
 unsigned vv_worker_index(const VvWorker *worker);
@@ -62,6 +76,9 @@ VvWorker *vv_worker_current(void);
 
 /* Owner's thread only. May call io->done before it returns. Never fails: errors are in io->result. */
 void vv_worker_submit(VvWorker *worker, VvDiskIo *io);
+/* Owner's thread only, of a wide worker without a source. A driver may keep a command for as long as it likes: it does not
+ * make the worker busy, but the worker does not end before its commands have. */
+void vv_worker_command(VvWorker *worker, VvCommand *command);
 /* Any thread (owner's too): run @task on the worker's thread, in order of posting. Lock-free push, one eventfd write if
  * the mailbox was empty. The worker must have a hold, or no source. */
 void vv_worker_post(VvWorker *worker, VvTask *task);

@@ -239,6 +239,7 @@ static bool start_mount(VvRun *run, GError **error)
     unsigned count = 0;
     VvFuseOptions options = { .mount_point = o->mountpoint,
         .threads = o->threads,
+        .ring = o->ring,
         .read_only = o->read_only,
         .allow_other = o->allow_other,
         .uid = o->have_uid ? o->uid : (uid_t) -1,

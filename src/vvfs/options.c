@@ -62,6 +62,7 @@ void vv_options_help(void)
            "  allow_other            other users may use the mount, as its permissions say\n"
            "  uid=N gid=N mode=M     owner and permission bits of the directories\n"
            "  threads=N              threads that serve the mount, 1 to %u (one per processor)\n"
+           "  ring                   FUSE over io_uring: faster, but a killed daemon costs I/O errors\n"
            "  stop-timeout=S         after SIGTERM: end after S seconds even if LUNs are open\n"
            "  wait=S                 how long to wait at the start for a quorum (%u)\n"
            "  metrics=ADDR:PORT      serve /metrics for Prometheus over HTTP\n"
@@ -207,6 +208,7 @@ static const struct {
 } flags[] = {
     { "ro", offsetof(VvOptions, read_only) },
     { "allow_other", offsetof(VvOptions, allow_other) },
+    { "ring", offsetof(VvOptions, ring) },
     { "noatime", offsetof(VvOptions, noatime) },
     { "nodev", offsetof(VvOptions, nodev) },
     { "nosuid", offsetof(VvOptions, nosuid) },
@@ -238,10 +240,6 @@ static bool set_option(VvOptions *options, const char *text, GError **error)
     if (g_str_has_prefix(text, "x-") || g_str_has_prefix(text, "X-") || !*text)
         return true;
     g_strdelimit(name, "-", '_');
-    if (strcmp(name, "ring") == 0) {
-        vv_set_error(error, VV_ERROR_USAGE, "ring", NULL, "option ring: not in this version");
-        return false;
-    }
     if (!equals) {
         if (set_flag(options, name))
             return true;

@@ -24,6 +24,7 @@ typedef struct {
     char *offline; /* method of --offline, or NULL */
     bool read_only;
     bool allow_other;
+    bool ring;
     bool noatime, nodev, nosuid, noexec; /* for the mount */
     bool have_uid, have_gid, have_mode;
     uid_t uid;

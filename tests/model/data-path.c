@@ -35,7 +35,7 @@ static void *worker_main(void *user)
 static void worker_start(TestWorker *w, unsigned index)
 {
     g_autoptr(GError) error = NULL;
-    w->worker = vv_worker_new(index, &error);
+    w->worker = vv_worker_new(index, false, &error);
     g_assert_no_error(error);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);

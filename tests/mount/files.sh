@@ -25,6 +25,7 @@ for how in --sparse=never --sparse=always --sparse=auto --reflink=auto; do
     name=${name//[=]/-}
     try "cp $how into luns/" cp "$how" "$image" "$luns/$name"
     try "what was copied is there" same "$image" "$luns/$name"
+    closed "$name"
     is "its size is rounded up to 4 KiB" "$(stat -c %s "$luns/$name")" "$rounded"
     try "cp $how out again" cp "$how" "$luns/$name" "$disk/back"
     try "what was copied out is the same" same "$image" "$disk/back"

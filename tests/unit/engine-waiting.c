@@ -238,7 +238,7 @@ static void test_drain(void)
     make_faulty(test);
     g_assert_cmpint(vv_view_write(view, one, 0, 1), ==, 1); /* the space is there, the map known */
     for (unsigned i = 0; i < 2; i++) {
-        workers[i] = vv_worker_new(i, &error);
+        workers[i] = vv_worker_new(i, false, &error);
         g_assert_no_error(error);
         g_assert_cmpint(pthread_create(&threads[i], NULL, worker_main, workers[i]), ==, 0);
     }

@@ -23,7 +23,7 @@ static void set_up(Fixture *f, const void *memory)
     g_autoptr(GError) error = NULL;
     f->folder = test_folder_new(memory != NULL);
     f->disk = test_disk_new(f->folder, "disk", NULL);
-    f->worker = vv_worker_new(3, &error);
+    f->worker = vv_worker_new(3, false, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(vv_worker_index(f->worker), ==, 3);
 }
