@@ -13,8 +13,8 @@
  * W3  Completions are copied out of the ring before any is acted on: acting submits, and submitting may reap.
  * W4  The poster that finds the mailbox empty writes the eventfd; the owner empties the mailbox after it was woken and
  *     before it sleeps. Tasks that the owner posts need no write: it looks before it sleeps.
- * W5  An inline I/O whose submitter runs inside another inline completion waits in a queue that the outermost one
- *     empties: the stack does not grow with the number of I/Os.
+ * W5  Inline I/Os wait in a queue while requests are taken and while others complete. So the stack does not grow with the
+ *     number of I/Os, and what was taken together is answered together: the client wakes up once for all of it.
  * W6  When run returns nothing of this worker is left in the kernel: the poll and the eventfd read are cancelled and
  *     their completions seen. */
 #include "worker.h"
@@ -34,6 +34,7 @@
 #define COMMAND_OFFSET 48u /* of a command's bytes in its entry, which has 128 */
 #define COMPLETIONS_MAX 256u /* copied out at once: docs/fuse.md */
 #define TAKES_MAX 32u        /* requests taken per wake-up: no gain beyond (docs/fuse.md) */
+#define PROBES_EMPTY_MAX 4u  /* a look for further requests is left out at most 15 times */
 
 /* user_data of the loop's own requests; anything else is a VvDiskIo, or with this bit a VvCommand. */
 enum { TAG_NONE = 0, TAG_SOURCE = 1, TAG_MAILBOX = 2, TAG_COMMAND_BIT = 4 };
@@ -66,8 +67,10 @@ struct VvWorker {
     VvCommand *first_command, **last_command; /* waiting for room */
 
     /* inline I/O, W5 */
-    bool inside_inline;
-    VvDiskIoQueue nested;
+    bool queue_inline;
+    VvDiskIoQueue inline_queue;
+    unsigned probes_empty; /* how often in a row the blocking read brought the only request there was */
+    unsigned probes_left_out;
 
     /* the mailbox: any thread */
     _Atomic(VvTask *) mailbox; /* newest first */
@@ -153,7 +156,7 @@ VvWorker *vv_worker_new(unsigned index, bool wide, GError **error)
     worker->last_command = &worker->first_command;
     worker->blocking_fd = worker->nonblocking_fd = -1;
     queue_init(&worker->waiting);
-    queue_init(&worker->nested);
+    queue_init(&worker->inline_queue);
     worker->event_fd = eventfd(0, EFD_CLOEXEC); /* blocking: the ring would answer EAGAIN where it should wait */
     if (worker->event_fd < 0) {
         vv_set_error_errno(error, errno, NULL, "no eventfd for worker %u", index);
@@ -353,11 +356,23 @@ static void submit_waiting(VvWorker *worker)
         (void) queue_pop(&worker->waiting);
 }
 
-static void do_inline(VvDiskIo *io)
+/* All that wait, and what their completions submit. */
+static void do_inline(VvWorker *worker)
 {
-    io->result = io->write ? vv_disk_write(io->disk, io->data, io->length_bytes, io->offset)
-                           : vv_disk_read(io->disk, io->data, io->length_bytes, io->offset);
-    io->done(io);
+    VvDiskIo *io;
+    worker->queue_inline = true;
+    while (worker->inline_queue.first) {
+        VvDiskIoQueue over;
+        queue_init(&over);
+        while ((io = queue_pop(&worker->inline_queue))) {
+            io->result = io->write ? vv_disk_write(io->disk, io->data, io->length_bytes, io->offset)
+                                   : vv_disk_read(io->disk, io->data, io->length_bytes, io->offset);
+            queue_push(&over, io);
+        }
+        while ((io = queue_pop(&over)))
+            io->done(io);
+    }
+    worker->queue_inline = false;
 }
 
 void vv_worker_submit(VvWorker *worker, VvDiskIo *io)
@@ -371,15 +386,9 @@ void vv_worker_submit(VvWorker *worker, VvDiskIo *io)
         submit_to_ring(worker, io);
         return;
     }
-    if (worker->inside_inline) { /* W5 */
-        queue_push(&worker->nested, io);
-        return;
-    }
-    worker->inside_inline = true;
-    do_inline(io);
-    while ((io = queue_pop(&worker->nested)))
-        do_inline(io);
-    worker->inside_inline = false;
+    queue_push(&worker->inline_queue, io);
+    if (!worker->queue_inline) /* W5 */
+        do_inline(worker);
 }
 
 /* What the ring said of @io. True: it is over, and io->result is set. */
@@ -499,8 +508,31 @@ static bool take_one(VvWorker *worker, int fd)
 
 static void take_more(VvWorker *worker)
 {
+    worker->queue_inline = true;
     for (unsigned n = 0; n < TAKES_MAX && worker->source_ready; n++)
         worker->source_ready = take_one(worker, worker->nonblocking_fd);
+    do_inline(worker);
+}
+
+/* Sleep for a request, and take those that have come with it. Where they come singly, looking for more costs a system call each
+ * time: then it is done ever more seldom. */
+static void take_first(VvWorker *worker)
+{
+    worker->queue_inline = true;
+    worker->source_ready = take_one(worker, worker->blocking_fd);
+    bool found = worker->source_ready && worker->probes_left_out == 0 && take_one(worker, worker->nonblocking_fd);
+    if (found) {
+        worker->probes_empty = 0;
+        take_more(worker);
+        return;
+    }
+    if (worker->probes_left_out == 0) {
+        worker->probes_empty = MIN(worker->probes_empty + 1, PROBES_EMPTY_MAX);
+        worker->probes_left_out = (1u << worker->probes_empty) - 1;
+    } else {
+        worker->probes_left_out--;
+    }
+    do_inline(worker);
 }
 
 /* One round. False: it is over. */
@@ -514,7 +546,7 @@ static bool run_once(VvWorker *worker)
 
     bool taking = worker->take && !ending;
     if (taking && !busy) { /* W1 */
-        worker->source_ready = take_one(worker, worker->blocking_fd);
+        take_first(worker);
         if (!is_busy(worker))
             return true;
     }
