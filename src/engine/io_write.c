@@ -47,8 +47,10 @@ static uint8_t *block_memory(const VvIoState *state, unsigned i)
 
 bool vv_may_write_in_place(const VvView *view, const VvPageKey *key, VvPlace place)
 {
-    return !view->redirect_always && key->branch == view->branch &&
-           key->epoch > MAX(view->last_live, view->switched_epoch) && vv_place_own(place);
+    uint64_t frozen = MAX(view->last_live, view->switched_epoch); /* 0: none; a merged page has epoch 0 too */
+
+    return !view->redirect_always && key->branch == view->branch && (frozen == 0 || key->epoch > frozen) &&
+           vv_place_own(place);
 }
 
 static uint8_t decide_write(const VvIoState *state, unsigned i)

@@ -80,7 +80,7 @@ struct VvView {
 
     /* snapshot switching */
     uint64_t last_live;     /* newest live frozen epoch of the branch, as applied */
-    uint64_t switched_epoch; /* frozen in memory, not applied yet; 0: none. Pages at or below max(both) are not the head's */
+    uint64_t switched_epoch; /* frozen in memory, not applied yet; 0: none. Pages at or below max(both), unless 0, are not the head's */
     uint32_t tag;           /* pending blocks with another tag are not overwritten in place */
     uint64_t commit_limit;  /* records above it are not journalled yet; UINT64_MAX: no limit */
     uint64_t limit_size_bytes, limit_mtime_ns; /* size and mtime at that record, while there is a limit */
