@@ -26,6 +26,16 @@ static int bad(VvMeta *meta, const char *what, uint64_t id)
 }
 
 /* ---- disks */
+static bool is_chosen(const VvMeta *meta, uint64_t disk)
+{
+    for (guint i = 0; i < meta->family_list->len; i++) {
+        const VvFamily *family = g_ptr_array_index(meta->family_list, i);
+        if (family->disks != NULL && vv_disk_set_has(family->disks, disk))
+            return true;
+    }
+    return false;
+}
+
 static int apply_disk(VvMeta *meta, const VvOp *op)
 {
     if (op->kind == VV_OP_DISK_ADD) {
@@ -46,7 +56,7 @@ static int apply_disk(VvMeta *meta, const VvOp *op)
     if (disk == NULL)
         return bad(meta, "disk", op->disk_set.id);
     if (op->kind == VV_OP_DISK_REMOVE) {
-        if (disk->free_unit_count != disk->unit_count)
+        if (disk->free_unit_count != disk->unit_count || is_chosen(meta, disk->id))
             return bad(meta, "disk", disk->id);
         vvm_disk_delete(meta, disk);
         return 0;
@@ -93,10 +103,12 @@ static VvLun *new_lun(VvMeta *meta, uint64_t id, const VvUuid *uuid, const char 
 static int apply_lun_create(VvMeta *meta, const VvOp *op)
 {
     if (lun_of(meta, op->lun_create.id) != NULL || vv_meta_lun_by_name(meta, op->lun_create.name) != NULL ||
-        vv_meta_family(meta, op->lun_create.family) != NULL || op->lun_create.size_bytes > VV_LUN_BYTES_MAX)
+        vv_meta_family(meta, op->lun_create.family) != NULL || op->lun_create.size_bytes > VV_LUN_BYTES_MAX ||
+        !vvm_disks_exist(meta, op->lun_create.disks))
         return bad(meta, "LUN", op->lun_create.id);
     VvFamily *family = g_new0(VvFamily, 1);
     family->id = op->lun_create.family;
+    family->disks = vv_disk_set_copy(op->lun_create.disks);
     vvm_family_add(meta, family);
     VvBranch *branch = g_new0(VvBranch, 1);
     branch->id = op->lun_create.branch;
@@ -334,7 +346,8 @@ static int apply_adopt(VvMeta *meta, const VvOp *op)
     VvLun *lun = lun_of(meta, op->adopt.lun);
     VvSnapshot *s = snapshot_of(meta, op->adopt.snapshot);
     if (lun == NULL || s == NULL || lun->used_blocks != 0 || lun->snapshots->len > 0 || s->lun == lun->id ||
-        vv_meta_branch(meta, op->adopt.branch) != NULL || op->adopt.size_bytes > VV_LUN_BYTES_MAX)
+        vv_meta_branch(meta, op->adopt.branch) != NULL || op->adopt.size_bytes > VV_LUN_BYTES_MAX ||
+        !vv_space_may_adopt(meta, lun, s->branch))
         return bad(meta, "LUN", op->adopt.lun);
     int result = move_lun(meta, lun, s, op->adopt.branch, op->adopt.origin, op->adopt.time_ns);
     lun->size_bytes = op->adopt.size_bytes;

@@ -51,6 +51,7 @@ static void family_free(gpointer data)
     VvFamily *f = data;
     g_ptr_array_unref(f->segments);
     g_ptr_array_unref(f->branches);
+    g_free(f->disks);
     g_free(f);
 }
 
@@ -356,6 +357,15 @@ void vvm_branch_delete(VvMeta *meta, VvBranch *branch)
     g_hash_table_remove(meta->branches, &branch->id);
 }
 
+bool vvm_disks_exist(const VvMeta *meta, const VvDiskSet *disks)
+{
+    for (unsigned i = 0; disks != NULL && i < disks->count; i++) {
+        if (!g_hash_table_contains(meta->disks, &disks->ids[i]))
+            return false;
+    }
+    return true;
+}
+
 void vvm_family_add(VvMeta *meta, VvFamily *family)
 {
     family->segments = g_ptr_array_new();
@@ -464,6 +474,12 @@ const VvLun *vv_meta_lun(const VvMeta *meta, uint64_t id) { return g_hash_table_
 const VvLun *vv_meta_lun_by_name(const VvMeta *meta, const char *name) { return g_hash_table_lookup(meta->lun_names, name); }
 const VvSnapshot *vv_meta_snapshot(const VvMeta *meta, uint64_t id) { return g_hash_table_lookup(meta->snapshots, &id); }
 const VvBranch *vv_meta_branch(const VvMeta *meta, uint64_t id) { return g_hash_table_lookup(meta->branches, &id); }
+const VvDiskSet *vv_meta_lun_disks(const VvMeta *meta, const VvLun *lun)
+{
+    const VvBranch *branch = vv_meta_branch(meta, lun->branch);
+    return vv_meta_family(meta, branch->family)->disks;
+}
+
 const VvFamily *vv_meta_family(const VvMeta *meta, uint64_t id) { return g_hash_table_lookup(meta->families, &id); }
 const VvDiskInfo *vv_meta_disk(const VvMeta *meta, uint64_t id) { return g_hash_table_lookup(meta->disks, &id); }
 const VvJob *vv_meta_job(const VvMeta *meta, uint64_t id) { return g_hash_table_lookup(meta->jobs, &id); }

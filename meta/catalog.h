@@ -138,6 +138,7 @@ const VvLun *vv_meta_lun(const VvMeta *meta, uint64_t id); /* orphans too */
 const VvLun *vv_meta_lun_by_name(const VvMeta *meta, const char *name);
 const VvSnapshot *vv_meta_snapshot(const VvMeta *meta, uint64_t id); /* hidden ones too */
 const VvSnapshot *vv_meta_snapshot_by_name(const VvMeta *meta, const VvLun *lun, const char *name);
+const VvDiskSet *vv_meta_lun_disks(const VvMeta *meta, const VvLun *lun); /* its family's; NULL: any disk */
 const VvBranch *vv_meta_branch(const VvMeta *meta, uint64_t id);
 const VvFamily *vv_meta_family(const VvMeta *meta, uint64_t id);
 const VvSegment *vv_meta_segment(const VvMeta *meta, uint64_t family, uint32_t number);

@@ -5,8 +5,10 @@
  *   every index entry    has its page
  *   every block          is own in exactly one page if the bitmap says used, in none if it says free; what pages name is used
  *   every counter        used blocks of segments, LUNs and snapshots; pages of points and heads
+ *   every segment        lies on disks that are there and, if disks were chosen for its family, on those
  *
- * Repaired without guessing: index, bitmaps, counters. Not: pages that do not decode, blocks that two pages own. */
+ * Repaired without guessing: index, bitmaps, counters. Not: pages that do not decode, blocks that two pages own, segments on
+ * other disks. */
 #include "codec.h"
 #include "meta_private.h"
 
@@ -380,6 +382,31 @@ static int check_segment(Check *check, VvSegment *segment)
     return 0;
 }
 
+/* ---- placement */
+static void check_family(Check *check, const VvFamily *family)
+{
+    const VvBranch *branch = family->branches->len > 0 ? g_ptr_array_index(family->branches, 0) : NULL;
+    g_autofree char *name = branch != NULL ? branch_name(check->meta, branch->id)
+                                           : g_strdup_printf("family %" G_GUINT64_FORMAT, family->id);
+    for (unsigned i = 0; family->disks != NULL && i < family->disks->count; i++) {
+        if (vv_meta_disk(check->meta, family->disks->ids[i]) == NULL)
+            report(check, "placement", false, name, "%s: disk %" G_GUINT64_FORMAT " was chosen for it, which is not there", name,
+                   family->disks->ids[i]);
+    }
+    for (guint n = 0; n < family->segments->len; n++) {
+        const VvSegment *segment = g_ptr_array_index(family->segments, n);
+        for (unsigned i = 0; segment != NULL && i < segment->copy_count; i++) {
+            const VvDiskInfo *disk = vv_meta_disk(check->meta, segment->copies[i].disk_id);
+            if (disk == NULL)
+                report(check, "placement", false, name, "%s: segment %u is on disk %" G_GUINT64_FORMAT ", which is not there", name,
+                       n, segment->copies[i].disk_id);
+            else if (!vv_disk_set_has(family->disks, disk->id))
+                report(check, "placement", false, name, "%s: segment %u is on disk %s, which was not chosen for it", name, n,
+                       disk->name);
+        }
+    }
+}
+
 static int check_all(Check *check)
 {
     GHashTableIter iter;
@@ -396,6 +423,7 @@ static int check_all(Check *check)
     check_counters(check);
     for (guint i = 0; i < check->meta->family_list->len; i++) {
         const VvFamily *family = g_ptr_array_index(check->meta->family_list, i);
+        check_family(check, family);
         for (guint n = 0; n < family->segments->len; n++) {
             VvSegment *segment = g_ptr_array_index(family->segments, n);
             int result = segment != NULL ? check_segment(check, segment) : 0;

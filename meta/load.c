@@ -19,9 +19,14 @@ static bool load_disk(VvMeta *meta, const uint8_t *key, size_t key_bytes, const 
 static bool load_family(VvMeta *meta, const uint8_t *key, size_t key_bytes, const uint8_t *value, size_t value_bytes)
 {
     VvFamily *family = key_bytes == 8 ? vvm_family_decode(vv_get_be64(key), value, value_bytes) : NULL;
-    if (family != NULL)
-        vvm_family_add(meta, family);
-    return family != NULL;
+    if (family == NULL || !vvm_disks_exist(meta, family->disks)) {
+        if (family != NULL)
+            g_free(family->disks);
+        g_free(family);
+        return false;
+    }
+    vvm_family_add(meta, family);
+    return true;
 }
 
 static bool load_segment(VvMeta *meta, const uint8_t *key, size_t key_bytes, const uint8_t *value, size_t value_bytes)

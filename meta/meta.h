@@ -97,9 +97,13 @@ int vv_map_diff(VvMeta *meta, const VvPoint *from, const VvPoint *to, VvDiffFunc
 /* ---- space */
 typedef struct { uint64_t total_bytes, used_bytes, free_bytes, held_bytes, freeing_bytes; } VvSpaceSummary;
 void vv_meta_space(VvMeta *meta, VvSpaceSummary *ret_space); /* takes the read lock */
-/* A free aligned run of 1 << @shift bytes: best fit over the disks (most free first, @avoid excepted). Read lock held.
- * The caller reserves it by logging the grant before it asks again. False: none. */
-bool vv_space_find_run(const VvMeta *meta, uint8_t shift, const GHashTable *taken, VvCopy *ret_copy);
+/* A free aligned run of 1 << @shift bytes: best fit over @disks (NULL: all; most free first), outside of the segments
+ * @taken (NULL: none). Read lock held. The caller reserves it by logging the grant before it asks again. False: none. */
+bool vv_space_find_run(
+    const VvMeta *meta, uint8_t shift, const VvDiskSet *disks, const GHashTable *taken, VvCopy *ret_copy);
+/* May the LUN become a clone in @branch? A clone lies where its family lies, and what was made for chosen disks may not leave
+ * them. Read lock held. */
+bool vv_space_may_adopt(const VvMeta *meta, const VvLun *lun, uint64_t branch);
 /* The applied free bitmap of a piece: 1 = free. -ENODATA: all used. Takes the read lock. */
 int vv_space_piece(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t piece, uint64_t *ret_bits /* [128] */);
 

@@ -104,6 +104,7 @@ void vvm_snapshot_rename(VvMeta *meta, VvSnapshot *snapshot, const char *name);
 void vvm_snapshot_delete(VvMeta *meta, VvSnapshot *snapshot);
 void vvm_branch_add(VvMeta *meta, VvBranch *branch);
 void vvm_branch_delete(VvMeta *meta, VvBranch *branch);
+bool vvm_disks_exist(const VvMeta *meta, const VvDiskSet *disks); /* all of them */
 void vvm_family_add(VvMeta *meta, VvFamily *family);
 void vvm_family_delete(VvMeta *meta, VvFamily *family);
 void vvm_segment_add(VvMeta *meta, VvFamily *family, VvSegment *segment);

@@ -5,7 +5,9 @@
  *        0     1  version of the body (1)
  *        1     1  0
  *        2     2  number of ops
- *        4     -  ops: {u8 kind, u8 flags (0), u32 length of what follows}, fields in the order of its struct
+ *        4     -  ops: {u8 kind, u8 flags, u32 length of what follows}, fields in the order of its struct
+ *
+ * Flags, refused as a newer format if they are not known: 1 (LUN_CREATE) a choice of disks ends the fields.
  *
  * MAP: lun, session, sequence, mtime, size, u32 regions, each {u64 region, u16 changes, each {u8 first, u8 count - 1,
  * u8 mapped, u64 address (segment << 18 | block) if mapped}}. */
@@ -17,11 +19,13 @@
 
 #define BODY_VERSION 1u
 #define STRING_MAX 65535u
+#define OP_DISKS 1u /* flag */
 
 /* ---- each field once: a visitor that encodes, decodes or clears */
 typedef struct {
     GByteArray *out; /* encoding */
     VvReader *in;    /* decoding */
+    uint8_t flags;   /* of the op */
 } OpVisit;           /* neither: clearing */
 
 static void visit_u8(OpVisit *v, uint8_t *x)
@@ -226,6 +230,17 @@ static void visit_disk(OpVisit *v, VvOp *op)
     }
 }
 
+/* To the end of the fields. */
+static void visit_disk_set(OpVisit *v, VvDiskSet **disks)
+{
+    if (v->out != NULL)
+        vv_disk_set_write(*disks, v->out);
+    else if (v->in != NULL)
+        *disks = vv_disk_set_read(v->in, vv_reader_left(v->in));
+    else
+        g_clear_pointer(disks, g_free);
+}
+
 static void visit_lun(OpVisit *v, VvOp *op)
 {
     switch (op->kind) {
@@ -239,6 +254,8 @@ static void visit_lun(OpVisit *v, VvOp *op)
         visit_props(v, &op->lun_create.props);
         visit_bool(v, &op->lun_create.elastic);
         visit_u64(v, &op->lun_create.created_ns);
+        if (v->flags & OP_DISKS)
+            visit_disk_set(v, &op->lun_create.disks);
         break;
     case VV_OP_LUN_SET:
         visit_u64(v, &op->lun_set.id);
@@ -403,9 +420,14 @@ static void op_visit(OpVisit *v, VvOp *op)
     }
 }
 
+static uint8_t flags_of(const VvOp *op)
+{
+    return op->kind == VV_OP_LUN_CREATE && op->lun_create.disks != NULL ? OP_DISKS : 0;
+}
+
 void vv_op_clear(VvOp *op)
 {
-    OpVisit v = { NULL, NULL };
+    OpVisit v = { .flags = flags_of(op) };
     op_visit(&v, op);
     op->kind = VV_OP_NOOP;
 }
@@ -436,10 +458,10 @@ void vv_ops_encode(const VvOps *ops, GByteArray *out)
     for (guint i = 0; i < ops->len; i++) {
         VvOp *op = vv_ops_get(ops, i);
         vv_write_u8(out, (uint8_t) op->kind);
-        vv_write_u8(out, 0);
+        OpVisit v = { .out = out, .flags = flags_of(op) };
+        vv_write_u8(out, v.flags);
         guint length_at = out->len;
         vv_write_u32(out, 0);
-        OpVisit v = { .out = out };
         op_visit(&v, op);
         vv_put_u32(out->data + length_at, out->len - length_at - 4);
     }
@@ -461,11 +483,11 @@ int vv_ops_decode(const uint8_t *body, size_t length_bytes, VvOps **ret_ops)
         const uint8_t *bytes = vv_read_bytes(&in, op_bytes);
         if (bytes == NULL)
             return -EUCLEAN;
-        if (kind >= VV_N_OPS || flags != 0)
+        if (kind >= VV_N_OPS || (flags & ~(kind == VV_OP_LUN_CREATE ? OP_DISKS : 0u)) != 0)
             return -EOPNOTSUPP;
         VvOp *op = vv_ops_add(ops, kind);
         VvReader fields = vv_reader(bytes, op_bytes);
-        OpVisit v = { .in = &fields };
+        OpVisit v = { .in = &fields, .flags = flags };
         op_visit(&v, op);
         if (fields.bad || vv_reader_left(&fields) != 0)
             return -EUCLEAN;

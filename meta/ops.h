@@ -57,7 +57,8 @@ typedef struct {
         struct { uint64_t id; } disk_remove; /* must hold no segment */
         struct { uint64_t family; uint32_t number; uint8_t kind; uint8_t shift; uint8_t copy_count; VvCopy copies[VV_SEGMENT_COPIES_MAX]; } segment_grant;
         struct { uint64_t family; uint32_t number; uint8_t shift; } segment_shrink; /* new shift; 0: gone */
-        struct { uint64_t id; VvUuid uuid; char *name; uint64_t size_bytes; uint64_t branch; uint64_t family; VvLunProps props; bool elastic; uint64_t created_ns; } lun_create; /* makes family and branch */
+        struct { uint64_t id; VvUuid uuid; char *name; uint64_t size_bytes; uint64_t branch; uint64_t family; VvLunProps props; bool elastic; uint64_t created_ns;
+                 VvDiskSet *disks; /* the family's; NULL: any */ } lun_create; /* makes family and branch */
         struct { uint64_t id; uint32_t mask; VvLunProps props; uint64_t mtime_ns; uint64_t atime_ns; uint64_t ctime_ns; bool elastic; } lun_set;
         struct { uint64_t id; char *name; uint64_t ctime_ns; } lun_rename;
         struct { uint64_t id; uint64_t size_bytes; uint64_t mtime_ns; } lun_size;

@@ -10,7 +10,11 @@
  *       16     -  fields of the table, in the order of its function below; numbers little-endian, text as u16 length and bytes
  *      end     -  typed tail: {u16 type, u16 length, bytes}...; types below 0x8000 are skipped if unknown, others refused
  *
- * A change of what a field means takes a new version; a new field goes into the tail. */
+ * A change of what a field means takes a new version; a new field goes into the tail:
+ *
+ *   table   type    bytes
+ *   family  0x8000  the disks that its segments may lie on (disk_set.c); without it: any. Who does not know it would put
+ *                   them elsewhere */
 #include "codec.h"
 #include "meta_private.h"
 
@@ -19,6 +23,7 @@
 #define RECORD_VERSION 1u
 #define RECORD_HEADER_BYTES 16u
 #define TAIL_MUST_KNOW 0x8000u
+#define TAIL_FAMILY_DISKS 0x8000u
 
 static guint record_begin(GByteArray *out, VvTable table, uint64_t id)
 {
@@ -52,16 +57,24 @@ static bool record_open(VvReader *in, VvTable table, uint64_t id)
     return true;
 }
 
-/* No tail types exist yet: skip what may be skipped. */
-static bool record_close(VvReader *in)
+/* The next field of the tail that must be known; 0: there is none left, or it is bad. Those that may be skipped are. */
+static uint16_t tail_next(VvReader *in, uint16_t *ret_length_bytes)
 {
     while (!in->bad && vv_reader_left(in) > 0) {
-        uint16_t type = vv_read_u16(in), length_bytes = vv_read_u16(in);
-        vv_read_bytes(in, length_bytes);
+        uint16_t type = vv_read_u16(in);
+        *ret_length_bytes = vv_read_u16(in);
         if (type >= TAIL_MUST_KNOW)
-            return false;
+            return type;
+        vv_read_bytes(in, *ret_length_bytes);
     }
-    return !in->bad;
+    return 0;
+}
+
+/* Of a table whose records have no such fields. */
+static bool record_close(VvReader *in)
+{
+    uint16_t length_bytes;
+    return tail_next(in, &length_bytes) == 0 && !in->bad;
 }
 
 static void write_uuid(GByteArray *out, const VvUuid *uuid) { vv_write_bytes(out, uuid->bytes, sizeof uuid->bytes); }
@@ -167,11 +180,16 @@ VvDiskInfo *vvm_disk_decode(uint64_t id, const uint8_t *bytes, size_t length_byt
     return disk;
 }
 
-/* family: next segment number */
+/* family: next segment number; tail: disks */
 void vvm_family_encode(const VvFamily *family, GByteArray *out)
 {
     guint start = record_begin(out, VV_TABLE_FAMILY, family->id);
     vv_write_u32(out, family->next_segment);
+    if (family->disks != NULL) {
+        vv_write_u16(out, TAIL_FAMILY_DISKS);
+        vv_write_u16(out, (uint16_t) (family->disks->count * sizeof family->disks->ids[0]));
+        vv_disk_set_write(family->disks, out);
+    }
     record_end(out, start);
 }
 
@@ -181,11 +199,19 @@ VvFamily *vvm_family_decode(uint64_t id, const uint8_t *bytes, size_t length_byt
     if (!record_open(&in, VV_TABLE_FAMILY, id))
         return NULL;
     uint32_t next_segment = vv_read_u32(&in);
-    if (!record_close(&in) || next_segment > VV_SEGMENTS_PER_FAMILY)
+    g_autofree VvDiskSet *disks = NULL;
+    uint16_t type, tail_bytes;
+    while ((type = tail_next(&in, &tail_bytes)) != 0) {
+        if (type != TAIL_FAMILY_DISKS || disks != NULL)
+            return NULL;
+        disks = vv_disk_set_read(&in, tail_bytes);
+    }
+    if (in.bad || next_segment > VV_SEGMENTS_PER_FAMILY)
         return NULL;
     VvFamily *family = g_new0(VvFamily, 1);
     family->id = id;
     family->next_segment = next_segment;
+    family->disks = g_steal_pointer(&disks);
     return family;
 }
 

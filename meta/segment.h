@@ -3,6 +3,7 @@
 #ifndef VV_SEGMENT_H
 #define VV_SEGMENT_H
 
+#include "disk_set.h"
 #include "limits.h"
 #include "util.h"
 
@@ -48,10 +49,22 @@ typedef struct {
 } VvSegment;
 
 static inline uint32_t vv_segment_blocks(const VvSegment *s) { return 1u << (s->shift - VV_BLOCK_SHIFT); }
+/* At least: then part of it can go back to the pool. */
+static inline bool vv_segment_half_empty(const VvSegment *s) { return s->used_blocks <= vv_segment_blocks(s) / 2; }
+/* Is a copy of it on one of these disks (NULL: any)? */
+static inline bool vv_segment_touches(const VvSegment *s, const VvDiskSet *disks)
+{
+    for (unsigned i = 0; i < s->copy_count; i++) {
+        if (vv_disk_set_has(disks, s->copies[i].disk_id))
+            return true;
+    }
+    return false;
+}
 
 typedef struct {
     uint64_t id;
     uint32_t next_segment;
+    VvDiskSet *disks;           /* where its segments may lie, chosen when its first LUN was made; NULL: anywhere */
     uint64_t used_blocks;       /* not stored: sum over segments */
     uint64_t held_blocks;       /* not stored: sum of the segments' sizes less used */
     GPtrArray *segments;        /* not stored: VvSegment by number, NULL where returned */

@@ -82,7 +82,8 @@ static bool find_on_disk(const VvDiskInfo *disk, uint32_t count, const GHashTabl
     return found;
 }
 
-bool vv_space_find_run(const VvMeta *meta, uint8_t shift, const GHashTable *taken, VvCopy *ret_copy)
+bool vv_space_find_run(
+    const VvMeta *meta, uint8_t shift, const VvDiskSet *disks, const GHashTable *taken, VvCopy *ret_copy)
 {
     uint32_t count = 1u << (shift - VV_SEGMENT_SHIFT_MIN);
     g_autoptr(GHashTable) tried = g_hash_table_new(NULL, NULL);
@@ -90,8 +91,8 @@ bool vv_space_find_run(const VvMeta *meta, uint8_t shift, const GHashTable *take
         const VvDiskInfo *best = NULL;
         for (guint i = 0; i < meta->disk_list->len; i++) {
             const VvDiskInfo *disk = g_ptr_array_index(meta->disk_list, i);
-            if (disk->state == VV_STATE_OK && disk->free_unit_count >= count && !g_hash_table_contains(tried, disk) &&
-                (best == NULL || disk->free_unit_count > best->free_unit_count))
+            if (disk->state == VV_STATE_OK && disk->free_unit_count >= count && vv_disk_set_has(disks, disk->id) &&
+                !g_hash_table_contains(tried, disk) && (best == NULL || disk->free_unit_count > best->free_unit_count))
                 best = disk;
         }
         if (best == NULL)
@@ -100,6 +101,13 @@ bool vv_space_find_run(const VvMeta *meta, uint8_t shift, const GHashTable *take
             return true;
         g_hash_table_add(tried, (gpointer) best);
     }
+}
+
+bool vv_space_may_adopt(const VvMeta *meta, const VvLun *lun, uint64_t branch)
+{
+    const VvDiskSet *chosen = vv_meta_lun_disks(meta, lun);
+    uint64_t family = vv_meta_branch(meta, branch)->family;
+    return chosen == NULL || vv_disk_set_equal(chosen, vv_meta_family(meta, family)->disks);
 }
 
 /* ---- pieces of free bitmaps */
@@ -294,6 +302,9 @@ int vvm_space_grant(VvMeta *meta, const VvSegment *wanted)
     uint32_t units = 1u << (wanted->shift - VV_SEGMENT_SHIFT_MIN);
     for (unsigned i = 0; i < wanted->copy_count; i++) {
         VvDiskInfo *disk = g_hash_table_lookup(meta->disks, &wanted->copies[i].disk_id);
+        if (!vv_disk_set_has(family->disks, wanted->copies[i].disk_id))
+            return vvm_damaged(meta, "segment %u is granted to family %" G_GUINT64_FORMAT " on a disk that it may not use",
+                               wanted->number, wanted->family);
         if (disk == NULL || !vvm_units_take(disk, wanted->copies[i].unit, units))
             return vvm_damaged(meta, "MiB %u of a disk is granted twice", wanted->copies[i].unit);
     }

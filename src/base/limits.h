@@ -31,6 +31,7 @@
 #define VV_DISK_TAIL_BYTES (64u << 10) /* reserved at its end */
 #define VV_DISK_BYTES_MIN ((uint64_t) 16 << 20)
 #define VV_DISKS_MAX 1024u
+#define VV_FAMILY_DISKS_MAX 64u /* chosen for one LUN: the list stays a quarter of what a leaf of the store holds */
 
 /* ---- journal: files are small enough that an idle pool stays small, and enough of them that a burst
  * does not wait for a checkpoint. */

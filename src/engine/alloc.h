@@ -24,7 +24,13 @@ void vv_alloc_want(VvAlloc *alloc, uint64_t family, uint32_t blocks);
  * space is free is known only when the entry before is applied; vv_grants_end, when the entry was applied or given up, releases it.
  * Adds one SEGMENT_GRANT of at most 1 << @shift bytes (smaller if the pool is low or cut up); false: no space at all. @family may
  * be made by the same entry: then its first @number is 0. Waits for returned space to be punched. Takes the read lock. */
-typedef struct { VvCopy copies[VV_GRANTS_PER_ENTRY_MAX]; uint8_t shifts[VV_GRANTS_PER_ENTRY_MAX]; unsigned count; bool locked; } VvGrants;
+typedef struct {
+    VvCopy copies[VV_GRANTS_PER_ENTRY_MAX];
+    uint8_t shifts[VV_GRANTS_PER_ENTRY_MAX];
+    unsigned count;
+    bool locked;
+    const VvDiskSet *disks; /* set by the caller: the family's, borrowed; NULL: any */
+} VvGrants;
 bool vv_grant_add(VvPool *pool, VvGrants *grants, VvOps *ops, uint64_t family, uint32_t number, uint8_t shift);
 void vv_grants_end(VvPool *pool, VvGrants *grants);
 /* For who gives space back: take the blocks of the segment behind 1 << @shift bytes (0: all of it) out of the allocator, if none

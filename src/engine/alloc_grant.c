@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Segments: how many and how large ones a family is granted, and what is taken back when the pool is full.
+/* Segments: how many and how large ones a family is granted, and what is taken back when its disks (all of the
+ * pool, if none were chosen for it) are full.
  *
- *   family holds        pool            a segment has
+ *   family holds        its disks       a segment has
  *   up to 16 MiB        any             1 MiB
  *   more                10 % free       an eighth of what is held, as a power of two, at most 1 GiB; more if a second's
  *                                       need does not fit into VV_GRANTS_PER_ENTRY_MAX of them
@@ -49,7 +50,7 @@ bool vv_grant_add(VvPool *pool, VvGrants *grants, VvOps *ops, uint64_t family, u
     VvCopy copy;
     vv_meta_read_lock(pool->meta);
     for (; !found && shift >= VV_SEGMENT_SHIFT_MIN; shift = (uint8_t) (shift - !found))
-        found = vv_space_find_run(pool->meta, shift, taken, &copy);
+        found = vv_space_find_run(pool->meta, shift, grants->disks, taken, &copy);
     vv_meta_read_unlock(pool->meta);
     if (!found)
         return false;
@@ -72,12 +73,15 @@ void vv_grants_end(VvPool *pool, VvGrants *grants)
     *grants = (VvGrants){ .count = 0 };
 }
 
-static bool pool_is_low(const VvMeta *meta)
+/* Of the disks that the family may use. */
+static bool space_is_low(const VvMeta *meta, const VvDiskSet *chosen)
 {
     uint64_t units = 0, free_units = 0;
     GPtrArray *disks = vv_meta_disks(meta);
     for (unsigned i = 0; i < disks->len; i++) {
         const VvDiskInfo *disk = g_ptr_array_index(disks, i);
+        if (!vv_disk_set_has(chosen, disk->id))
+            continue;
         units += disk->unit_count;
         free_units += disk->free_unit_count;
     }
@@ -116,6 +120,7 @@ bool vv_grant_more(VvAlloc *alloc, uint64_t family_id, uint64_t need)
     unsigned number_count = 0, i = 0;
     uint64_t held = 0, got = 0;
     bool low = false;
+    g_autofree VvDiskSet *disks = NULL; /* the family's own goes with it */
     {
         VV_LOCKED(&alloc->lock);
         const VvAllocFamily *family = vv_alloc_family(alloc, family_id);
@@ -128,7 +133,8 @@ bool vv_grant_more(VvAlloc *alloc, uint64_t family_id, uint64_t need)
     const VvFamily *stored = vv_meta_family(pool->meta, family_id);
     if (stored) {
         number_count = free_numbers(stored, numbers, G_N_ELEMENTS(numbers));
-        low = pool_is_low(pool->meta);
+        grants.disks = disks = vv_disk_set_copy(stored->disks);
+        low = space_is_low(pool->meta, disks);
     }
     vv_meta_read_unlock(pool->meta);
     uint8_t shift = choose_shift(held, need, low);
@@ -209,7 +215,7 @@ void vv_alloc_put_back(VvAlloc *alloc, uint64_t family_id, uint32_t number)
     vv_alloc_signal(alloc);
 }
 
-/* ---- squeezing: the pool is full, somebody keeps what is empty */
+/* ---- squeezing: the disks are full, somebody keeps what is empty on them */
 
 typedef struct {
     uint64_t family;
@@ -230,12 +236,14 @@ static GArray *find_candidates(VvPool *pool, uint64_t for_family)
 {
     GArray *candidates = g_array_new(FALSE, FALSE, sizeof(Candidate));
     vv_meta_read_lock(pool->meta);
+    const VvFamily *wanting = vv_meta_family(pool->meta, for_family);
+    const VvDiskSet *disks = wanting ? wanting->disks : NULL;
     GPtrArray *families = vv_meta_families(pool->meta);
     for (unsigned i = 0; i < families->len; i++) {
         const VvFamily *family = g_ptr_array_index(families, i);
         for (unsigned k = 0; k < family->segments->len && family->id != for_family; k++) {
             const VvSegment *segment = g_ptr_array_index(family->segments, k);
-            if (segment == NULL || segment->used_blocks > vv_segment_blocks(segment) / 2)
+            if (segment == NULL || !vv_segment_half_empty(segment) || !vv_segment_touches(segment, disks))
                 continue;
             Candidate candidate = { family->id, segment->number, segment->shift, segment->used_blocks == 0 };
             if (candidate.empty || candidate.shift > VV_SEGMENT_SHIFT_MIN)

@@ -18,6 +18,7 @@
 #define SPOTS 6u
 #define CELLS (REGIONS * SPOTS)
 #define OBJECTS_MAX 24u
+#define DISKS 4u
 
 static const unsigned spot_block[SPOTS] = { 0, 1, 2, 3, 100, 255 };
 
@@ -38,6 +39,9 @@ typedef struct {
     uint32_t next_value, next_name;
     unsigned in_place, redirected;
     bool no_orphans;
+    uint64_t disks[DISKS];
+    GHashTable *chosen; /* family -> VvDiskSet that was chosen for it */
+    unsigned restricted;
     unsigned failed_checkpoints;
 } Model;
 
@@ -134,7 +138,28 @@ static void check_reads(Model *m)
 }
 
 static void report(void *user, const VvCheckError *error) { fail(user, "check: %s: %s", error->code, error->message); }
-static void check_meta(Model *m) { g_assert_cmpint(vv_meta_check(m->meta, false, report, m), ==, 0); }
+/* What was chosen is remembered, and no segment is elsewhere. */
+static void check_placement(Model *m)
+{
+    GPtrArray *families = vv_meta_families(m->meta);
+    for (guint i = 0; i < families->len; i++) {
+        const VvFamily *family = g_ptr_array_index(families, i);
+        const VvDiskSet *chosen = g_hash_table_lookup(m->chosen, &family->id);
+        if (!vv_disk_set_equal(family->disks, chosen))
+            fail(m, "family %" G_GUINT64_FORMAT " has forgotten its disks", family->id);
+        for (guint n = 0; n < family->segments->len; n++) {
+            const VvSegment *segment = g_ptr_array_index(family->segments, n);
+            if (segment != NULL && !vv_disk_set_has(chosen, segment->copies[0].disk_id))
+                fail(m, "segment %u of family %" G_GUINT64_FORMAT " is elsewhere", n, family->id);
+        }
+    }
+}
+
+static void check_meta(Model *m)
+{
+    g_assert_cmpint(vv_meta_check(m->meta, false, report, m), ==, 0);
+    check_placement(m);
+}
 
 /* ---- objects */
 static Object *free_object(Model *m)
@@ -196,7 +221,7 @@ static VvPlace allocate(Model *m, uint64_t family_id, GHashTable *taken)
         op->segment_grant.number = family->next_segment;
         op->segment_grant.shift = VV_SEGMENT_SHIFT_MIN;
         op->segment_grant.copy_count = 1;
-        g_assert_true(vv_space_find_run(m->meta, VV_SEGMENT_SHIFT_MIN, NULL, &op->segment_grant.copies[0]));
+        g_assert_true(vv_space_find_run(m->meta, VV_SEGMENT_SHIFT_MIN, family->disks, NULL, &op->segment_grant.copies[0]));
         commit(m, ops);
     }
 }
@@ -242,6 +267,22 @@ static void op_write(Model *m, Object *o, bool discard)
     commit(m, ops);
 }
 
+/* Some of the disks for every other family. */
+static VvDiskSet *choose_disks(Model *m, uint64_t family)
+{
+    uint64_t ids[DISKS];
+    unsigned count = 0;
+    for (unsigned i = 0; i < DISKS; i++) {
+        if (pick(m, 2) == 0)
+            ids[count++] = m->disks[i];
+    }
+    if (count == 0 || pick(m, 2) == 0)
+        return NULL;
+    m->restricted++;
+    g_hash_table_insert(m->chosen, g_memdup2(&family, sizeof family), vv_disk_set_new(ids, count));
+    return vv_disk_set_new(ids, count);
+}
+
 static void op_create(Model *m)
 {
     Object *o = new_object(m, true, 0, NULL);
@@ -252,6 +293,7 @@ static void op_create(Model *m)
     op->lun_create.size_bytes = REGIONS << VV_REGION_SHIFT;
     op->lun_create.branch = vv_meta_new_id(m->meta);
     op->lun_create.family = vv_meta_new_id(m->meta);
+    op->lun_create.disks = choose_disks(m, op->lun_create.family);
     commit(m, ops);
 }
 
@@ -315,7 +357,7 @@ static void op_clone(Model *m, const Object *s)
     commit(m, ops);
 }
 
-/* A copy of the LUN's present, through a hidden point, into an empty LUN. */
+/* A copy of the LUN's present, through a hidden point, into an empty LUN; not where other disks were chosen. */
 static void op_adopt(Model *m, const Object *from)
 {
     op_create(m);
@@ -324,6 +366,8 @@ static void op_adopt(Model *m, const Object *from)
         if (m->objects[i].used && m->objects[i].is_lun && (to == NULL || m->objects[i].id > to->id))
             to = &m->objects[i];
     }
+    if (!vv_space_may_adopt(m->meta, vv_meta_lun(m->meta, to->id), vv_meta_lun(m->meta, from->id)->branch))
+        return;
     VvOps *ops = vv_ops_new();
     VvOp *op = vv_ops_add(ops, VV_OP_SNAPSHOT_CREATE);
     uint64_t point = vv_meta_new_id(m->meta);
@@ -558,17 +602,20 @@ static void run(uint64_t seed, unsigned steps)
         m.directory = g_dir_make_tmp("vvfs-map-XXXXXX", NULL);
     }
     m.data = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    m.chosen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     VvMetaCreate create = { .name = "model", .created_ns = 1 };
     vv_uuid_generate(&create.uuid);
     if (!vv_meta_create(m.directory, &create, &error))
         g_error("create: %s", error->message);
     open_meta(&m);
     VvOps *ops = vv_ops_new();
-    VvOp *op = vv_ops_add(ops, VV_OP_DISK_ADD);
-    op->disk_add.id = vv_meta_new_id(m.meta);
-    op->disk_add.name = g_strdup("disk0");
-    op->disk_add.path = g_strdup("disk0");
-    op->disk_add.size_bytes = (uint64_t) 512 << 20;
+    for (unsigned i = 0; i < DISKS; i++) {
+        VvOp *op = vv_ops_add(ops, VV_OP_DISK_ADD);
+        m.disks[i] = op->disk_add.id = vv_meta_new_id(m.meta);
+        op->disk_add.name = g_strdup_printf("disk%u", i);
+        op->disk_add.path = g_strdup_printf("disk%u", i);
+        op->disk_add.size_bytes = (uint64_t) (128 + 64 * i) << 20;
+    }
     commit(&m, ops);
     for (unsigned i = 0; i < steps; i++) {
         step(&m);
@@ -578,9 +625,11 @@ static void run(uint64_t seed, unsigned steps)
     }
     check_meta(&m);
     finish(&m);
-    g_test_message("seed %" G_GUINT64_FORMAT ": %u in place, %u redirected, %u failed checkpoints", seed, m.in_place, m.redirected, m.failed_checkpoints);
+    g_test_message("seed %" G_GUINT64_FORMAT ": %u in place, %u redirected, %u families on chosen disks, %u failed checkpoints", seed,
+        m.in_place, m.redirected, m.restricted, m.failed_checkpoints);
     vv_meta_close(m.meta);
     g_hash_table_unref(m.data);
+    g_hash_table_unref(m.chosen);
     g_rand_free(m.random);
     remove_tree(m.directory);
     g_free(m.directory);

@@ -26,6 +26,7 @@ static VvOps *sample(void)
             op->lun_create.name = g_strdup("db");
             op->lun_create.props.timeout_s = 60;
             op->lun_create.elastic = true;
+            op->lun_create.disks = vv_disk_set_new((const uint64_t[]){ 12, 11 }, 2);
             break;
         case VV_OP_MAP:
             op->map.lun = 7;
@@ -63,6 +64,64 @@ static void test_round_trip(void)
     g_assert_cmpstr(vv_ops_get(back, VV_OP_LUN_CREATE)->lun_create.name, ==, "db");
 }
 
+/* One LUN_CREATE: its body; where its flags are. */
+#define FLAGS_AT 5u
+static GByteArray *lun_create(const VvDiskSet *disks)
+{
+    GByteArray *body = g_byte_array_new();
+    g_autoptr(GArray) ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_LUN_CREATE);
+    op->lun_create.name = g_strdup("db");
+    op->lun_create.disks = vv_disk_set_copy(disks);
+    vv_ops_encode(ops, body);
+    return body;
+}
+
+static int decode(const GByteArray *body)
+{
+    g_autoptr(GArray) back = NULL;
+    return vv_ops_decode(body->data, body->len, &back);
+}
+
+static void test_chosen_disks(void)
+{
+    static const uint64_t ids[] = { 11, 12 };
+    g_autofree VvDiskSet *set = vv_disk_set_new(ids, 2);
+    g_autoptr(GByteArray) some = lun_create(set), any = lun_create(NULL);
+    g_autoptr(GArray) back = NULL;
+    g_assert_cmpint(vv_ops_decode(some->data, some->len, &back), ==, 0);
+    g_assert_true(vv_disk_set_equal(vv_ops_get(back, 0)->lun_create.disks, set));
+    g_clear_pointer(&back, g_array_unref);
+    g_assert_cmpint(vv_ops_decode(any->data, any->len, &back), ==, 0);
+    g_assert_null(vv_ops_get(back, 0)->lun_create.disks);
+    g_assert_cmpuint(some->len, ==, any->len + 16); /* as it was before there was a choice */
+    any->data[FLAGS_AT] = 1; /* said, and not there */
+    g_assert_cmpint(decode(any), ==, -EUCLEAN);
+    any->data[FLAGS_AT] = 2; /* of a newer version */
+    g_assert_cmpint(decode(any), ==, -EOPNOTSUPP);
+    some->data[FLAGS_AT] = 0; /* there, and not said */
+    g_assert_cmpint(decode(some), ==, -EUCLEAN);
+    some->data[FLAGS_AT] = 1;
+    some->data[some->len - 8] = 11; /* twice the same */
+    g_assert_cmpint(decode(some), ==, -EUCLEAN);
+    some->data[some->len - 8] = 10; /* not ascending */
+    g_assert_cmpint(decode(some), ==, -EUCLEAN);
+}
+
+static void test_too_many_disks(void)
+{
+    uint64_t ids[VV_FAMILY_DISKS_MAX];
+    for (unsigned i = 0; i < VV_FAMILY_DISKS_MAX; i++)
+        ids[i] = i + 1;
+    g_autofree VvDiskSet *set = vv_disk_set_new(ids, VV_FAMILY_DISKS_MAX);
+    g_autoptr(GByteArray) body = lun_create(set);
+    uint8_t more[8] = { VV_FAMILY_DISKS_MAX + 1 };
+    g_assert_cmpint(decode(body), ==, 0);
+    g_byte_array_append(body, more, sizeof more);
+    vv_put_u32(body->data + FLAGS_AT + 1, vv_get_u32(body->data + FLAGS_AT + 1) + 8);
+    g_assert_cmpint(decode(body), ==, -EUCLEAN);
+}
+
 static void test_cuts_are_refused(void)
 {
     g_autoptr(GByteArray) body = g_byte_array_new();
@@ -96,6 +155,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/ops/round-trip", test_round_trip);
+    g_test_add_func("/ops/chosen-disks", test_chosen_disks);
+    g_test_add_func("/ops/too-many-disks", test_too_many_disks);
     g_test_add_func("/ops/cuts-refused", test_cuts_are_refused);
     g_test_add_func("/ops/flips", test_flips_never_crash);
     return g_test_run();
