@@ -98,6 +98,22 @@ bool vv_cooling_touches(const VvAlloc *alloc, uint64_t family, uint32_t segment)
     return false;
 }
 
+static bool list_reaches(const VvCoolingList *list, const VvReach *reach)
+{
+    for (const VvCooling *run = list->first; run; run = run->next)
+        if (vv_reach_has_segment(reach, run->family, run->segment))
+            return true;
+    return false;
+}
+
+bool vv_cooling_reaches(VvAlloc *alloc, const VvReach *reach)
+{
+    if (atomic_load(&alloc->cooling_blocks) == 0)
+        return false;
+    VV_LOCKED(&alloc->lock);
+    return list_reaches(&alloc->cooling, reach) || list_reaches(&alloc->punching, reach);
+}
+
 /* Known pieces get their bits; the others will read them from the applied bitmap. lock held. */
 static void make_available(VvAlloc *alloc, const VvCooling *run)
 {

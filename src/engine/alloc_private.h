@@ -114,18 +114,31 @@ void vv_alloc_load_pieces(VvAlloc *alloc, uint64_t family, uint64_t wanted);
 bool vv_alloc_load_segment(VvAlloc *alloc, uint64_t family, uint32_t segment);
 VvAllocSegment *vv_alloc_segment_new(uint32_t number, uint32_t blocks);
 
+/* ---- alloc_reach.c: whose space could become a family's */
+typedef struct VvReach {
+    uint64_t family;
+    GHashTable *families, *segments; /* NULL: all, for the family may use every disk */
+} VvReach;
+void vv_reach_init(VvReach *reach, VvPool *pool, uint64_t family); /* as it is now; takes the read lock */
+void vv_reach_clear(VvReach *reach);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvReach, vv_reach_clear)
+bool vv_reach_has_family(const VvReach *reach, uint64_t family);
+bool vv_reach_has_segment(const VvReach *reach, uint64_t family, uint32_t number);
+
 /* ---- alloc_cool.c */
 void vv_cooling_add(VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count); /* lock held */
 /* Take what cools in [first, first + count) of the segment out of @bits (bit 0 = first). lock held. */
 void vv_cooling_mask(
     const VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count, uint64_t *bits);
 bool vv_cooling_touches(const VvAlloc *alloc, uint64_t family, uint32_t segment); /* lock held */
+/* Does anything cool that could become the family's? Takes the lock. */
+bool vv_cooling_reaches(VvAlloc *alloc, const VvReach *reach);
 void vv_cooling_clear(VvAlloc *alloc);
 
 /* ---- alloc_grant.c; without lock, waits for the journal */
-/* About @need more blocks for the family. False: the pool has none. */
+/* About @need more blocks for the family. False: its disks have none. */
 bool vv_grant_more(VvAlloc *alloc, uint64_t family, uint64_t need);
-/* Give back empty segments and halves of families until one can be granted. False: there are none. */
+/* Give back an empty segment, or half of one, that lies on the family's disks. False: there is none. */
 bool vv_grant_squeeze(VvAlloc *alloc, uint64_t for_family);
 
 /* ---- alloc_space.c */

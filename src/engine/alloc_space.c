@@ -9,8 +9,8 @@
  *   3. journal what is pending, once per wait: it may free blocks
  *
  * Q1  -ENOSPC is final only when all of these have brought nothing, nothing cools, no segment is on its way back to the
- *     pool, and no job that can go on may free blocks. Then requests of LUNs with on-full=error are told; the others stay,
- *     and it is tried again and again until their time is over.
+ *     pool, and no job that can go on may free blocks: each of them on disks that the family may use (alloc_reach.c). Then
+ *     requests of LUNs with on-full=error are told; the others stay, and it is tried again and again until their time is over.
  * Q2  The verdict holds for those who come later until something happens that may bring space, or a second has passed. */
 #include "alloc_private.h"
 #include "io_state.h"
@@ -113,14 +113,16 @@ static Outlook find_space(VvAlloc *alloc, const VvAllocWant *want)
         ;
     if (is_satisfied(alloc, want))
         return SPACE_FOUND;
-    bool flushing = vv_flush_background(pool, want->since_ms) > 0;
+    g_auto(VvReach) reach = { 0 };
+    vv_reach_init(&reach, pool, want->family);
+    bool flushing = vv_flush_background(pool, want->since_ms, reach.families) > 0;
     vv_alloc_cool(alloc);
     while (!is_satisfied(alloc, want) && vv_grant_squeeze(alloc, want->family))
         (void) vv_grant_more(alloc, want->family, want->blocks);
     if (is_satisfied(alloc, want))
         return SPACE_FOUND;
-    bool comes = flushing || vv_alloc_cooling_bytes(alloc) > 0 || atomic_load(&alloc->returning_blocks) > 0;
-    return comes || vv_jobs_may_free(pool) ? SPACE_MAY_COME : SPACE_NONE;
+    bool comes = flushing || vv_cooling_reaches(alloc, &reach) || atomic_load(&alloc->returning_blocks) > 0;
+    return comes || vv_jobs_may_free(pool, &reach) ? SPACE_MAY_COME : SPACE_NONE;
 }
 
 /* Before its requests are woken: who fails again asks anew, and must not be forgotten. */

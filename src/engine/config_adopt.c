@@ -144,6 +144,8 @@ static bool find_source(VvPool *pool, uint64_t to, uint64_t from, const char *na
         return unsupported(error, name, "its source is gone");
     if (target->snapshots->len > 0 || target->used_blocks > 0)
         return unsupported(error, name, "it is not empty");
+    if (!vv_space_may_adopt(pool->meta, target, snapshot ? snapshot->branch : base->branch))
+        return unsupported(error, name, "its data may lie on chosen disks alone");
     source->snapshot = snapshot ? snapshot->id : 0;
     source->source_bytes = snapshot ? snapshot->size_bytes : base->size_bytes;
     if (snapshot) {

@@ -64,10 +64,10 @@ static char *stored_path(const VvPool *pool, const char *path)
     return g_strdup(path);
 }
 
-/* By name, UUID or path; read lock held. */
-static const VvDiskInfo *find_disk(VvPool *pool, const char *text, GError **error)
+const VvDiskInfo *vv_find_disk(VvPool *pool, const char *text, GError **error)
 {
     const GPtrArray *disks = vv_meta_disks(pool->meta);
+    g_autofree char *wanted = *text == '/' ? g_canonicalize_filename(text, "/") : g_strdup(text);
     VvUuid uuid;
     bool is_uuid = vv_uuid_parse(text, &uuid);
 
@@ -75,7 +75,7 @@ static const VvDiskInfo *find_disk(VvPool *pool, const char *text, GError **erro
         const VvDiskInfo *disk = g_ptr_array_index(disks, i);
         g_autofree char *path = vv_pool_disk_path(pool->directory, disk->path);
 
-        if (strcmp(disk->name, text) == 0 || strcmp(path, text) == 0 || (is_uuid && vv_uuid_equal(&uuid, &disk->uuid)))
+        if (strcmp(disk->name, text) == 0 || strcmp(path, wanted) == 0 || (is_uuid && vv_uuid_equal(&uuid, &disk->uuid)))
             return disk;
     }
     vv_set_error(error, VV_ERROR_NOT_FOUND, text, "vvfs-admin disk list", "no disk %s in pool %s", text,
@@ -224,7 +224,7 @@ bool vv_pool_disk_grow(VvPool *pool, const char *text, uint64_t size_bytes, VvRe
     op = vv_transaction_add(&tx, VV_OP_DISK_SET);
     {
         VV_META_READ(pool->meta);
-        const VvDiskInfo *info = find_disk(pool, text, error);
+        const VvDiskInfo *info = vv_find_disk(pool, text, error);
 
         if (!info)
             return false;
@@ -265,6 +265,7 @@ typedef struct {
     VvUuid uuid;
     char *path; /* absolute */
     bool made_here;
+    bool ended; /* chosen for a family that has ended, but is still there */
 } Leaving;
 
 static void leaving_clear(Leaving *leaving)
@@ -276,7 +277,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Leaving, leaving_clear)
 static bool look_at(VvPool *pool, const char *text, Leaving *leaving, GError **error)
 {
     VV_META_READ(pool->meta);
-    const VvDiskInfo *info = find_disk(pool, text, error);
+    const VvDiskInfo *info = vv_find_disk(pool, text, error);
 
     if (!info)
         return false;
@@ -290,8 +291,16 @@ static bool look_at(VvPool *pool, const char *text, Leaving *leaving, GError **e
         .uuid = info->uuid,
         .path = vv_pool_disk_path(pool->directory, info->path),
         .made_here = *info->path != '/',
+        .ended = vv_is_chosen_for_ended(pool, info),
         .used_bytes = (uint64_t) (info->unit_count - info->free_unit_count) << VV_SEGMENT_SHIFT_MIN };
     return true;
+}
+
+static bool refuse_chosen(VvPool *pool, const Leaving *leaving, GError **error)
+{
+    VV_META_READ(pool->meta);
+
+    return vv_refuse_chosen(pool, vv_meta_disk(pool->meta, leaving->id), error);
 }
 
 static bool refuse_used(const char *text, const Leaving *leaving, GError **error)
@@ -343,12 +352,13 @@ bool vv_pool_disk_remove(VvPool *pool, const char *text, bool dry_run, VvRequest
 
     if (!vv_transaction_begin(&tx, pool, request, dry_run, error))
         return tx.repeated;
-    if (!look_at(pool, text, &leaving, error))
+    if (!look_at(pool, text, &leaving, error) || (!leaving.ended && !refuse_chosen(pool, &leaving, error)))
         return false;
-    while (!dry_run && leaving.used_bytes > 0 && vv_give_back_all(pool))
+    while (!dry_run && (leaving.used_bytes > 0 || leaving.ended) && vv_give_back_all(pool))
         ;
     pthread_mutex_lock(&pool->grant_lock); /* from here on nobody takes space on it */
-    ok = look_at(pool, text, &leaving, error) && refuse_used(text, &leaving, error);
+    ok = look_at(pool, text, &leaving, error) && refuse_chosen(pool, &leaving, error) &&
+         refuse_used(text, &leaving, error);
     if (ok && !dry_run) {
         op = vv_transaction_add(&tx, VV_OP_DISK_REMOVE);
         op->disk_remove.id = leaving.id;

@@ -39,9 +39,10 @@ static void reload_view(VvPool *pool, uint64_t id)
 /* ---- create */
 
 /* A first segment in the same entry, if there is space: the first write need not wait for one. */
-static bool commit_with_space(VvTransaction *tx, uint64_t family, const char *name, GError **error)
+static bool commit_with_space(
+    VvTransaction *tx, uint64_t family, const VvDiskSet *disks, const char *name, GError **error)
 {
-    VvGrants grants = { .count = 0 };
+    VvGrants grants = { .disks = disks };
     bool ok;
 
     (void) vv_grant_add(tx->pool, &grants, tx->ops, family, 0, VV_SEGMENT_SHIFT_MIN);
@@ -53,6 +54,7 @@ static bool commit_with_space(VvTransaction *tx, uint64_t family, const char *na
 bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *request, uint64_t *ret_id, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
+    g_autofree VvDiskSet *disks = NULL;
     VvLunProps props;
     uint64_t id;
     VvOp *op;
@@ -72,6 +74,8 @@ bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *requ
             vv_set_error(error, VV_ERROR_LIMIT, create->name, NULL, "a pool holds at most %u LUNs", VV_LUNS_MAX);
             return false;
         }
+        if (create->disks && !(disks = vv_choose_disks(pool, create->name, create->disks, error)))
+            return false;
         vv_setting_defaults(pool, &props);
     }
     vv_props_merge(&props, create->props_mask, &create->props);
@@ -87,7 +91,8 @@ bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *requ
     op->lun_create.props = props;
     op->lun_create.elastic = create->elastic;
     op->lun_create.created_ns = tx.now_ns;
-    if (!commit_with_space(&tx, op->lun_create.family, create->name, error))
+    op->lun_create.disks = vv_disk_set_copy(disks);
+    if (!commit_with_space(&tx, op->lun_create.family, disks, create->name, error))
         return false;
     if (ret_id)
         *ret_id = id;

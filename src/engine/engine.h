@@ -56,8 +56,10 @@ void vv_pool_checkpoint_kick(VvPool *pool); /* soon, without waiting */
 void vv_pool_object_closed(VvPool *pool, uint64_t object_id);
 /* There may be something to cool: the job thread calls vv_alloc_cool soon. */
 void vv_jobs_kick(VvPool *pool);
-/* Is there a job that goes on by itself: neither paused nor behind a paused one, nor kept from the journal? Takes the read lock. */
-bool vv_jobs_may_free(VvPool *pool);
+/* Is there a job that goes on by itself (neither paused nor behind a paused one, nor kept from the journal) and whose space could be
+ * the family's of @reach (alloc_private.h)? Takes the read lock. */
+struct VvReach;
+bool vv_jobs_may_free(VvPool *pool, const struct VvReach *reach);
 
 /* ---- the configuration lock. Closed objects that waited for it are seen to when it is released. */
 void vv_config_lock(VvPool *pool);

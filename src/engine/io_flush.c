@@ -191,7 +191,7 @@ static void background_start(VvView *view)
     vv_flush_start(view, true, background_flushed_cb, view);
 }
 
-unsigned vv_flush_background(VvPool *pool, uint64_t since_ms)
+unsigned vv_flush_background(VvPool *pool, uint64_t since_ms, GHashTable *families)
 {
     g_autoptr(GPtrArray) views = vv_views_all(pool);
     unsigned count = 0;
@@ -200,6 +200,8 @@ unsigned vv_flush_background(VvPool *pool, uint64_t since_ms)
         bool start;
         {
             VV_LOCKED(&view->lock);
+            if (families && !g_hash_table_contains(families, &view->family))
+                continue;
             bool old = view->pending_since_ms != 0 && view->pending_since_ms <= since_ms && !view->gone;
             start = old && !view->committing;
             count += old || view->committing;

@@ -177,9 +177,9 @@ void vv_io_write_start(VvIoState *state);
 /* Everything acknowledged on @view before is durable, then @done on any thread, perhaps before this returns. */
 typedef void (*VvFlushDone)(void *user, int result);
 void vv_flush_start(VvView *view, bool commit, VvFlushDone done, void *user);
-/* Such flushes of all views that have something pending since @since_ms or before, one each at a time. Returns how many views
- * have such, or are being flushed so. */
-unsigned vv_flush_background(VvPool *pool, uint64_t since_ms);
+/* Such flushes of all views (of @families, a set of ids; NULL: of all) that have something pending since @since_ms or before,
+ * one each at a time. Returns how many views have such, or are being flushed so. */
+unsigned vv_flush_background(VvPool *pool, uint64_t since_ms, GHashTable *families);
 bool vv_flush_has_pending(VvPool *pool); /* some view has */
 /* ticker.c: one of them begins, ends. */
 void vv_ticker_flush_begin(VvTicker *ticker);

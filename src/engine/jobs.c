@@ -7,6 +7,7 @@
  *     wait for a disk, and jobs bring the space that others wait for. An object stays in the queue until it was seen to, so who
  *     releases the lock finds it there.
  * J3  jobs->lock is a leaf: meta's hooks take it with meta's write lock held. */
+#include "alloc_private.h"
 #include "pool_private.h"
 #include "transaction.h"
 
@@ -204,14 +205,18 @@ static const VvJob *next_of_branch(const VvMeta *meta, uint64_t id)
     return first && first->state != VV_JOB_PAUSED ? first : NULL;
 }
 
-bool vv_jobs_may_free(VvPool *pool)
+bool vv_jobs_may_free(VvPool *pool, const VvReach *reach)
 {
     bool some = false;
     VV_META_READ(pool->meta);
     GPtrArray *list = vv_meta_jobs(pool->meta);
 
-    for (unsigned i = 0; i < list->len && !some; i++)
-        some = next_of_branch(pool->meta, ((const VvJob *) g_ptr_array_index(list, i))->branch) != NULL;
+    for (unsigned i = 0; i < list->len && !some; i++) {
+        uint64_t id = ((const VvJob *) g_ptr_array_index(list, i))->branch;
+        const VvBranch *branch = vv_meta_branch(pool->meta, id);
+
+        some = branch && vv_reach_has_family(reach, branch->family) && next_of_branch(pool->meta, id);
+    }
     return some && pool->jobs && !atomic_load(&pool->jobs->stuck);
 }
 

@@ -447,6 +447,6 @@ void vv_pool_close(VvPool *pool)
     if (!pool->read_only && !atomic_load(&pool->failed) && vv_pool_flush(pool) < 0)
         vv_log(VV_LOG_ERROR, "not everything could be flushed while closing the pool in %s", pool->directory);
     if (!pool->read_only && !atomic_load(&pool->failed))
-        (void) vv_flush_background(pool, UINT64_MAX); /* mtimes; the ticker's end waits for it */
+        (void) vv_flush_background(pool, UINT64_MAX, NULL); /* mtimes; the ticker's end waits for it */
     pool_free(pool);
 }

@@ -76,6 +76,7 @@ typedef struct {
     uint32_t props_mask; /* which of @props are given; others get the pool's defaults */
     VvLunProps props;
     bool elastic;
+    const char *const *disks; /* NULL-terminated: its data lies on these alone (names, UUIDs or paths); NULL: on any */
 } VvLunCreate;
 bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *request, uint64_t *ret_id, GError **error);
 bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, bool shrink, bool dry_run, VvRequest *request, GError **error);

@@ -62,12 +62,12 @@ void vv_problems_sort(GPtrArray *problems)
     g_ptr_array_sort(problems, worst_first);
 }
 
-static GPtrArray *fixes_new(void)
+GPtrArray *vv_fixes_new(void)
 {
     return g_ptr_array_new_with_free_func(g_free);
 }
 
-static void add_fix(GPtrArray *fixes, char *command, char *effect)
+void vv_fixes_add(GPtrArray *fixes, char *command, char *effect)
 {
     g_ptr_array_add(fixes, command);
     g_ptr_array_add(fixes, effect);
@@ -106,7 +106,7 @@ static int largest_first(const void *a, const void *b)
 }
 
 /* Points that restores left behind: what people forget. What each would free is told as far as it is counted. */
-static void suggest_removals(VvPool *pool, GPtrArray *fixes)
+void vv_suggest_removals(VvPool *pool, const VvDiskSet *disks, GPtrArray *fixes)
 {
     g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(Removable));
     uint64_t now_ns = vv_now_ns();
@@ -119,6 +119,8 @@ static void suggest_removals(VvPool *pool, GPtrArray *fixes)
         for (unsigned i = 0; i < luns->len; i++) {
             const VvLun *lun = g_ptr_array_index(luns, i);
 
+            if (disks && !vv_disk_set_equal(disks, vv_meta_lun_disks(pool->meta, lun)))
+                continue;
             for (unsigned k = 0; k < lun->snapshots->len; k++) {
                 const VvSnapshot *snapshot = g_ptr_array_index(lun->snapshots, k);
                 Removable one = { .id = snapshot->id };
@@ -141,7 +143,7 @@ static void suggest_removals(VvPool *pool, GPtrArray *fixes)
         const Removable *one = &g_array_index(list, Removable, i);
         g_autofree char *bytes = vv_size_format(one->bytes);
 
-        add_fix(fixes, g_strdup_printf("vvfs-admin snapshot remove %s", one->object),
+        vv_fixes_add(fixes, g_strdup_printf("vvfs-admin snapshot remove %s", one->object),
             one->bytes > 0 ? g_strdup_printf("frees %s", bytes) : NULL);
     }
 }
@@ -154,16 +156,17 @@ static void suggest_disks(GPtrArray *fixes)
         const VvSpareDisk *spare = g_ptr_array_index(spares, i);
         g_autofree char *bytes = vv_size_format(spare->size_bytes);
 
-        add_fix(fixes, g_strdup_printf("vvfs-admin disk add %s", spare->device),
+        vv_fixes_add(fixes, g_strdup_printf("vvfs-admin disk add %s", spare->device),
             g_strdup_printf("adds %s (empty, unused)", bytes));
     }
     if (spares->len == 0)
-        add_fix(fixes, g_strdup("vvfs-admin disk add PATH"), NULL);
+        vv_fixes_add(fixes, g_strdup("vvfs-admin disk add PATH"), NULL);
 }
 
-static void look_at_space(VvPool *pool, const char *name, GPtrArray *problems)
+/* True: the pool is full. */
+static bool look_at_space(VvPool *pool, const char *name, GPtrArray *problems)
 {
-    g_autoptr(GPtrArray) fixes = fixes_new();
+    g_autoptr(GPtrArray) fixes = vv_fixes_new();
     VvSpaceSummary space;
     uint64_t warn;
     unsigned used;
@@ -178,8 +181,8 @@ static void look_at_space(VvPool *pool, const char *name, GPtrArray *problems)
     used = vv_space_used_percent(&space);
     full = vv_space_is_full(&space);
     if (!full && used < warn)
-        return;
-    suggest_removals(pool, fixes);
+        return false;
+    vv_suggest_removals(pool, NULL, fixes);
     suggest_disks(fixes);
     if (full)
         vv_problems_add(problems, VV_SEVERITY_CRITICAL, "full", name,
@@ -187,6 +190,7 @@ static void look_at_space(VvPool *pool, const char *name, GPtrArray *problems)
     else
         vv_problems_add(
             problems, VV_SEVERITY_WARNING, "space", name, g_strdup_printf("pool %s is %u %% used", name, used), fixes);
+    return full;
 }
 
 /* Journal, map and sparse disk files share the file system of the pool directory. */
@@ -212,17 +216,17 @@ static void look_at_host(VvPool *pool, GPtrArray *problems)
 
 static void look_at_failure(VvPool *pool, const char *name, GPtrArray *problems)
 {
-    g_autoptr(GPtrArray) fixes = fixes_new();
+    g_autoptr(GPtrArray) fixes = vv_fixes_new();
     const char *why = vv_meta_failure(pool->meta);
 
     if (!why && !atomic_load(&pool->failed))
         return;
     if (vv_pool_mount(pool)) {
-        add_fix(fixes, g_strdup_printf("umount %s", vv_pool_mount(pool)), g_strdup("ends the daemon"));
-        add_fix(fixes, g_strdup_printf("vvfs %s %s", pool->directory, vv_pool_mount(pool)),
+        vv_fixes_add(fixes, g_strdup_printf("umount %s", vv_pool_mount(pool)), g_strdup("ends the daemon"));
+        vv_fixes_add(fixes, g_strdup_printf("vvfs %s %s", pool->directory, vv_pool_mount(pool)),
             g_strdup("recovers from the journal"));
     }
-    add_fix(fixes, g_strdup_printf("vvfs-admin -p %s pool check", pool->directory), NULL);
+    vv_fixes_add(fixes, g_strdup_printf("vvfs-admin -p %s pool check", pool->directory), NULL);
     vv_problems_add(problems, VV_SEVERITY_CRITICAL, "failed", name,
         g_strdup_printf("pool %s has failed and takes no writes%s%s", name, why ? ": " : "", why ? why : ""), fixes);
 }
@@ -264,12 +268,12 @@ static void look_at_jobs(VvPool *pool, GPtrArray *problems)
 
     for (unsigned i = 0; i < jobs->len; i++) {
         const VvJob *job = g_ptr_array_index(jobs, i);
-        g_autoptr(GPtrArray) fixes = fixes_new();
+        g_autoptr(GPtrArray) fixes = vv_fixes_new();
         g_autofree char *number = g_strdup_printf("%" G_GUINT64_FORMAT, job->id);
 
         if (job->state != VV_JOB_PAUSED)
             continue;
-        add_fix(fixes, g_strdup_printf("vvfs-admin job resume %s", number), NULL);
+        vv_fixes_add(fixes, g_strdup_printf("vvfs-admin job resume %s", number), NULL);
         vv_problems_add(problems, VV_SEVERITY_INFO, "job", number, g_strdup_printf("job %s is paused", number), fixes);
     }
 }
@@ -284,7 +288,8 @@ GPtrArray *vv_pool_problems(VvPool *pool)
     vv_meta_read_unlock(pool->meta);
     look_at_failure(pool, name, problems);
     look_at_disks(pool, problems);
-    look_at_space(pool, name, problems);
+    if (!look_at_space(pool, name, problems))
+        vv_look_at_chosen_disks(pool, problems);
     look_at_host(pool, problems);
     look_at_jobs(pool, problems);
     vv_problems_sort(problems);

@@ -31,7 +31,7 @@ static bool tick(VvPool *pool)
     bool much = atomic_load_explicit(&pool->pending_bytes, memory_order_relaxed) >= VV_PENDING_BYTES_MAX;
     uint64_t since_ms = much ? now_ms : now_ms - MIN(now_ms, 1000u * VV_PENDING_SECONDS_MAX);
     if (!atomic_load(&pool->failed)) {
-        (void) vv_flush_background(pool, since_ms);
+        (void) vv_flush_background(pool, since_ms, NULL);
         some |= vv_flush_has_pending(pool);
         if (vv_meta_checkpoint_due(pool->meta))
             vv_pool_checkpoint_kick(pool);

@@ -54,6 +54,8 @@ const VvSnapshot *vv_find_snapshot(VvPool *pool, const char *object, const VvLun
 /* exists, if there is a LUN of that name. */
 bool vv_refuse_existing_lun(VvPool *pool, const char *name, GError **error);
 bool vv_refuse_existing_snapshot(VvPool *pool, const VvLun *lun, const char *name, GError **error);
+/* A disk by name, UUID or absolute path. */
+const VvDiskInfo *vv_find_disk(VvPool *pool, const char *text, GError **error);
 /* keep: does it refuse removal at @now_ns? */
 bool vv_keep_holds(uint64_t keep_until_ns, uint64_t now_ns);
 /* Error keep, if so. @snapshot NULL: of the LUN. */
@@ -103,6 +105,15 @@ void vv_add_snapshot_removal(VvTransaction *tx, const VvSnapshot *snapshot, GArr
 bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint64_t *ret_bytes);
 /* The LUN's id and those of its visible snapshots. Read lock held. */
 void vv_append_lun_ids(const VvLun *lun, GArray *ids);
+
+/* ---- config_place.c: the disks chosen for a LUN; read lock held */
+/* The set of the disks @names, for the LUN @lun. Newly allocated; NULL: an error, not-found, busy (it takes nothing), usage (none,
+ * or one twice), limit. */
+VvDiskSet *vv_choose_disks(VvPool *pool, const char *lun, const char *const *names, GError **error);
+/* busy, naming the LUNs, if the disk was chosen for any: nothing that is left of a LUN may name a disk that is gone. */
+bool vv_refuse_chosen(VvPool *pool, const VvDiskInfo *disk, GError **error);
+/* Was it chosen for a family that has ended? Giving back its segments ends it. */
+bool vv_is_chosen_for_ended(VvPool *pool, const VvDiskInfo *disk);
 
 /* ---- config_pool.c: settings */
 /* The value or its default. Read lock held. */

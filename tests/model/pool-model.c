@@ -128,9 +128,10 @@ static void add_lun(ModelLun *lun, uint64_t id, const char *name, uint64_t size)
 static void step_create(void)
 {
     g_autoptr(GError) error = NULL;
+    static const char *const chosen[] = { "disk1", NULL };
     ModelLun *lun = m_free_lun();
     char name[64];
-    VvLunCreate create = { .name = name, .size_bytes = random_size() };
+    VvLunCreate create = { .name = name, .size_bytes = random_size(), .disks = m_chance(2) ? chosen : NULL };
     uint64_t id;
 
     if (!lun)
@@ -624,6 +625,19 @@ static void last_session(const char *directory)
     pool = NULL;
 }
 
+/* A second one, for the LUNs that are on chosen disks; m_check_pool() tells whether they stay there. */
+static void add_disk(const char *directory)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = g_build_filename(directory, "disk1", NULL);
+
+    open_pool(directory);
+    vv_pool_disk_add(pool, path, POOL_BYTES, NULL, false, NULL, NULL, &error);
+    g_assert_no_error(error);
+    vv_pool_close(pool);
+    pool = NULL;
+}
+
 static void run_model(const char *base, uint64_t step_count)
 {
     g_autofree char *folder = g_build_filename(base, "vvfs-model-XXXXXX", NULL), *directory = NULL;
@@ -641,6 +655,7 @@ static void run_model(const char *base, uint64_t step_count)
     create.directory = directory;
     vv_pool_create(&create, &error);
     g_assert_no_error(error);
+    add_disk(directory);
     while (model->step < step_count) {
         bool crash = m_chance(2);
         pid_t child = fork();

@@ -21,9 +21,9 @@ static uint64_t syncs_of(TestPool *test)
 /* Everything pending is journalled, as the ticker does it when it is old. */
 static void settle(VvPool *pool)
 {
-    for (unsigned i = 0; i < 5000 && vv_flush_background(pool, UINT64_MAX) > 0; i++)
+    for (unsigned i = 0; i < 5000 && vv_flush_background(pool, UINT64_MAX, NULL) > 0; i++)
         g_usleep(1000);
-    g_assert_cmpuint(vv_flush_background(pool, UINT64_MAX), ==, 0);
+    g_assert_cmpuint(vv_flush_background(pool, UINT64_MAX, NULL), ==, 0);
 }
 
 static void test_in_place_then_closed(void)
