@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What shells and manuals get from the table. The scripts have a fixed frame and, made here, one case for each command:
- * its options, and what its words are ("lun", "snapshot", "disk", "job", "file" or nothing). */
+ * its options, and what its words are ("lun", "snapshot", "disk", "job", "file" or nothing); the value of an option is a
+ * file, or a list of disks ("disks"). */
 #include <stdio.h>
 #include <string.h>
 
@@ -64,11 +65,16 @@ static char *option_words(const VvCommand *command)
     return g_string_free(g_steal_pointer(&out), FALSE);
 }
 
-/* All options that take a value, as a pattern "--copies|-o". Newly allocated. */
-static char *value_options(void)
+static bool takes_disks(const VvOption *option)
+{
+    return option->type == VV_VALUE_DISK && option->flags & VV_COMMAS;
+}
+
+/* All options that take a value, as a pattern "--copies|-o"; or only those that take a list of disks. Newly allocated. */
+static char *value_options(bool disks)
 {
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    g_autoptr(GString) out = g_string_new("-p|--pool|--id|--timeout|--color");
+    g_autoptr(GString) out = g_string_new(disks ? NULL : "-p|--pool|--id|--timeout|--color");
 
     for (const VvCommand *c = vv_commands; c->noun; c++) {
         const VvOption *option;
@@ -76,12 +82,12 @@ static char *value_options(void)
         for (unsigned i = 0; (option = vv_command_option(c, i, false)); i++) {
             char *word = option->name ? g_strdup_printf("--%s", option->name) : g_strdup_printf("-%c", option->letter);
 
-            if (!option->metavar || !g_hash_table_add(seen, word)) {
-                if (!option->metavar)
-                    g_free(word);
+            if (!option->metavar || (disks && !takes_disks(option))) {
+                g_free(word);
                 continue;
             }
-            g_string_append_printf(out, "|%s", word);
+            if (g_hash_table_add(seen, word))
+                g_string_append_printf(out, "%s%s", out->len > 0 ? "|" : "", word);
         }
     }
     return g_string_free(g_steal_pointer(&out), FALSE);
@@ -106,7 +112,7 @@ static char *words_after(const char *noun)
 /* The function that bash and zsh share: from the words before the one being typed, sets _vv_words and _vv_kind. */
 static void print_shell_table(void)
 {
-    g_autofree char *values = value_options();
+    g_autofree char *values = value_options(false), *disks = value_options(true);
     g_autofree char *nouns = words_after(NULL);
     g_autofree char *globals = option_words(NULL);
     const char *last = "";
@@ -115,13 +121,13 @@ static void print_shell_table(void)
         globals);
     printf(
         "    for word in \"$@\"; do\n        if [ -n \"$skip\" ]; then skip=; continue; fi\n        case $word in\n"
-        "        %s) skip=1 ;;\n        -*) ;;\n        snap) [ -z \"$noun\" ] && noun=snapshot || verb=${verb:-$word} "
+        "        %s) skip=$word ;;\n        -*) ;;\n        snap) [ -z \"$noun\" ] && noun=snapshot || verb=${verb:-$word} "
         ";;\n"
         "        ls) verb=${verb:-list} ;;\n        rm) verb=${verb:-remove} ;;\n        mv) verb=${verb:-rename} ;;\n"
         "        *) if [ -z \"$noun\" ]; then noun=$word; elif [ -z \"$verb\" ]; then verb=$word; fi ;;\n        "
         "esac\n    done\n",
         values);
-    printf("    if [ -n \"$skip\" ]; then _vv_kind=file; return; fi\n");
+    printf("    case $skip in '') ;; %s) _vv_kind=disks; return ;; *) _vv_kind=file; return ;; esac\n", disks);
     printf("    if [ -z \"$noun\" ]; then _vv_words='%s'; return; fi\n    case $noun in\n", nouns);
     for (const VvCommand *c = vv_commands; c->noun; c++) {
         g_autofree char *verbs = words_after(c->noun);
@@ -144,7 +150,7 @@ static void print_shell_table(void)
         "    lun) vvfs-admin lun list -H -o name --timeout 2 ;;\n    snapshot) vvfs-admin snapshot list -H -o object "
         "--timeout 2 ;;\n"
         "    object) vvfs-admin lun list -H -o name --timeout 2; vvfs-admin snapshot list -H -o object --timeout 2 ;;\n"
-        "    disk) vvfs-admin disk list -H -o name --timeout 2 ;;\n    job) vvfs-admin job list -H -o id --timeout 2 "
+        "    disk | disks) vvfs-admin disk list -H -o name --timeout 2 ;;\n    job) vvfs-admin job list -H -o id --timeout 2 "
         ";;\n    esac 2>/dev/null\n}\n\n");
 }
 
@@ -169,6 +175,10 @@ static void print_bash(void)
          "        mapfile -t COMPREPLY < <(compgen -W \"$_vv_words\" -- \"$cur\")\n"
          "    elif [[ $_vv_kind == file || $cur == */* ]]; then\n"
          "        mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+         "    elif [[ $_vv_kind == disks ]]; then\n"
+         "        prefix=\n"
+         "        if [[ $cur == *,* ]]; then prefix=${cur%,*},; fi\n"
+         "        mapfile -t COMPREPLY < <(compgen -P \"$prefix\" -W \"$(_vvfs_admin_objects disks)\" -- \"${cur##*,}\")\n"
          "    elif [[ -n $_vv_kind ]]; then\n"
          "        mapfile -t COMPREPLY < <(compgen -W \"$(_vvfs_admin_objects \"$_vv_kind\")\" -- \"$cur\")\n"
          "        if [[ $cur == *@* && $COMP_WORDBREAKS == *@* ]]; then\n"
@@ -194,6 +204,9 @@ static void print_zsh(void)
          "        compadd -- ${=_vv_words}\n"
          "    elif [[ $_vv_kind == file || $PREFIX == */* ]]; then\n"
          "        _files\n"
+         "    elif [[ $_vv_kind == disks ]]; then\n"
+         "        compset -P '*,'\n"
+         "        compadd -qS , -- ${(f)\"$(_vvfs_admin_objects disks)\"}\n"
          "    elif [[ -n $_vv_kind ]]; then\n"
          "        compadd -- ${(f)\"$(_vvfs_admin_objects $_vv_kind)\"}\n"
          "    fi\n"
@@ -207,7 +220,9 @@ static void print_fish_option(const char *condition, const VvOption *option)
     g_autofree char *letter = option->letter ? g_strdup_printf(" -s %c", option->letter) : g_strdup("");
     g_autofree char *help = g_strescape(option->help, NULL);
 
-    printf("complete -c vvfs-admin%s%s%s%s -d \"%s\"\n", condition, name, letter, option->metavar ? " -r" : "", help);
+    printf("complete -c vvfs-admin%s%s%s%s%s -d \"%s\"\n", condition, name, letter, option->metavar ? " -r" : "",
+        takes_disks(option) ? " -a '(__fish_append , (vvfs-admin disk list -H -o name --timeout 2 2>/dev/null))'" : "",
+        help);
 }
 
 static void print_fish(void)

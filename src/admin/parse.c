@@ -331,6 +331,23 @@ static bool take_global(VvInvocation *inv, const char *name, const char *value, 
     return true;
 }
 
+/* A,B,...: an empty value is a variable that was not set, and must not stand for "all". */
+static bool take_list(VvInvocation *inv, const VvOption *option, const char *value, const char *what, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(value, ",", -1);
+
+    for (unsigned i = 0; i == 0 || parts[i]; i++) {
+        if (!parts[i] || !*parts[i]) {
+            vv_set_error(
+                error, VV_ERROR_USAGE, what, NULL, "option `%s` takes %s, not \"%s\"", what, option->metavar, value);
+            return false;
+        }
+        if (!add_param(inv->params, option->param, option->type, true, parts[i], what, error))
+            return false;
+    }
+    return true;
+}
+
 static bool take_option(VvInvocation *inv, const Given *given, GError **error)
 {
     const VvCommand *command = inv->command;
@@ -358,14 +375,8 @@ static bool take_option(VvInvocation *inv, const Given *given, GError **error)
     g_hash_table_insert(inv->options, (gpointer) key, (gpointer) (given->value ? given->value : ""));
     if (!option->param)
         return take_global(inv, key, given->value, error);
-    if (option->flags & VV_COMMAS) {
-        g_auto(GStrv) parts = g_strsplit(given->value, ",", -1);
-
-        for (char **part = parts; *part; part++)
-            if (!add_param(inv->params, option->param, option->type, true, *part, what, error))
-                return false;
-        return true;
-    }
+    if (option->flags & VV_COMMAS)
+        return take_list(inv, option, given->value, what, error);
     return add_param(inv->params, option->param, option->type, option->flags & VV_MANY,
         given->value ? given->value : "", what, error);
 }

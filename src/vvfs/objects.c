@@ -12,6 +12,7 @@ void vv_lun_item_free(VvLunItem *item)
         return;
     g_free(item->name);
     g_free(item->origin);
+    g_strfreev(item->disks);
     g_clear_pointer(&item->clones, g_ptr_array_unref);
     g_free(item);
 }
@@ -38,9 +39,19 @@ void vv_disk_item_free(VvDiskItem *item)
 }
 
 /* ---- copying; the read lock is held */
-static VvLunItem *copy_lun(const VvLun *lun)
+static char **copy_disks(const VvMeta *meta, const VvDiskSet *set)
+{
+    char **names = g_new0(char *, set->count + 1);
+
+    for (unsigned i = 0; i < set->count; i++)
+        names[i] = g_strdup(vv_meta_disk(meta, set->ids[i])->name);
+    return names;
+}
+
+static VvLunItem *copy_lun(const VvMeta *meta, const VvLun *lun)
 {
     VvLunItem *item = g_new0(VvLunItem, 1);
+    const VvDiskSet *disks = vv_meta_lun_disks(meta, lun);
 
     item->id = lun->id;
     item->uuid = lun->uuid;
@@ -51,6 +62,7 @@ static VvLunItem *copy_lun(const VvLun *lun)
     item->created_ns = lun->created_ns;
     item->snapshot_count = lun->snapshots->len;
     item->props = lun->props;
+    item->disks = disks ? copy_disks(meta, disks) : NULL;
     return item;
 }
 
@@ -154,7 +166,7 @@ GPtrArray *vv_lun_items(VvDaemon *daemon, const char *from, unsigned max)
     vv_meta_read_lock(meta);
     luns = sorted_luns(meta, from);
     for (unsigned i = 0; i < luns->len && items->len < max; i++)
-        g_ptr_array_add(items, copy_lun(luns->pdata[i]));
+        g_ptr_array_add(items, copy_lun(meta, luns->pdata[i]));
     vv_meta_read_unlock(meta);
     return items;
 }
@@ -216,7 +228,7 @@ VvLunItem *vv_lun_item(VvDaemon *daemon, const char *name, GError **error)
     vv_meta_read_lock(meta);
     lun = vv_meta_lun_by_name(meta, name);
     if (lun) {
-        item = copy_lun(lun);
+        item = copy_lun(meta, lun);
         item->clones = copy_clones(meta, lun->id, 0);
     }
     vv_meta_read_unlock(meta);

@@ -19,6 +19,7 @@ typedef struct {
     uint64_t size_bytes, used_bytes, created_ns;
     unsigned snapshot_count;
     VvLunProps props;
+    char **disks;      /* names of those that were chosen for it; NULL: any */
     GPtrArray *clones; /* char *; only if asked for, else NULL */
 } VvLunItem;
 void vv_lun_item_free(VvLunItem *item);

@@ -93,6 +93,7 @@ JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, VvExclusiveWish
     set_exclusive(daemon, object, item->id, wish);
     vv_json_set_u64(object, "snapshots", item->snapshot_count);
     vv_json_set_u64(object, "copies", item->props.copies);
+    vv_json_set_strings(object, "disks", (const char *const *) item->disks);
     vv_json_set_string(object, "origin", *item->origin ? item->origin : NULL);
     open = vv_json_set_array(object, "open");
     if (openers->len)

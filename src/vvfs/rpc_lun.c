@@ -34,20 +34,42 @@ static bool refuse_layout(VvCall *call, GError **error)
         what = "more than one copy";
     else if (vv_call_u64(call, "stripes", 1) != 1)
         what = "stripes";
-    else if (vv_call_has(call, "disks"))
-        what = "choosing the disks of a LUN";
     if (what)
         vv_set_error(error, VV_ERROR_UNSUPPORTED, vv_call_string(call, "name"), NULL, "not in this version: %s", what);
     return what != NULL;
 }
 
-/* Is there a LUN of that name and size already? Then the call is done. */
-static bool exists_with_size(VvCall *call, const char *name, uint64_t size_bytes)
+/* Are @disks (NULL: it does not matter) those that were chosen for the LUN? */
+static bool has_disks(VvDaemon *daemon, const VvLunItem *item, const char *const *disks)
 {
+    g_auto(GStrv) names = NULL;
+    unsigned count;
+
+    if (!disks)
+        return true;
+    count = g_strv_length((char **) disks);
+    if (!item->disks || count != g_strv_length(item->disks))
+        return false;
+    names = g_new0(char *, count + 1);
+    for (unsigned i = 0; i < count; i++) {
+        g_autoptr(VvDiskItem) disk = vv_disk_item(daemon, disks[i], NULL);
+
+        names[i] = g_strdup(disk ? disk->name : "");
+    }
+    for (unsigned i = 0; i < count; i++) /* as many as there are, so none twice */
+        if (!g_strv_contains((const char *const *) names, item->disks[i]))
+            return false;
+    return true;
+}
+
+/* Is there such a LUN already? Then the call is done. */
+static bool exists_as_wanted(VvCall *call, const VvLunCreate *create)
+{
+    const char *name = create->name;
     g_autoptr(VvLunItem) item = vv_lun_item(call->daemon, name, NULL);
     JsonObject *recipe;
 
-    if (!item || item->size_bytes != size_bytes)
+    if (!item || item->size_bytes != create->size_bytes || !has_disks(call->daemon, item, create->disks))
         return false;
     recipe = recipe_of("@lun", name);
     vv_json_set_bool(recipe, "made", false);
@@ -58,14 +80,16 @@ bool vv_rpc_lun_create(VvCall *call, GError **error)
 {
     VvLunCreate create = { .name = vv_call_string(call, "name"), .size_bytes = vv_call_u64(call, "size", 0) };
     g_autoptr(JsonObject) recipe = recipe_of("@lun", create.name);
+    g_auto(GStrv) disks = vv_call_has(call, "disks") ? vv_call_strings(call, "disks") : NULL;
     uint64_t id;
 
+    create.disks = (const char *const *) disks;
     vv_json_set_bool(recipe, "made", true);
     if (!vv_name_check(create.name, "LUN", error) || !check_size(create.size_bytes, error) ||
         refuse_layout(call, error) ||
         !vv_lun_settings_parse(vv_call_object(call, "settings"), &create.props_mask, &create.props, error))
         return false;
-    if (vv_call_bool(call, "if_not_exists") && exists_with_size(call, create.name, create.size_bytes))
+    if (vv_call_bool(call, "if_not_exists") && exists_as_wanted(call, &create))
         return true;
     if (!vv_pool_lun_create(call->daemon->pool, &create, vv_call_request(call, recipe), &id, error))
         return false;

@@ -96,6 +96,8 @@ gives 0 "" "" "lun create says nothing"
 [[ $(last_request) == '["lun.create", {"if_not_exists": true, "name": "db", "size": 42949672960, "settings": {"mode": "0640"}}]' ]]; ok "and sends what was asked"
 a --disks=d1,d2 lun create --copies 2 db 40G
 [[ $(last_request) == *'"disks": ["d1", "d2"]'*'"copies": 2'* ]]; ok "options anywhere, lists"
+(cd / && a lun create --disks d1,./dev/sdb db 40G)
+[[ $(last_request) == *'"disks": ["d1", "/dev/sdb"]'* ]]; ok "a disk's path is made absolute"
 a lun rm a --with-snapshots --dry-run
 gives 0 "would remove 1 LUN and 1 snapshot and free 1.5K: a a@x" "" "a dry run of lun remove"
 [[ $(last_request) == *'"dry_run": true'* ]]; ok "is one"

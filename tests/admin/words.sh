@@ -115,6 +115,14 @@ complete_line() # complete_line LINE: what bash would offer
 [[ $(complete_line "vvfs-admin lun re") == "remove rename resize " ]]; ok "completes verbs"
 [[ $(complete_line "vvfs-admin -p tank snap rest") == "restore " ]]; ok "after options and aliases"
 [[ $(complete_line "vvfs-admin lun create db 1G --cop") == "--copies " ]]; ok "completes options"
+mkdir "$work/asked" && printf '#!/bin/sh\n[ "$1 $2" = "disk list" ] && printf "sda\\nsdb\\n"\n' >"$work/asked/vvfs-admin" && chmod +x "$work/asked/vvfs-admin"
+complete_disks() { (tool=$work/asked/vvfs-admin && complete_line "$1"); }
+[[ $(complete_disks "vvfs-admin lun create db 1G --disks ") == "sda sdb " ]]; ok "completes names of disks"
+[[ $(complete_disks "vvfs-admin lun create db 1G --disks sda,s") == "sda,sda sda,sdb " ]]; ok "behind a comma too"
+for list in "" "sda," ",sda" "sda,,sdb"; do
+    a lun create db 1G --disks "$list"
+    [[ $code -eq 2 ]] && grep -q "takes D,..., not \"$list\"" "$work/err"; ok "--disks \"$list\": usage"
+done
 "$tool" help --completion zsh >"$work/zsh" && "$tool" help --completion fish >"$work/fish"; ok "zsh and fish scripts are made"
 if command -v zsh >/dev/null; then zsh -n "$work/zsh"; ok "zsh parses its script"; fi
 if command -v fish >/dev/null; then fish -n "$work/fish"; ok "fish parses its script"; fi

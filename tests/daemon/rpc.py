@@ -148,6 +148,34 @@ client.result("snapshot.create", luns=["once"], prefix="hourly")
 client.result("snapshot.create", luns=["once"], prefix="hourly")
 same(len(client.result("snapshot.list", luns=["once"])["items"]), 3, "more within the same second get names of their own")
 
+# ---- chosen disks
+for number in (1, 2):
+    client.result("disk.add", path=os.path.join(pool.directory, f"d{number}"), size=32 << 20)
+small = {"name": "placed", "size": 1 << 40}
+for disks, code in [([], "usage"), (["nope"], "not-found"), ([""], "not-found"), (["d1", "nope"], "not-found"), (["d1", "d1"], "usage"),
+                    (["d1", os.path.join(pool.directory, "d1")], "usage"), (["d1"] * 65, "limit"), ("d1", "usage"), ([1], "usage")]:
+    same(client.error("lun.create", disks=disks, **small)[0], code, f"disks {str(disks)[:40]}")
+same(client.error("lun.show", name="placed")[0], "not-found", "  and nothing was made")
+made = client.result("lun.create", disks=["d2", client.result("disk.show", disk="d1")["uuid"]], request_id="p1", **small)
+same((made["made"], made["disks"]), (True, ["d1", "d2"]), "a LUN on two disks, by name and UUID, larger than both")
+same(client.result("lun.create", disks=["d2", client.result("disk.show", disk="d1")["uuid"]], request_id="p1", **small)["disks"],
+     ["d1", "d2"], "  its repeat gives the first result")
+same(client.result("lun.show", name="placed")["disks"], ["d1", "d2"], "  lun.show tells them")
+same(client.result("lun.show", name="quiet")["disks"], [], "  and [] for a LUN on any disk")
+same(client.result("lun.create", disks=["d2", "d1"], if_not_exists=True, **small)["made"], False, "if_not_exists with the same disks")
+same(client.result("lun.create", if_not_exists=True, **small)["made"], False, "  and without any")
+for disks in (["d1"], ["d1", "d1"], ["d1", "disk0"], ["d1", "d2", "disk0"]):
+    same(client.error("lun.create", disks=disks, if_not_exists=True, **small)[0], "exists", f"  but not with {disks}")
+same(client.error("lun.create", name="quiet", size=1 << 20, disks=["d1"], if_not_exists=True)[0], "exists", "  nor where none were chosen")
+client.result("snapshot.create", objects=["placed@s"])
+same(client.call("lun.clone", object="placed@s", name="c", disks=["d1"])["error"]["code"], -32602, "a clone cannot have disks of its own")
+same(client.result("lun.clone", object="placed@s", name="c")["disks"], ["d1", "d2"], "  it has those of its base")
+same(client.error("disk.remove", disk="d1"), ("busy", "disk d1 was chosen for c, placed (`lun create --disks`)"), "a chosen disk is not removed")
+same(client.error("disk.remove", disk="d1", dry_run=True)[0], "busy", "  nor in a dry run")
+client.result("lun.remove", names=["placed", "c"], with_snapshots=True)
+ok(wait_for(lambda: "result" in client.call("disk.remove", disk="d1"), "the disk is free"), "without them it is")
+client.result("disk.remove", disk="d2")
+
 # ---- patterns and yes
 error = client.error("snapshot.remove", objects=["once@hourly-*"])
 same(error[0], "denied", "a pattern that matches several needs yes")
@@ -185,7 +213,7 @@ same(client.error("lun.list", names=["quiet", "nope"])[0], "not-found", "an unkn
 
 # ---- keys
 same(set(client.result("lun.list", names=["once"])["items"][0]),
-     set("object name uuid size used exclusive snapshots copies origin open keep state created created_ns".split()), "keys of lun.list")
+     set("object name uuid size used exclusive snapshots copies disks origin open keep state created created_ns".split()), "keys of lun.list")
 client.result("snapshot.create", objects=["once@k"])
 same(set(client.result("snapshot.list", luns=["once"])["items"][0]),
      set("object lun name size used exclusive form kind keep note state created created_ns".split()), "keys of snapshot.list")
