@@ -32,6 +32,8 @@ GPtrArray *vv_mounts_read(void);
 
 /* The pool in @directory, going by its identity file. NULL if it is none. */
 VvPlace *vv_place_read(const char *directory);
+/* "vvfs tank MOUNTPOINT": what mounts it, newly allocated. */
+char *vv_place_mount_command(const VvPlace *place);
 /* The pools mounted here, and with @all those below VV_POOLS_DIRECTORY too. Elements VvPlace *. */
 GPtrArray *vv_places_list(bool all);
 /* CLI.md section 2. @chosen may be NULL. Errors: not-found, conflict (several), no-daemon (none). */

@@ -213,8 +213,7 @@ static bool check_greeting(VvClient *client, uint64_t deadline_ms, GError **erro
 
 static void set_error_connect(const VvPlace *place, int err, GError **error)
 {
-    g_autofree char *hint =
-        g_strdup_printf("vvfs %s %s", place->name, place->mountpoint ? place->mountpoint : "MOUNTPOINT");
+    g_autofree char *hint = vv_place_mount_command(place);
 
     if (err == EACCES || err == EPERM)
         vv_set_error(error, VV_ERROR_DENIED, place->name, "Root, the daemon's owner and members of `admin-group` may.",

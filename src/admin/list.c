@@ -136,6 +136,10 @@ static bool choose_columns(const VvCommand *command, const char *text, Layout *l
     for (const VvColumn *column = command->columns; adds && column->key; column++)
         if (column->shown)
             layout->columns[layout->count++] = column;
+    if (text && !*text) {
+        vv_set_error(error, VV_ERROR_USAGE, "-o", NULL, "option `-o` needs the name of a column");
+        return false;
+    }
     for (char **key = keys; text && *key; key++) {
         const VvColumn *column = find_column(command, **key == '+' ? *key + 1 : *key, error);
 

@@ -85,8 +85,10 @@ bool vv_run_lun_resize(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **
     } else if (inv->dry_run) {
         g_autofree char *size = vv_size_format(vv_json_u64(result, "size"));
         g_autofree char *freed = vv_freed_text(result);
+        bool counted = vv_json_is_number(result, "freed");
 
-        printf("would make %s %s and free %s\n", vv_json_text(inv->params, "name"), size, freed);
+        printf("would make %s %s%s%s\n", vv_json_text(inv->params, "name"), size,
+            counted ? " and free " : " (what that frees is not counted)", counted ? freed : "");
     }
     return true;
 }
@@ -138,7 +140,7 @@ static bool need_mount(VvInvocation *inv, GError **error)
         return false;
     if (inv->place->mountpoint)
         return true;
-    hint = g_strdup_printf("vvfs %s MOUNTPOINT", inv->place->name);
+    hint = vv_place_mount_command(inv->place);
     vv_set_error(
         error, VV_ERROR_NO_DAEMON, inv->place->name, hint, "pool %s is not mounted on this node", inv->place->name);
     return false;

@@ -73,8 +73,8 @@ int vv_report_error(const VvInvocation *inv, const GError *error)
         json_object_set_object_member(document, "error", body);
         vv_json_print_object(document);
     } else {
-        /* A hint is a command or a word, or whole sentences. */
-        const char *glue = !hint ? "" : g_str_has_suffix(hint, ".") ? ". " : ": ";
+        /* A hint is a command or a word (a synopsis may end in ...), or whole sentences. */
+        const char *glue = !hint ? "" : g_str_has_suffix(hint, ".") && !g_str_has_suffix(hint, "..") ? ". " : ": ";
         g_autofree char *line = g_strdup_printf("%s%s%s", error->message, glue, hint ? hint : "");
         g_autofree char *clean = vv_clean(line);
 

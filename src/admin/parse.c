@@ -429,7 +429,7 @@ static bool take_words(VvInvocation *inv, GError **error)
 }
 
 /* Noun and verb are the first one or two words; they are taken from @inv->words. */
-static bool take_command(VvInvocation *inv, GError **error)
+static bool take_command(VvInvocation *inv, bool wants_version, GError **error)
 {
     const char *noun = inv->words->len > 0 ? vv_alias_resolve(g_ptr_array_index(inv->words, 0)) : NULL;
     const char *verb = inv->words->len > 1 ? vv_alias_resolve(g_ptr_array_index(inv->words, 1)) : NULL;
@@ -437,8 +437,11 @@ static bool take_command(VvInvocation *inv, GError **error)
     if (!noun) {
         if (inv->help)
             return true;
-        vv_set_error(
-            error, VV_ERROR_USAGE, NULL, "vvfs-admin help", "what shall be done? vvfs-admin NOUN VERB [ARGUMENT...]");
+        if (wants_version)
+            vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs-admin version", "--version is a command here");
+        else
+            vv_set_error(
+                error, VV_ERROR_USAGE, NULL, "vvfs-admin help", "what shall be done? vvfs-admin NOUN VERB [ARGUMENT...]");
         return false;
     }
     inv->command = vv_command_lookup(noun, NULL);
@@ -450,7 +453,7 @@ static bool take_command(VvInvocation *inv, GError **error)
         return true;
     inv->command = verb ? vv_command_lookup(noun, verb) : NULL;
     if (!inv->command) {
-        vv_set_error_unknown(error, noun, verb);
+        vv_set_error_unknown(error, vv_noun_exists(noun) ? noun : g_ptr_array_index(inv->words, 0), verb);
         return false;
     }
     g_ptr_array_remove_range(inv->words, 0, 2);
@@ -477,7 +480,7 @@ bool vv_parse(VvInvocation *inv, int argc, char **argv, GError **error)
 {
     g_autoptr(GPtrArray) given = g_ptr_array_new_with_free_func((GDestroyNotify) given_free);
     const char *pool = g_getenv("VVFS_POOL");
-    bool sorted;
+    bool sorted, wants_version = false;
 
     inv->params = json_object_new();
     inv->options = g_hash_table_new(g_str_hash, g_str_equal);
@@ -491,8 +494,9 @@ bool vv_parse(VvInvocation *inv, int argc, char **argv, GError **error)
         inv->json |= strcmp(g->name, "json") == 0;
         inv->quiet |= strcmp(g->name, "quiet") == 0;
         inv->help |= strcmp(g->name, "help") == 0 || g->letter == 'h';
+        wants_version |= strcmp(g->name, "version") == 0 || g->letter == 'V';
     }
-    if (!sorted || !take_command(inv, error))
+    if (!sorted || !take_command(inv, wants_version, error))
         return false;
     if (inv->help)
         return true;

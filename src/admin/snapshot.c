@@ -277,13 +277,11 @@ bool vv_run_snapshot_restore(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GEr
     if (inv->json) {
         vv_json_print_object(result);
     } else if (inv->dry_run) {
-        g_autofree char *freed = vv_freed_text(result);
-
         if (kept)
             printf("would restore %.*s to %s and keep what it holds now as %s\n", lun_length, object, object, kept);
         else
-            printf(
-                "would restore %.*s to %s, discard what it holds now and free %s\n", lun_length, object, object, freed);
+            printf("would restore %.*s to %s and discard what it holds now (what that frees is not counted)\n", lun_length,
+                object, object);
     } else if (kept) {
         puts(kept);
         vv_note(inv, "what %.*s held until now is kept as %s.", lun_length, object, kept);

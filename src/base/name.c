@@ -9,7 +9,7 @@
 
 #define NAME_PUNCTUATION "._+-"
 #define PATTERN_PUNCTUATION "._+-*?[]"
-#define HINT "names are 1 to 128 of A-Z a-z 0-9 . _ + -, do not begin with -, and are not . or .."
+#define HINT "Names are 1 to 128 of A-Z a-z 0-9 . _ + -, do not begin with -, and are not \".\" or \"..\"."
 G_STATIC_ASSERT(VV_NAME_BYTES_MAX == 128);
 
 /* Why @name breaks the rule, newly allocated; NULL if it keeps it. */

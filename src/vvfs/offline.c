@@ -204,7 +204,7 @@ static JsonObject *pool_destroy(JsonObject *params, GError **error)
         return NULL;
     if (!dry && !param_bool(params, "yes")) {
         vv_set_error(
-            error, VV_ERROR_DENIED, name, "--yes", "would end pool %s in %s, with all that is in it", name, directory);
+            error, VV_ERROR_DENIED, name, "`--yes` does it.", "would end pool %s in %s, with all that is in it", name, directory);
         return NULL;
     }
     uuid = vv_uuid_format(&id);

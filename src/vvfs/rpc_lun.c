@@ -62,16 +62,25 @@ static bool has_disks(VvDaemon *daemon, const VvLunItem *item, const char *const
     return true;
 }
 
-/* Is there such a LUN already? Then the call is done. */
-static bool exists_as_wanted(VvCall *call, const VvLunCreate *create)
+/* The call is done if there is a LUN of that name, size and disks. */
+static bool take_existing(VvCall *call, const VvLunItem *item, const VvLunCreate *create, GError **error)
 {
-    const char *name = create->name;
-    g_autoptr(VvLunItem) item = vv_lun_item(call->daemon, name, NULL);
     JsonObject *recipe;
 
-    if (!item || item->size_bytes != create->size_bytes || !has_disks(call->daemon, item, create->disks))
+    if (item->size_bytes != create->size_bytes) {
+        g_autofree char *has = vv_size_format(item->size_bytes), *wanted = vv_size_format(create->size_bytes);
+
+        vv_set_error(error, VV_ERROR_EXISTS, item->name, "vvfs-admin lun resize",
+            "LUN %s exists in pool %s with another size (%s, %" G_GUINT64_FORMAT " bytes, not %s)", item->name,
+            call->daemon->name, has, item->size_bytes, wanted);
         return false;
-    recipe = recipe_of("@lun", name);
+    }
+    if (!has_disks(call->daemon, item, create->disks)) {
+        vv_set_error(error, VV_ERROR_EXISTS, item->name, NULL, "LUN %s exists in pool %s on other disks", item->name,
+            call->daemon->name);
+        return false;
+    }
+    recipe = recipe_of("@lun", item->name);
     vv_json_set_bool(recipe, "made", false);
     return vv_call_done(call, recipe);
 }
@@ -81,6 +90,7 @@ bool vv_rpc_lun_create(VvCall *call, GError **error)
     VvLunCreate create = { .name = vv_call_string(call, "name"), .size_bytes = vv_call_u64(call, "size", 0) };
     g_autoptr(JsonObject) recipe = recipe_of("@lun", create.name);
     g_auto(GStrv) disks = vv_call_has(call, "disks") ? vv_call_strings(call, "disks") : NULL;
+    g_autoptr(VvLunItem) there = NULL;
     uint64_t id;
 
     create.disks = (const char *const *) disks;
@@ -89,8 +99,9 @@ bool vv_rpc_lun_create(VvCall *call, GError **error)
         refuse_layout(call, error) ||
         !vv_lun_settings_parse(vv_call_object(call, "settings"), &create.props_mask, &create.props, error))
         return false;
-    if (vv_call_bool(call, "if_not_exists") && exists_as_wanted(call, &create))
-        return true;
+    there = vv_call_bool(call, "if_not_exists") ? vv_lun_item(call->daemon, create.name, NULL) : NULL;
+    if (there)
+        return take_existing(call, there, &create, error);
     if (!vv_pool_lun_create(call->daemon->pool, &create, vv_call_request(call, recipe), &id, error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));

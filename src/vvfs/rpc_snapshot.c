@@ -248,7 +248,7 @@ static bool refuse_unconfirmed(VvDaemon *daemon, const VvMatched *matched, const
     g_autofree char *freed =
         removal->counted ? vv_size_format(removal->freed_bytes) : g_strdup("an unknown amount");
 
-    vv_set_error(error, VV_ERROR_DENIED, matched->first_lun, "--yes", "would remove %s in pool %s and free %s", what,
+    vv_set_error(error, VV_ERROR_DENIED, matched->first_lun, "`--yes` does it.", "would remove %s in pool %s and free %s", what,
         daemon->name, freed);
     return false;
 }
@@ -420,7 +420,7 @@ bool vv_rpc_snapshot_set(VvCall *call, GError **error)
         g_autofree char *what = matched_text(&matched, count);
 
         vv_set_error(
-            error, VV_ERROR_DENIED, matched.first_lun, "--yes", "would change %s in pool %s", what, call->daemon->name);
+            error, VV_ERROR_DENIED, matched.first_lun, "`--yes` does it.", "would change %s in pool %s", what, call->daemon->name);
         return false;
     }
     vv_json_set_strings(recipe, "changed", (const char *const *) matched.objects);

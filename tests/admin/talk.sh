@@ -18,6 +18,7 @@ daemon tank "{
   \"lun.show\": {\"error\": [\"not-found\", \"no LUN nope in pool tank\", \"nope\", \"vvfs-admin lun list\"]},
   \"lun.create\": {\"result\": $(lun db 0 0 0 null)},
   \"lun.remove\": {\"result\": {\"removed\": [\"a\", \"a@x\"], \"freed\": 1536}},
+  \"lun.resize\": {\"result\": {\"size\": 1073741824, \"freed\": null, \"dry_run\": true}},
   \"lun.rename\": {\"error\": [\"no-quorum\", \"m\", null, null]},
   \"lun.clone\": {\"close\": true},
   \"lun.set\": {\"hang\": true},
@@ -26,7 +27,9 @@ daemon tank "{
     {\"result\": {\"items\": [{\"object\": \"db@b\", \"exclusive\": 700, \"created_ns\": 3000000000}, {\"object\": \"web@c\", \"exclusive\": null, \"created_ns\": 1000000000}], \"next\": null}}],
   \"snapshot.restore\": [
     {\"error\": [\"busy\", \"db is open for writing on web1: /dev/loop0, mounted at /srv/db\", \"db\", \"Unmount it and \`vvfs-admin lun detach db\`; \`--force\` restores under the mounted file system and will damage it.\"]},
-    {\"result\": {\"restored\": \"db\", \"kept\": \"db@before-restore-1\", \"freed\": 0}}],
+    {\"result\": {\"restored\": \"db\", \"kept\": \"db@before-restore-1\", \"freed\": 0}},
+    {\"result\": {\"restored\": \"db\", \"kept\": \"db@before-restore-1\", \"freed\": 0}},
+    {\"result\": {\"restored\": \"db\", \"kept\": null, \"freed\": null}}],
   \"snapshot.create\": {\"result\": {\"created\": [{\"object\": \"db@h-1\", \"lun\": \"db\"}, {\"object\": \"web@h-1\", \"lun\": \"web\"}]}},
   \"snapshot.remove\": {\"result\": {\"removed\": [\"db@a1\", \"db@a2\"], \"freed\": 13314398618, \"freed_alone\": 3328599654, \"confirm\": true, \"dry_run\": true}},
   \"snapshot.prune\": [{\"result\": {\"removed\": [\"db@h-1\", \"db@h-2\"], \"freed\": 1503238553, \"considered\": 27}},
@@ -118,6 +121,11 @@ a snapshot prune db --prefix h --keep-hourly 24 --dry-run
 gives 0 "would remove 1 of 27 snapshots and free an unknown amount: db@h-1" "" "one that cannot be counted"
 a snapshot rename db@x y
 [[ $(last_request) == '["snapshot.rename", {"object": "db@x", "new_object": "db@y"}]' ]]; ok "rename fills in the LUN"
+
+a lun resize db 1G --shrink --dry-run
+gives 0 "would make db 1G (what that frees is not counted)" "" "a dry run does not call unknown bytes 0"
+a snapshot restore db@x --discard --dry-run
+gives 0 "would restore db to db@x and discard what it holds now (what that frees is not counted)" "" "nor that of restore --discard"
 
 # ---- a terminal that says yes, and one that says no
 on_terminal() # on_terminal ANSWER ARGUMENT...

@@ -51,6 +51,20 @@ a lun set db keep
 a lun list -o name,nope
 [[ $code -eq 2 ]] && grep -q 'no column `nope`, there are: name size used' "$work/err"; ok "an unknown column, before anything is asked"
 
+# ---- what a stranger reads
+a lun create a@b 1G
+[[ $code -eq 1 ]] && grep -qF "it contains '@'. Names are 1 to 128 of" "$work/err"; ok "a hint that is a sentence begins like one"
+a lun set db
+gives 2 "" "vvfs-admin: lun set needs KEY=VALUE: vvfs-admin lun set NAME KEY=VALUE..." "a synopsis is no sentence"
+a ls
+[[ $code -eq 2 ]] && grep -q 'no noun `ls`' "$work/err"; ok "what was typed is what is named"
+a lun list -o ''
+[[ $code -eq 2 ]] && grep -q 'option `-o` needs the name of a column' "$work/err"; ok "-o of nothing"
+for words in --version -V; do a $words; gives 2 "" "vvfs-admin: --version is a command here: vvfs-admin version" "$words"; done
+mkdir "$work/elsewhere" && printf 'vvfs-pool 1\nname else\nuuid 00000000-0000-4000-8000-000000000009\n' >"$work/elsewhere/vvfs-pool"
+a -p "$work/elsewhere" lun list
+gives 3 "" "vvfs-admin: pool else is not mounted: vvfs $work/elsewhere MOUNTPOINT" "a pool that has no standard place is mounted by its path"
+
 # ---- not in this version
 for words in "share set db" "node list" "lease list" "pool import x" "lun move db" "snapshot send db@x" "disk scan" "pool scrub" "schedule list"; do
     # shellcheck disable=SC2086

@@ -136,6 +136,8 @@ same((again["name"], again["made"]), ("once", True), "its repeat gives the first
 same(client.error("lun.create", name="once", size=1 << 21, request_id="a1")[0], "conflict", "the same id with other params")
 same(client.error("lun.create", name="once", size=1 << 20)[0], "exists", "without an id it is refused")
 same(client.result("lun.create", name="once", size=1 << 20, if_not_exists=True)["made"], False, "if_not_exists: made is false")
+error = client.error("lun.create", name="once", size=1 << 21, if_not_exists=True)
+same(error, ("exists", "LUN once exists in pool tank with another size (1M, 1048576 bytes, not 2M)"), "  another size is told")
 numbers = [client.send("snapshot.create", luns=["once", "quiet"], prefix="hourly", request_id="b1") for _ in range(20)]
 answers = [client.read()["result"]["created"] for _ in numbers]
 same(len({tuple(item["object"] for item in answer) for answer in answers}), 1, "20 at once with one id: done once, answered alike")
