@@ -130,7 +130,8 @@ static bool open_file(VvJournal *journal, unsigned slot, GError **error)
 /* Nobody but who has a copy can mend this: what the map lacks was in there. */
 static void set_absent_error(const VvJournal *journal, const char *what, GError **error)
 {
-    vv_set_error(error, VV_ERROR_NOT_FOUND, journal->path, "Put it back as it was: an older copy does not fit what the disks hold now.",
+    vv_set_error(error, VV_ERROR_NOT_FOUND, journal->path,
+        "Put it back as it was: an older copy does not fit what the disks hold now.",
         "the folder %s %s: it holds the newest changes, and without them the pool cannot be opened", journal->path,
         what);
 }
@@ -145,8 +146,8 @@ static bool check_names(const VvJournal *journal, GError **error)
         if (g_file_test(journal->path, G_FILE_TEST_IS_DIR))
             vv_set_error_errno(error, EACCES, journal->path, "the folder %s cannot be read", journal->path);
         else
-            set_absent_error(journal,
-                g_file_test(journal->path, G_FILE_TEST_EXISTS) ? "is no folder" : "is missing", error);
+            set_absent_error(
+                journal, g_file_test(journal->path, G_FILE_TEST_EXISTS) ? "is no folder" : "is missing", error);
         return false;
     }
     while ((name = g_dir_read_name(dir)) != NULL) {

@@ -328,7 +328,8 @@ VvStore *vv_store_open(const char *path, bool read_only, GError **error)
 
     /* LMDB would make a missing file and fill an empty one. */
     if (rc == ENOENT || rc == ENOTDIR) {
-        vv_set_error(error, VV_ERROR_NOT_FOUND, path, "Put it back as it was: an older copy does not fit what the disks hold now.",
+        vv_set_error(error, VV_ERROR_NOT_FOUND, path,
+            "Put it back as it was: an older copy does not fit what the disks hold now.",
             "%s/data.mdb is missing: it is the map of the pool, and without it the pool cannot be opened", path);
         return NULL;
     }

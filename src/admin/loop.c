@@ -93,7 +93,8 @@ GPtrArray *vv_loops_find(const char *path, bool verify)
         is_it = strcmp(backing, path) == 0;
         if ((!is_it || verify) && known < 0)
             known = stat(path, &file) == 0;
-        if (is_it ? !verify || known == 0 || compare_file(name, &file) != 0 : known > 0 && compare_file(name, &file) > 0)
+        if (is_it ? !verify || known == 0 || compare_file(name, &file) != 0
+                  : known > 0 && compare_file(name, &file) > 0)
             g_ptr_array_add(found, g_strdup(name));
     }
     return found;

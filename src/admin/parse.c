@@ -389,9 +389,8 @@ static bool check_many(const char *command, const char *what, guint count, GErro
     if (count <= VV_OBJECTS_PER_COMMAND)
         return true;
     hint = g_strdup_printf("Split them: `xargs -r -n %u vvfs-admin %s`.", VV_OBJECTS_PER_COMMAND, command);
-    vv_set_error(error, VV_ERROR_LIMIT, command, hint,
-        "%s takes at most %u %s in one command, not %u", command, VV_OBJECTS_PER_COMMAND, what,
-        count);
+    vv_set_error(error, VV_ERROR_LIMIT, command, hint, "%s takes at most %u %s in one command, not %u", command,
+        VV_OBJECTS_PER_COMMAND, what, count);
     return false;
 }
 
@@ -440,8 +439,8 @@ static bool take_command(VvInvocation *inv, bool wants_version, GError **error)
         if (wants_version)
             vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs-admin version", "--version is a command here");
         else
-            vv_set_error(
-                error, VV_ERROR_USAGE, NULL, "vvfs-admin help", "what shall be done? vvfs-admin NOUN VERB [ARGUMENT...]");
+            vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs-admin help",
+                "what shall be done? vvfs-admin NOUN VERB [ARGUMENT...]");
         return false;
     }
     inv->command = vv_command_lookup(noun, NULL);

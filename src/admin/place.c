@@ -226,8 +226,8 @@ char *vv_place_mount_command(const VvPlace *place)
     bool by_name =
         strcmp(parent, path_or("VVFS_POOLS_DIRECTORY", VV_POOLS_DIRECTORY)) == 0 && strcmp(base, place->name) == 0;
 
-    return g_strdup_printf("vvfs %s %s", by_name ? place->name : place->directory,
-        place->mountpoint ? place->mountpoint : "MOUNTPOINT");
+    return g_strdup_printf(
+        "vvfs %s %s", by_name ? place->name : place->directory, place->mountpoint ? place->mountpoint : "MOUNTPOINT");
 }
 
 static VvPlace *choose_path(const char *chosen, GError **error)
@@ -285,8 +285,8 @@ static VvPlace *choose_name(const char *chosen, GError **error)
 static void set_error_none(GError **error)
 {
     g_autoptr(GPtrArray) places = vv_places_list(true);
-    g_autofree char *hint = places->len == 1 ? vv_place_mount_command(g_ptr_array_index(places, 0))
-                                             : g_strdup("vvfs POOL MOUNTPOINT");
+    g_autofree char *hint =
+        places->len == 1 ? vv_place_mount_command(g_ptr_array_index(places, 0)) : g_strdup("vvfs POOL MOUNTPOINT");
 
     vv_set_error(error, VV_ERROR_NO_DAEMON, NULL, hint, "no pool is mounted here");
 }

@@ -280,8 +280,8 @@ bool vv_run_snapshot_restore(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GEr
         if (kept)
             printf("would restore %.*s to %s and keep what it holds now as %s\n", lun_length, object, object, kept);
         else
-            printf("would restore %.*s to %s and discard what it holds now (what that frees is not counted)\n", lun_length,
-                object, object);
+            printf("would restore %.*s to %s and discard what it holds now (what that frees is not counted)\n",
+                lun_length, object, object);
     } else if (kept) {
         puts(kept);
         vv_note(inv, "what %.*s held until now is kept as %s.", lun_length, object, kept);

@@ -118,8 +118,8 @@ static bool fill_label(
 
     for (unsigned i = 0; i < disks->len; i++)
         if (strcmp(((const VvDiskInfo *) g_ptr_array_index(disks, i))->name, chosen) == 0) {
-            vv_set_error(
-                error, VV_ERROR_EXISTS, chosen, "`--name N` calls it something else.", "pool %s has a disk %s already", info->name, chosen);
+            vv_set_error(error, VV_ERROR_EXISTS, chosen, "`--name N` calls it something else.",
+                "pool %s has a disk %s already", info->name, chosen);
             return false;
         }
     if (disks->len >= VV_DISKS_MAX) {

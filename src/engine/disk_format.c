@@ -238,8 +238,8 @@ static bool fill_created(const char *path, const char *folder, int fd, const VvL
 
 static bool set_exists_error(const char *path, GError **error)
 {
-    vv_set_error(error, VV_ERROR_EXISTS, path, "without a size what is there is used", "%s exists already: " UNCHANGED,
-        path);
+    vv_set_error(
+        error, VV_ERROR_EXISTS, path, "without a size what is there is used", "%s exists already: " UNCHANGED, path);
     return false;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Making, ending and checking pools that nobody serves.
  *
- * Create: directory, lock file, a claim on every disk (so a refusal of the last one leaves the first as it was), metadata (its
- * identity file last), labels, one entry that names them all. What fails halfway is taken away again; what a crash leaves is a pool without disks, which `pool destroy` removes. */
+ * Create: directory, lock file, a claim on every disk (so a refusal of the last one leaves the first as it was), metadata
+ * (its identity file last), labels, one entry that names them all. What fails halfway is taken away again; what a crash
+ * leaves is a pool without disks, which `pool destroy` removes. */
 #include "error.h"
 #include "pool_private.h"
 #include "transaction.h"
@@ -86,8 +87,7 @@ static bool check_create(const VvPoolCreate *create, GError **error)
         }
         if (g_path_is_absolute(create->disks[i]))
             continue;
-        vv_set_error(
-            error, VV_ERROR_USAGE, create->disks[i], NULL, "%s is not an absolute path", create->disks[i]);
+        vv_set_error(error, VV_ERROR_USAGE, create->disks[i], NULL, "%s is not an absolute path", create->disks[i]);
         return false;
     }
     return true;

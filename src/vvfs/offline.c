@@ -203,8 +203,8 @@ static JsonObject *pool_destroy(JsonObject *params, GError **error)
     if (!need_directory(params, &directory, error) || (lock_fd = take_pool(directory, &name, &id, error)) < 0)
         return NULL;
     if (!dry && !param_bool(params, "yes")) {
-        vv_set_error(
-            error, VV_ERROR_DENIED, name, "`--yes` does it.", "would end pool %s in %s, with all that is in it", name, directory);
+        vv_set_error(error, VV_ERROR_DENIED, name, "`--yes` does it.",
+            "would end pool %s in %s, with all that is in it", name, directory);
         return NULL;
     }
     uuid = vv_uuid_format(&id);

@@ -519,8 +519,7 @@ static void test_create_all_or_none(void)
         const char *message;
     } cases[] = { { held, VV_ERROR_IN_USE_DEVICE, "open in another process" },
         { twice, VV_ERROR_USAGE, "is named twice: nothing was changed" },
-        { linked, VV_ERROR_USAGE, "are the same disk: nothing was changed" },
-        { absent, VV_ERROR_NOT_FOUND, "none" } };
+        { linked, VV_ERROR_USAGE, "are the same disk: nothing was changed" }, { absent, VV_ERROR_NOT_FOUND, "none" } };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         create.disks = cases[i].disks;
@@ -537,7 +536,8 @@ static void test_create_all_or_none(void)
     assert_holds(a, "first");
     vv_pool_create(&create, &error);
     g_assert_no_error(error);
-    assert_refused(vv_pool_create_check(&create, &error), &error, VV_ERROR_EXISTS, "is the directory of pool tank", NULL);
+    assert_refused(
+        vv_pool_create_check(&create, &error), &error, VV_ERROR_EXISTS, "is the directory of pool tank", NULL);
     g_assert_true(vv_pool_destroy(directory, &error));
     g_assert_cmpint(rmdir(directory), ==, -1);
     test_folder_free(folder);
