@@ -377,10 +377,15 @@ void vv_view_switched(VvView *view)
 
 void vv_view_reload(VvView *view)
 {
+    VvIoList woken = { NULL, NULL };
     vv_meta_read_lock(view->pool->meta);
     {
         VV_LOCKED(&view->lock);
+        uint64_t family = view->family;
         (void) load(view);
+        if (view->family != family) /* who waits for space asked for it in the other one */
+            vv_unpark_all(view, VV_PARK_SPACE, false, &woken);
     }
     vv_meta_read_unlock(view->pool->meta);
+    vv_wake(&woken);
 }

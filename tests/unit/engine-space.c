@@ -37,6 +37,13 @@ static void assert_filled(VvView *view, uint64_t offset, uint64_t length, int va
         g_assert_cmpuint(data[i], ==, value);
 }
 
+static bool is_over(const _Atomic bool *over)
+{
+    for (unsigned i = 0; i < 10000 && !atomic_load(over); i++)
+        g_usleep(1000);
+    return atomic_load(over);
+}
+
 static bool is_parked(VvView *view)
 {
     for (unsigned i = 0; i < 10000; i++) {
@@ -207,6 +214,7 @@ static void test_free(void)
 typedef struct {
     VvView *view;
     int64_t result;
+    _Atomic bool over;
 } Writer;
 
 static void *writer_main(void *user)
@@ -214,6 +222,7 @@ static void *writer_main(void *user)
     Writer *writer = user;
     uint8_t data[BLOCK] = { 1 };
     writer->result = vv_view_write(writer->view, data, 2 * POOL_BYTES, BLOCK);
+    atomic_store(&writer->over, true);
     return NULL;
 }
 
@@ -246,6 +255,41 @@ static void test_returning(void)
     test_pool_free(test);
 }
 
+/* ---- who waits for space while the LUN gets another family */
+
+static void test_family_changes(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    g_autoptr(GError) error = NULL;
+    VvLunProps props = { .on_full = VV_ON_FULL_WAIT, .timeout_s = 300 };
+    uint64_t from = test_lun_new(test, "from", 8 * BLOCK); /* of a segment that has 248 blocks more */
+    VvHandle *source = test_open(test, from, true);
+    VvHandle *other = test_open(test, test_lun_new(test, "b", 4 * POOL_BYTES), true), *handle;
+    Writer writer;
+    pthread_t thread;
+    write_all(vv_handle_view(source), 0, 8 * BLOCK, 7);
+    g_assert_cmpint(vv_view_flush(vv_handle_view(source)), ==, 0);
+    fill(vv_handle_view(other), 0);
+    uint64_t to = test_lun_new(test, "to", 0);
+    vv_pool_lun_set(test->pool, "to", VV_LUN_ON_FULL | VV_LUN_TIMEOUT, &props, NULL, &error);
+    g_assert_no_error(error);
+    handle = test_open(test, to, true);
+    writer = (Writer){ .view = vv_handle_view(handle) };
+    g_assert_cmpint(pthread_create(&thread, NULL, writer_main, &writer), ==, 0);
+    g_assert_true(is_parked(writer.view));
+    vv_pool_lun_adopt(test->pool, to, from, 8 * BLOCK, &error);
+    g_assert_no_error(error);
+    g_assert_true(is_over(&writer.over));
+    pthread_join(thread, NULL);
+    g_assert_cmpint(writer.result, ==, BLOCK);
+    vv_handle_close(handle);
+    vv_handle_close(source);
+    vv_handle_close(other);
+    vv_jobs_drain_closed(test->pool);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
 /* ---- a transaction that takes long is in nobody's way */
 
 typedef struct {
@@ -271,13 +315,6 @@ static void open_start(Opener *opener, TestPool *test, uint64_t id, bool write)
 {
     *opener = (Opener){ .pool = test->pool, .id = id, .write = write };
     g_assert_cmpint(pthread_create(&opener->thread, NULL, open_main, opener), ==, 0);
-}
-
-static bool is_over(const _Atomic bool *over)
-{
-    for (unsigned i = 0; i < 10000 && !atomic_load(over); i++)
-        g_usleep(1000);
-    return atomic_load(over);
 }
 
 static void test_open_beside(void)
@@ -465,6 +502,7 @@ int main(int argc, char **argv)
     g_test_add_func("/engine/space/paused-job", test_paused_job);
     g_test_add_func("/engine/space/free", test_free);
     g_test_add_func("/engine/space/returning", test_returning);
+    g_test_add_func("/engine/space/family-changes", test_family_changes);
     g_test_add_func("/engine/space/open-beside", test_open_beside);
     g_test_add_func("/engine/space/jobs-beside", test_jobs_beside);
     g_test_add_func("/engine/space/shrink-waits", test_shrink_waits);
