@@ -147,7 +147,7 @@ static bool plan_object(VvPool *pool, const char *object, bool if_exists, uint64
 
 /* ---- ops */
 
-static void add_snapshot_removal(VvTransaction *tx, uint64_t id, GArray *orphans)
+void vv_add_snapshot_removal(VvTransaction *tx, uint64_t id, GArray *orphans)
 {
     bool open = !vv_transaction_claim(tx, id, VV_CLAIM_ALL);
     VvOp *op = vv_transaction_add(tx, VV_OP_SNAPSHOT_REMOVE);
@@ -159,18 +159,13 @@ static void add_snapshot_removal(VvTransaction *tx, uint64_t id, GArray *orphans
         g_array_append_val(orphans, id);
 }
 
-void vv_add_snapshot_removal(VvTransaction *tx, const VvSnapshot *snapshot, GArray *orphans)
-{
-    add_snapshot_removal(tx, snapshot->id, orphans);
-}
-
 static void add_lun_removal(VvTransaction *tx, const Victim *victim, GArray *orphans)
 {
     bool open = !vv_transaction_claim(tx, victim->id, VV_CLAIM_ALL);
     VvOp *op;
 
     for (unsigned i = 1; i < victim->all_ids->len; i++)
-        add_snapshot_removal(tx, g_array_index(victim->all_ids, uint64_t, i), orphans);
+        vv_add_snapshot_removal(tx, g_array_index(victim->all_ids, uint64_t, i), orphans);
     op = vv_transaction_add(tx, VV_OP_LUN_REMOVE);
     op->lun_remove.id = victim->id;
     op->lun_remove.orphan = open;
@@ -300,7 +295,7 @@ static bool remove_now(VvTransaction *tx, GPtrArray *victims, const char *object
         if (victim->lun)
             add_lun_removal(tx, victim, orphans);
         else
-            add_snapshot_removal(tx, victim->id, orphans);
+            vv_add_snapshot_removal(tx, victim->id, orphans);
     }
     if (!vv_transaction_commit(tx, NULL, 0, object, error))
         return false;

@@ -54,7 +54,7 @@ static bool make_plan(VvTransaction *tx, const char *object, bool discard, Plan 
 }
 
 /* Setting restore-keep: of the points that restores left only the newest stay. */
-static void drop_old_points(VvTransaction *tx, Plan *plan)
+static void find_old_points(VvTransaction *tx, Plan *plan)
 {
     VvPool *pool = tx->pool;
     VV_META_READ(pool->meta);
@@ -71,8 +71,14 @@ static void drop_old_points(VvTransaction *tx, Plan *plan)
             vv_keep_holds(snapshot->keep_until_ns, tx->now_ns) || ++seen <= keep)
             continue;
         g_array_append_val(plan->dropped, snapshot->id);
-        vv_add_snapshot_removal(tx, snapshot, plan->orphans);
     }
+}
+
+static void drop_old_points(VvTransaction *tx, Plan *plan)
+{
+    find_old_points(tx, plan);
+    for (unsigned i = 0; i < plan->dropped->len; i++)
+        vv_add_snapshot_removal(tx, g_array_index(plan->dropped, uint64_t, i), plan->orphans);
 }
 
 static void add_ops(VvTransaction *tx, Plan *plan, const char *object)

@@ -209,17 +209,21 @@ bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *reque
         VV_META_READ(pool->meta);
         const VvLun *lun;
         const VvSnapshot *snapshot = vv_find_snapshot(pool, object, &lun, error);
-        VvSnapshotOptions options;
 
         if (!snapshot || !vv_refuse_kept(lun, snapshot, tx.now_ns, error))
             return false;
         old_id = snapshot->id;
-        options = (VvSnapshotOptions){
+        g_array_append_val(lun_ids, lun->id);
+    }
+    vv_add_snapshot_removal(&tx, old_id, orphans);
+    {
+        VV_META_READ(pool->meta);
+        const VvSnapshot *snapshot = vv_meta_snapshot(pool->meta, old_id);
+        VvSnapshotOptions options = {
             .kind = snapshot->kind, .keep_until_ns = snapshot->keep_until_ns, .note = snapshot->note
         };
-        vv_add_snapshot_removal(&tx, snapshot, orphans);
-        vv_add_snapshot(&tx, lun->id, snapshot->name, &options);
-        g_array_append_val(lun_ids, lun->id);
+
+        vv_add_snapshot(&tx, snapshot->lun, snapshot->name, &options);
     }
     if (!vv_freeze_commit(&freeze, &tx, lun_ids, object, error))
         return false;

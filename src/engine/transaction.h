@@ -99,8 +99,8 @@ bool vv_transaction_claim_from_writers(
 void vv_pool_purge_unopened(VvPool *pool, const GArray *ids);
 
 /* ---- config_remove.c: what it shares with prune and restore */
-/* Append the removal of a snapshot: the caller has checked it. */
-void vv_add_snapshot_removal(VvTransaction *tx, const VvSnapshot *snapshot, GArray *orphans);
+/* Append the removal of a snapshot: the caller has checked it. Claims it if it is not open, so not under the read lock. */
+void vv_add_snapshot_removal(VvTransaction *tx, uint64_t id, GArray *orphans);
 /* What removing the objects would free, exactly, tried until the family holds still: false if it never does. */
 bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint64_t *ret_bytes);
 /* The LUN's id and those of its visible snapshots. Read lock held. */

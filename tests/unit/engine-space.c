@@ -472,6 +472,7 @@ static void test_race(void)
     unsigned restored = 0, refused = 0;
     pthread_t thread;
     test_snapshot(test, "kept@s");
+    test_snapshot(test, "kept@empty");
     atomic_store(&race.id, test_lun_new(test, "x", 1 << 20));
     g_assert_cmpint(pthread_create(&thread, NULL, race_main, &race), ==, 0);
     for (unsigned i = 0; i < ROUNDS; i++) {
@@ -479,6 +480,8 @@ static void test_race(void)
         vv_pool_lun_remove(test->pool, names, true, false, false, NULL, NULL, &error);
         g_assert_no_error(error);
         atomic_store(&race.id, test_lun_new(test, "x", 1 << 20));
+        vv_pool_snapshot_refresh(test->pool, "kept@empty", NULL, &error); /* claims, too */
+        g_assert_no_error(error);
         if (vv_pool_snapshot_restore(test->pool, "kept@s", false, true, false, NULL, NULL, &error)) {
             restored++;
         } else {
