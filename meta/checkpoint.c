@@ -218,6 +218,22 @@ bool vv_meta_checkpoint_due(VvMeta *meta)
     return due;
 }
 
+bool vv_meta_overlay_is_full(VvMeta *meta)
+{
+    vv_meta_read_lock(meta);
+    bool full = meta->filling.bytes >= VV_OVERLAY_BYTES_MAX && meta->batch != NULL;
+    vv_meta_read_unlock(meta);
+    return full;
+}
+
+uint64_t vv_meta_overlay_bytes(VvMeta *meta)
+{
+    vv_meta_read_lock(meta);
+    uint64_t bytes = (uint64_t) meta->filling.bytes + meta->writing.bytes;
+    vv_meta_read_unlock(meta);
+    return bytes;
+}
+
 /* Write the batch there is, else what is new. *ret_left: it was a batch left by an earlier try, so there is more. */
 static int checkpoint_once(VvMeta *meta, bool *ret_left)
 {

@@ -73,6 +73,9 @@ const char *vv_meta_failure(VvMeta *meta);
 /* ---- checkpoints: one thread */
 /* Is there enough in overlay or journal that one is due? */
 bool vv_meta_checkpoint_due(VvMeta *meta);
+/* The generation that fills has VV_OVERLAY_BYTES_MAX while the other is being written, or waits for another try. [any] */
+bool vv_meta_overlay_is_full(VvMeta *meta);
+uint64_t vv_meta_overlay_bytes(VvMeta *meta); /* memory of both. [any] */
 /* Write everything applied so far to the store, release the journal. Blocks on the disk; not on appliers, save while
  * generations are switched. 0, -ENOSPC (also after giving up the reserve file), -EIO (also when the pool has failed). */
 int vv_meta_checkpoint(VvMeta *meta);

@@ -2,7 +2,9 @@
 /* The overlay: pages changed by applied entries that the store does not hold yet, whole and in stored form.
  *
  * Versions of a region are a small array, newest first; a removed page stays as a version without bytes, so that it hides
- * what the generation below (or the store) still has. */
+ * what the generation below (or the store) still has.
+ *
+ * Bytes are what the allocator takes, not what was asked of it: a node of a tree 64, and 16 around what is small. */
 #include "meta_private.h"
 
 #include <string.h>
@@ -12,6 +14,14 @@ typedef struct {
     uint64_t region;
     GArray *versions; /* VvOverlayPage, epoch descending */
 } OverlayRegion;
+
+#define REGION_BYTES (32u + 64u + 48u + 32u) /* itself, its node, its array's head and least size */
+#define INDEX_BYTES (32u + 64u)             /* key and node */
+
+static size_t taken_by(size_t length_bytes)
+{
+    return length_bytes > 0 ? (length_bytes + 8 + 15) / 16 * 16 : 0;
+}
 
 static int region_compare(gconstpointer a, gconstpointer b, gpointer user)
 {
@@ -71,14 +81,14 @@ void vvm_overlay_put(VvOverlay *overlay, const VvPageKey *key, const uint8_t *by
         r->region = key->region;
         r->versions = g_array_sized_new(FALSE, FALSE, sizeof(VvOverlayPage), 1);
         g_tree_insert(overlay->regions, r, r);
-        overlay->bytes += sizeof *r + 96; /* about what the table and the array take */
+        overlay->bytes += REGION_BYTES;
     }
     guint at = 0;
     while (at < r->versions->len && g_array_index(r->versions, VvOverlayPage, at).epoch > key->epoch)
         at++;
     if (at < r->versions->len && g_array_index(r->versions, VvOverlayPage, at).epoch == key->epoch) {
         VvOverlayPage *old = &g_array_index(r->versions, VvOverlayPage, at);
-        overlay->bytes -= old->length_bytes;
+        overlay->bytes -= taken_by(old->length_bytes);
         g_free(old->bytes);
     } else {
         VvOverlayPage fresh = { .epoch = key->epoch };
@@ -88,13 +98,13 @@ void vvm_overlay_put(VvOverlay *overlay, const VvPageKey *key, const uint8_t *by
     VvOverlayPage *page = &g_array_index(r->versions, VvOverlayPage, at);
     page->bytes = bytes != NULL ? g_memdup2(bytes, length_bytes) : NULL;
     page->length_bytes = bytes != NULL ? (uint16_t) length_bytes : 0;
-    overlay->bytes += page->length_bytes;
+    overlay->bytes += taken_by(page->length_bytes);
 }
 
 void vvm_overlay_index(VvOverlay *overlay, const VvPageKey *key, bool added)
 {
     if (g_tree_lookup(overlay->index, key) == NULL)
-        overlay->bytes += sizeof *key + 48;
+        overlay->bytes += INDEX_BYTES;
     g_tree_replace(overlay->index, g_memdup2(key, sizeof *key), GINT_TO_POINTER(added ? 1 : 2));
 }
 

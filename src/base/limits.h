@@ -42,9 +42,14 @@
 #define VV_RECLAIM_BATCH_PAGES 512u   /* page visits per reclaim op: each touches at most two regions' pages */
 
 /* ---- memory */
-#define VV_OVERLAY_BYTES_MAX (16u << 20) /* a generation larger than this asks for a checkpoint */
-#define VV_PAGE_CACHE_BYTES (16u << 20)
+#define VV_OVERLAY_BYTES_MAX (10u << 20) /* a generation larger than this asks for a checkpoint, and fills no more during one */
+#define VV_PAGE_CACHE_BYTES (12u << 20)
 #define VV_PENDING_BYTES_MAX (32u << 20) /* DESIGN section 5: starts background journalling */
+/* Memory of what is pending: at it, writes that change the map wait for the journal (pending.h). A LUN has room for 20,000 blocks at
+ * random places, more than twice what starts journalling, or for 600 MiB in sequence: only who outruns the journal meets it. It
+ * is not all there is, so that one that cannot be journalled (its disk fails) leaves the others something. */
+#define VV_PENDING_MEMORY_MAX (12u << 20)
+#define VV_PENDING_MEMORY_PER_LUN (8u << 20)
 #define VV_PENDING_SECONDS_MAX 5u
 #define VV_RESERVE_FILE_BYTES (32u << 20)
 
@@ -54,8 +59,12 @@
 #define VV_WORKERS_MAX 4u
 #define VV_RING_ENTRIES 512u
 #define VV_FUSE_BACKGROUND_MAX 4096u /* DESIGN section 7: the default lets one waiting LUN stop all */
+/* What requests of the mount hold (fusefs/quota.c), of the 128 MiB that the daemon may have beside 13 of code and stacks: those that
+ * go on by themselves (24 of 1 MiB keep any disk busy), all that wait, those of LUNs that wait for long, and of one such LUN. */
+#define VV_RUNNING_BYTES_MAX (24u << 20)
+#define VV_PARKED_BYTES_MAX (28u << 20)
+#define VV_HELD_BYTES_MAX (24u << 20) /* less than the line above: some is left to those that wait for moments */
 #define VV_HELD_BYTES_PER_LUN (16u << 20)
-#define VV_HELD_BYTES_MAX (64u << 20)
 #define VV_LUN_TIMEOUT_SECONDS 60u /* default of `lun set timeout=` */
 #define VV_FREEZE_SECONDS_MAX 10u
 

@@ -13,7 +13,11 @@
  * C3  An entry that takes a LUN away retires its view before any later entry is built, so no entry names what is gone.
  * C4  A journal that is full (-ENOSPC) is given a checkpoint, after what was logged so far has been applied; then the rest is
  *     tried again. Any other failure fails the pool: nobody is told that something is durable any more.
- * C5  An entry may hold what several requests asked for: each is answered by whether its own part was logged. */
+ * C5  Nothing is applied to an overlay that is full while a checkpoint is writing the other generation: the committer waits for
+ *     that. Records then stay pending, and writers wait when these are too many (io_write.c W2): memory is bounded from the store
+ *     up. A checkpoint that fails lets one entry pass, so what it is that the pool needs (a removal) is not stopped; the
+ *     journal's size is the bound then.
+ * C6  An entry may hold what several requests asked for: each is answered by whether its own part was logged. */
 #include "commit_private.h"
 #include "waiter.h"
 
@@ -121,6 +125,8 @@ static int settle_batch(VvCommitter *committer)
     rc = vv_meta_sync(pool->meta);
     for (unsigned i = 0; i < builder->entries->len; i++) {
         VvBatchEntry *entry = &g_array_index(builder->entries, VvBatchEntry, i);
+        if (rc == 0 && vv_meta_overlay_is_full(pool->meta)) /* C5 */
+            vv_pool_checkpoint_wait(pool);
         if (rc == 0)
             rc = vv_meta_apply(pool->meta, entry->index, entry->ops);
         if (rc == 0)
@@ -230,7 +236,7 @@ static void answer(Request *request)
         vv_view_unref(view);
 }
 
-/* C5. Ops have an entry of their own, and its result. */
+/* C6. Ops have an entry of their own, and its result. */
 static bool was_logged(const Request *request)
 {
     if (request->view == NULL)

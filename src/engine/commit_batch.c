@@ -144,18 +144,19 @@ void vv_batch_entry_logged(const VvBatchEntry *entry)
     }
 }
 
-static uint64_t drop_records_locked(VvView *view, uint64_t sequence)
+static void drop_records_locked(VvView *view, uint64_t sequence)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, memory_bytes = 0;
     while (view->records.count > 0) {
         const VvRecord *record = vv_records_get(&view->records, 0);
         if (record->sequence > sequence)
             break;
         bytes += vv_record_bytes(record);
+        memory_bytes += vv_record_memory(record);
         vv_pending_drop(&view->pending, record);
         vv_records_pop(&view->records);
     }
-    return bytes;
+    vv_pending_uncount(view, bytes, memory_bytes);
 }
 
 void vv_batch_entry_applied(VvPool *pool, const VvBatchEntry *entry)
@@ -167,8 +168,7 @@ void vv_batch_entry_applied(VvPool *pool, const VvBatchEntry *entry)
         {
             VV_LOCKED(&view->lock);
             if (!view->gone) {
-                uint64_t bytes = drop_records_locked(view, part->sequence);
-                atomic_fetch_sub_explicit(&pool->pending_bytes, bytes, memory_order_relaxed);
+                drop_records_locked(view, part->sequence);
                 view->applied_sequence = MAX(view->applied_sequence, part->sequence);
                 if (view->mtime_ns == part->mtime_ns)
                     view->mtime_dirty = false;
@@ -178,4 +178,5 @@ void vv_batch_entry_applied(VvPool *pool, const VvBatchEntry *entry)
         if (drop)
             vv_view_unref(view);
     }
+    vv_pending_wake(pool);
 }

@@ -52,6 +52,8 @@ void vv_io_pool_free(VvIoPool *io_pool); /* every request is done */
 /* A checkpoint now, by the checkpointer's thread; blocks. Its result. For the committer: takes no lock that a transaction holds. */
 int vv_pool_checkpoint_now(VvPool *pool);
 void vv_pool_checkpoint_kick(VvPool *pool); /* soon, without waiting */
+/* Wait for the end of the one under way, or of one that begins now; whatever its result. For the committer. */
+void vv_pool_checkpoint_wait(VvPool *pool);
 /* The last handle of an orphan, or of an elastic LUN, was closed: purge it, or end its elasticity, in the background. */
 void vv_pool_object_closed(VvPool *pool, uint64_t object_id);
 /* There may be something to cool: the job thread calls vv_alloc_cool soon. */
@@ -106,11 +108,13 @@ struct VvPool {
     void *hooks_user;
 
     _Atomic uint64_t pending_bytes;   /* of data behind records of all views */
+    _Atomic uint64_t pending_memory;  /* that these take: pending.h */
+    _Atomic unsigned journal_waiters; /* requests that are parked because it is too much */
     _Atomic bool failed;              /* a journal, apply or store failure: writes answer -EIO or -EROFS, reads go on */
     _Atomic bool closing, abort_waiting;
     /* counters, relaxed */
     _Atomic uint64_t cow_bytes_copied, blocks_redirected, blocks_in_place, journal_entries, quiesce_count, quiesce_max_us,
-        checkpoints, page_lookups, page_misses, reclaimed_blocks;
+        checkpoints, page_lookups, page_misses, reclaimed_blocks, journal_waits, checkpoint_waits;
     pthread_mutex_t stats_lock;
     VvOpStat snapshot_stall;          /* stats_lock */
 };

@@ -116,8 +116,8 @@ void vv_io_admit(VvIoState *state)
     if (cut_tail)
         vv_pool_object_closed(pool, id);
     if (rc == 0) /* parked: it comes back through the mailbox */
-        return;
-    if (rc < 0)
+        vv_park_told(state);
+    else if (rc < 0)
         vv_io_finish(state, rc == INT_MIN ? 0 : rc);
     else if (is_read(state))
         vv_io_read_start(state);

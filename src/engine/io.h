@@ -63,7 +63,9 @@ struct VvIo {
                             * ends only if the offset is aligned; else bounce buffers are used inside */
     uint32_t length_bytes;
     uint64_t offset;
-    void (*done)(VvIo *io); /* exactly once; usually on the submitting worker's thread, for FLUSH on any */
+    void (*done)(VvIo *io); /* exactly once; on the submitting worker's thread, for FLUSH on any */
+    void (*waits)(VvIo *io, bool waits); /* NULL, or: it waits for a gate, for space or for the journal, perhaps for long; and
+                            * then, unless it ends so: it goes on. Worker's thread, before done */
     void *user;
     int64_t result;         /* bytes or 0, or -errno */
     struct VvIoState *state; /* the engine's, from a pool; NULL before and after */
@@ -73,6 +75,8 @@ void vv_io_submit(VvWorker *worker, VvIo *io);
 /* Any thread: if @io is parked and not at a disk yet it ends with -EINTR soon. The caller guarantees that @io is not done
  * while this runs (it holds whatever its done takes). */
 void vv_io_interrupt(VvIo *io);
+/* Any thread, with the same guarantee: does it wait for space of which none is in sight? */
+bool vv_io_is_hopeless(VvIo *io);
 
 /* Blocking forms for threads that may wait; any length (cut inside; a long ZERO skips what is a hole already). Run on the
  * pool's own worker. Bytes or 0, or -errno. */

@@ -163,6 +163,8 @@ static void background_done_cb(void *user, int result)
     }
     VvTicker *ticker = view->pool->ticker;
     vv_ticker_kick(ticker);
+    if (result == 0 && atomic_load_explicit(&view->pool->pending_bytes, memory_order_relaxed) >= VV_PENDING_BYTES_MAX)
+        vv_ticker_rush(ticker); /* as much came meanwhile: nobody waits for the next tick */
     if (drop)
         vv_view_unref(view);
     vv_view_unref(view);

@@ -10,8 +10,8 @@
 
 #define SHARDS (VV_WORKERS_MAX + 1u)
 #define STATES_KEPT 128u /* per shard: 5 KiB each */
-#define PARTS_KEPT 1024u
-#define BOUNCE_BYTES_MAX (32u << 20) /* in use, all workers: 30 unaligned requests of the largest size */
+#define PARTS_KEPT 512u
+#define BOUNCE_BYTES_MAX (8u << 20) /* in use, all workers: 7 unaligned requests of the largest size */
 #define BOUNCE_KEPT_BYTES (4u << 20)
 
 static const unsigned bounce_classes[] = { 2, 18,

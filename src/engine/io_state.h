@@ -7,7 +7,7 @@
  *   locked      io_read.c, io_write.c    its era entered
  *   mapped      lookup.c vv_io_map       old[] known: pending, then page cache, then the helper
  *   decided     io_write.c               how[] known
- *   allocated   io_write.c               target[] known; no space: all given up, parked, admitted anew
+ *   allocated   io_write.c               target[] known; no space, or too much is pending: all given up, parked, admitted anew
  *   at disks    io_disk.c                parts under way
  *   published   io_write.c               records and pending set, in-flight count and locks left: one critical section
  *   done        io.c vv_io_finish
@@ -39,7 +39,7 @@ enum {
     VV_HOW_DISCARD = 1 << 4,  /* recorded as a hole */
 };
 
-typedef enum { VV_PARK_NONE, VV_PARK_GATE, VV_PARK_LOCK, VV_PARK_SPACE } VvPark;
+typedef enum { VV_PARK_NONE, VV_PARK_GATE, VV_PARK_LOCK, VV_PARK_SPACE, VV_PARK_JOURNAL } VvPark;
 
 /* One disk I/O of a request. */
 struct VvIoPart {
@@ -60,7 +60,8 @@ struct VvIoState {
 
     /* parking: view->lock, save reason's owner-only uses */
     VvIoState *previous, *next; /* in view->parked, in a list to wake, or in the io pool's lists */
-    VvPark parked;
+    VvPark parked, waits_for; /* the latter, and told: the worker's own, why it was parked last */
+    bool told;                /* io->waits(true) was called */
     int wake_result;
     uint64_t deadline_ms; /* 0: not parked yet */
     bool space_final;     /* told that no space will come */
@@ -88,7 +89,7 @@ struct VvIoState {
     } regions[2];
     VvPlace hint; /* where the next allocation had best be; 0: none */
     unsigned redirect_count;
-    bool changes_map;
+    bool changes_map, journal_full; /* the latter: it must wait for the journal before it may */
     VvPlace old[VV_IO_RUNS_MAX], target[VV_IO_RUNS_MAX];
     uint8_t how[VV_IO_RUNS_MAX];
 
@@ -119,6 +120,7 @@ void vv_block_lock_release(VvIoState *state, VvIoList *woken);
 /* Wait for @why, on the state's worker, which then goes on with state->resume. Returns 0, or the error that forbids waiting: then
  * it is not parked. view->lock held. */
 int vv_park(VvIoState *state, VvPark why);
+void vv_park_told(VvIoState *state); /* after vv_park, without view->lock: tells the submitter */
 /* view->lock held. */
 void vv_unpark(VvIoState *state, int result, VvIoList *woken);
 /* Post their tasks; without view->lock. */
@@ -181,8 +183,7 @@ void vv_flush_start(VvView *view, bool commit, VvFlushDone done, void *user);
  * one each at a time. Returns how many views have such, or are being flushed so. */
 unsigned vv_flush_background(VvPool *pool, uint64_t since_ms, GHashTable *families);
 bool vv_flush_has_pending(VvPool *pool); /* some view has */
-/* ticker.c: one of them begins, ends. */
-void vv_ticker_flush_begin(VvTicker *ticker);
+void vv_ticker_flush_begin(VvTicker *ticker); /* one of them begins, ends: ticker.c */
 void vv_ticker_flush_end(VvTicker *ticker);
 
 /* ---- view.c */

@@ -12,8 +12,8 @@
  *   ALLOCATE  mapped                    left
  *
  * W1  A block that is covered in part is held alone from before its old bytes are read until it is published: lock.c.
- * W2  Nothing waits for space while it holds anything: what was allocated goes back, everything is left, and the request
- *     is admitted anew when there is some (I9).
+ * W2  Nothing waits for space or for the journal while it holds anything: what was allocated goes back, everything is left,
+ *     and the request is admitted anew (I9). So neither gates nor flushes wait for those who wait.
  * W3  Records, pending and the end of the in-flight count are one critical section: whoever drained the view sees all. */
 #include "alloc_private.h"
 #include "io_state.h"
@@ -83,6 +83,7 @@ static void decide(VvIoState *state)
     VV_LOCKED(&state->view->lock);
     state->redirect_count = 0;
     state->changes_map = false;
+    state->journal_full = vv_pending_is_full(state->view);
     for (unsigned i = 0; i < state->block_count; i++) {
         uint8_t how = decide_block(state, i);
         state->how[i] |= how;
@@ -121,10 +122,36 @@ static void wait_for_space(VvIoState *state)
         state->resume = vv_io_admit;
         rc = vv_park(state, VV_PARK_SPACE);
     }
-    if (rc < 0)
+    if (rc < 0) {
         vv_io_finish(state, rc);
-    else
-        vv_alloc_want(alloc, family, blocks);
+        return;
+    }
+    vv_park_told(state);
+    vv_alloc_want(alloc, family, blocks);
+}
+
+/* W2. Only what changes the map waits: the journal does not know of the others. */
+static void wait_for_journal(VvIoState *state)
+{
+    VvPool *pool = state->pool;
+    bool idle;
+    int rc;
+    vv_io_leave(state);
+    {
+        VV_LOCKED(&state->view->lock);
+        state->resume = vv_io_admit;
+        rc = vv_park(state, VV_PARK_JOURNAL);
+        idle = !state->view->committing;
+    }
+    if (rc < 0) {
+        vv_io_finish(state, rc);
+        return;
+    }
+    atomic_fetch_add_explicit(&pool->journal_waits, 1, memory_order_relaxed);
+    vv_park_told(state);
+    if (idle)
+        vv_ticker_rush(pool->ticker);
+    vv_pending_wake(pool);
 }
 
 /* Distribute runs over the blocks to redirect, in order. Returns the first block that got none. */
@@ -208,10 +235,7 @@ static void add_record_locked(VvIoState *state, VvRecord *record, const VvPlace 
     record->sequence = view->next_sequence++;
     vv_records_push(&view->records, record);
     vv_pending_set(&view->pending, record, applied);
-    uint64_t bytes = vv_record_bytes(record);
-    uint64_t before = atomic_fetch_add_explicit(&state->pool->pending_bytes, bytes, memory_order_relaxed);
-    if (before < VV_PENDING_BYTES_MAX && before + bytes >= VV_PENDING_BYTES_MAX)
-        vv_ticker_rush(state->pool->ticker);
+    vv_pending_count(view, record);
 }
 
 static void add_records_locked(VvIoState *state)
@@ -387,6 +411,10 @@ static void write_mapped(VvIoState *state)
         return;
     }
     decide(state);
+    if (state->changes_map && state->journal_full) {
+        wait_for_journal(state);
+        return;
+    }
     int rc = state->redirect_count > 0 ? allocate(state) : 0;
     if (rc == -EAGAIN) {
         wait_for_space(state);

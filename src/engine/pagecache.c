@@ -84,9 +84,10 @@ static CacheEntry **bucket_of(CacheStripe *stripe, uint64_t branch, uint64_t reg
     return &stripe->buckets[hash(branch, region) / STRIPES % BUCKETS];
 }
 
+/* With what the allocator adds. */
 static uint64_t entry_bytes(const CacheEntry *entry)
 {
-    return sizeof *entry + entry->run_count * sizeof *entry->runs;
+    return sizeof *entry + entry->run_count * sizeof *entry->runs + 16;
 }
 
 static void unlink_use(CacheStripe *stripe, CacheEntry *entry)

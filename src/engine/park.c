@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Parked requests: what waits for a gate, a block lock or space waits in its view's list, not in a worker.
+/* Parked requests: what waits for a gate, a block lock, space or the journal waits in its view's list, not in a worker.
  *
  *   why     holds while it waits                    goes on with
  *   GATE    nothing                                 admission, anew
  *   SPACE   nothing                                 admission, anew
+ *   JOURNAL nothing                                 admission, anew
  *   LOCK    its place in line, its in-flight count  its start: the lock is held
  *
  * K4  A state is in view->parked exactly while state->parked is set; who takes it out posts its task, once.
  * K5  Every wait ends: by what it waits for, its deadline (the view's timeout from the first parking on), an
  *     interrupt, or the forced end of the pool.
  * K6  The worker of a parked request is held, so that it waits where its mailbox wakes it. */
+#include "alloc_private.h"
 #include "io_state.h"
 
 #include <errno.h>
@@ -41,10 +43,24 @@ static void unparked_run(VvTask *task)
 {
     VvIoState *state = (VvIoState *) ((char *) task - G_STRUCT_OFFSET(VvIoState, task));
     vv_worker_unhold(state->worker);
-    if (state->wake_result < 0)
+    if (state->wake_result < 0) {
         vv_io_finish(state, state->wake_result);
-    else
-        state->resume(state);
+        return;
+    }
+    if (state->told) {
+        state->told = false;
+        state->io->waits(state->io, false);
+    }
+    state->resume(state);
+}
+
+void vv_park_told(VvIoState *state)
+{
+    if (state->waits_for == VV_PARK_LOCK ||
+        state->io->waits == NULL) /* who is in line for a block waits for disks only */
+        return;
+    state->told = true;
+    state->io->waits(state->io, true);
 }
 
 int vv_park(VvIoState *state, VvPark why)
@@ -57,9 +73,11 @@ int vv_park(VvIoState *state, VvPark why)
         state->deadline_ms = now_ms + 1000u * (uint64_t) MAX(view->timeout_s, 1);
     if (state->deadline_ms <= now_ms)
         return why == VV_PARK_SPACE ? -ENOSPC : -ETIMEDOUT;
-    state->parked = why;
+    state->parked = state->waits_for = why;
     state->task.run = unparked_run;
     vv_io_list_append(&view->parked, state);
+    if (why == VV_PARK_JOURNAL)
+        atomic_fetch_add(&state->pool->journal_waiters, 1);
     vv_worker_hold(state->worker); /* K6 */
     vv_ticker_kick(state->pool->ticker);
     return 0;
@@ -69,6 +87,8 @@ void vv_unpark(VvIoState *state, int result, VvIoList *woken)
 {
     g_assert(state->parked != VV_PARK_NONE);
     vv_io_list_remove(&state->view->parked, state);
+    if (state->parked == VV_PARK_JOURNAL)
+        atomic_fetch_sub(&state->pool->journal_waiters, 1);
     state->parked = VV_PARK_NONE;
     state->wake_result = result;
     vv_io_list_append(woken, state);
@@ -160,6 +180,21 @@ unsigned vv_park_wake_space(VvPool *pool, uint64_t family, bool final)
         vv_wake(&woken);
     }
     return left;
+}
+
+bool vv_io_is_hopeless(VvIo *io)
+{
+    VvIoState *state = __atomic_load_n(&io->state, __ATOMIC_ACQUIRE);
+    uint64_t family;
+    if (state == NULL)
+        return false;
+    {
+        VV_LOCKED(&io->view->lock);
+        if (state->parked != VV_PARK_SPACE)
+            return false;
+        family = io->view->family;
+    }
+    return vv_alloc_is_hopeless(io->view->pool->alloc, family);
 }
 
 void vv_io_interrupt(VvIo *io)

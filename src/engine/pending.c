@@ -4,9 +4,11 @@
  * N1  A block is present exactly as long as some record in the ring names it, and then shows the newest of them.
  * N2  used_delta is the sum of the blocks' deltas; a delta compares with the applied map as it is when the blocks' older
  *     records have been applied. A look-up that is out of date may make one wrong by one until the block is applied. */
-#include "pending.h"
+#include "io_state.h"
 
 #define BUCKETS_MIN 16u
+#define BUCKETS_KEPT 256u
+#define RECORDS_KEPT 1024u
 #define SPARE_MAX 64u
 #define CAPACITY_MIN 8u
 
@@ -109,6 +111,16 @@ static VvPendingRegion *get_region(VvPending *pending, uint64_t number)
     *link = region;
     pending->region_count++;
     return region;
+}
+
+/* Nothing is pending: what a burst made grow does not stay. */
+static void shrink_buckets(VvPending *pending)
+{
+    if (pending->region_count > 0 || pending->bucket_count <= BUCKETS_KEPT)
+        return;
+    g_free(pending->buckets);
+    pending->bucket_count = BUCKETS_MIN;
+    pending->buckets = g_new0(VvPendingRegion *, BUCKETS_MIN);
 }
 
 static void put_region_if_empty(VvPending *pending, VvPendingRegion *region)
@@ -218,6 +230,7 @@ void vv_pending_drop(VvPending *pending, const VvRecord *record)
         }
     }
     put_region_if_empty(pending, region);
+    shrink_buckets(pending);
 }
 
 /* ---- records */
@@ -246,10 +259,59 @@ void vv_records_pop(VvRecordRing *ring)
     g_assert(ring->count > 0);
     ring->first = (ring->first + 1) & (ring->capacity - 1);
     ring->count--;
+    if (ring->count == 0 && ring->capacity > RECORDS_KEPT)
+        vv_records_clear(ring);
 }
 
 void vv_records_clear(VvRecordRing *ring)
 {
     g_free(ring->records);
     *ring = (VvRecordRing){ .count = 0 };
+}
+
+/* ---- how much there is */
+
+void vv_pending_count(VvView *view, const VvRecord *record)
+{
+    VvPool *pool = view->pool;
+    uint64_t bytes = vv_record_bytes(record), memory_bytes = vv_record_memory(record);
+    uint64_t before = atomic_fetch_add_explicit(&pool->pending_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->pending_memory, memory_bytes, memory_order_relaxed);
+    view->pending_memory += memory_bytes;
+    if (before < VV_PENDING_BYTES_MAX && before + bytes >= VV_PENDING_BYTES_MAX)
+        vv_ticker_rush(pool->ticker);
+}
+
+void vv_pending_uncount(VvView *view, uint64_t data_bytes, uint64_t memory_bytes)
+{
+    VvPool *pool = view->pool;
+    g_assert(view->pending_memory >= memory_bytes);
+    view->pending_memory -= memory_bytes;
+    atomic_fetch_sub(&pool->pending_bytes, data_bytes);
+    atomic_fetch_sub(&pool->pending_memory, memory_bytes);
+}
+
+bool vv_pending_is_full(const VvView *view)
+{
+    return view->pending_memory >= VV_PENDING_MEMORY_PER_LUN ||
+           atomic_load(&view->pool->pending_memory) >= VV_PENDING_MEMORY_MAX;
+}
+
+/* Who parks is counted before it looks whether there is room, and room is made before we look whether somebody is parked: so one
+ * of both sees the other. */
+void vv_pending_wake(VvPool *pool)
+{
+    if (atomic_load(&pool->journal_waiters) == 0 || atomic_load(&pool->pending_memory) >= VV_PENDING_MEMORY_MAX)
+        return;
+    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    for (unsigned i = 0; i < views->len; i++) {
+        VvView *view = g_ptr_array_index(views, i);
+        VvIoList woken = { NULL, NULL };
+        {
+            VV_LOCKED(&view->lock);
+            if (!vv_pending_is_full(view))
+                vv_unpark_all(view, VV_PARK_JOURNAL, false, &woken);
+        }
+        vv_wake(&woken);
+    }
 }

@@ -43,10 +43,28 @@ void vv_records_push(VvRecordRing *ring, const VvRecord *record);
 const VvRecord *vv_records_get(const VvRecordRing *ring, size_t i);
 void vv_records_pop(VvRecordRing *ring);
 void vv_records_clear(VvRecordRing *ring);
-/* Of data behind it: what pool->pending_bytes counts. A discard counts as a block, since it takes memory too. */
+
+/* ---- how much of it there is
+ * What pool->pending_bytes and pool->pending_memory count, and @view's share of the latter: a record came. view->lock held. */
+void vv_pending_count(VvView *view, const VvRecord *record);
+/* Records that took so much are gone. Whoever waits is woken by vv_pending_wake, which the caller calls without view->lock. */
+void vv_pending_uncount(VvView *view, uint64_t data_bytes, uint64_t memory_bytes);
+/* May no more change the map through @view for now? view->lock held. */
+bool vv_pending_is_full(const VvView *view);
+/* Bring back the writes that wait for the journal, if there is room again. [any] */
+void vv_pending_wake(VvPool *pool);
+/* Data behind it: what pool->pending_bytes counts. A discard counts as a block, since it takes memory too. */
 static inline uint64_t vv_record_bytes(const VvRecord *record)
 {
     return (uint64_t) (record->place ? record->count : 1) << VV_BLOCK_SHIFT;
+}
+
+/* Memory that it may take until it is applied, at most: the record with the ring's spare half, a region of its own with the fewest
+ * blocks that one has, or blocks in an array with its spare half. What pool->pending_memory counts. */
+#define VV_RECORD_MEMORY_BYTES 400u
+static inline uint64_t vv_record_memory(const VvRecord *record)
+{
+    return VV_RECORD_MEMORY_BYTES + 2 * sizeof(VvPendingBlock) * (record->count > 0 ? record->count - 1u : 0u);
 }
 
 #endif

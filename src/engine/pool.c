@@ -120,6 +120,21 @@ void vv_pool_checkpoint_kick(VvPool *pool)
     pthread_cond_signal(&threads->asked);
 }
 
+void vv_pool_checkpoint_wait(VvPool *pool)
+{
+    struct VvPoolThreads *threads = pool->threads;
+    uint64_t number;
+
+    atomic_fetch_add_explicit(&pool->checkpoint_waits, 1, memory_order_relaxed);
+    VV_LOCKED(&threads->lock);
+    g_assert(threads->checkpointer_runs);
+    number = threads->checkpoint_done + 1;
+    threads->checkpoint_asked = MAX(threads->checkpoint_asked, number);
+    pthread_cond_signal(&threads->asked);
+    while (threads->checkpoint_done < number)
+        pthread_cond_wait(&threads->done, &threads->lock);
+}
+
 /* ---- failure and ends */
 
 void vv_pool_fail(VvPool *pool, const char *why)

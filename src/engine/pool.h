@@ -177,6 +177,11 @@ typedef struct { uint64_t count, bytes, nanoseconds, buckets[VV_STAT_BUCKETS]; }
 typedef struct {
     uint64_t cow_bytes_copied, blocks_redirected, blocks_in_place, journal_entries, journal_syncs, disk_syncs;
     uint64_t quiesce_count, quiesce_max_us, checkpoints, page_lookups, page_misses, reclaimed_blocks;
+    uint64_t pending_bytes;    /* data that is acknowledged and not journalled, now */
+    uint64_t pending_memory;   /* that this takes, now */
+    uint64_t overlay_bytes;    /* of map pages that wait for a checkpoint, now */
+    uint64_t journal_waits;    /* writes that waited for the journal, because too much was pending */
+    uint64_t checkpoint_waits; /* times that the journal's entries waited for a checkpoint, because the overlay was full */
     VvOpStat snapshot_stall;
 } VvPoolStats;
 void vv_pool_stats(VvPool *pool, VvPoolStats *ret_stats);

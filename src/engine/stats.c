@@ -107,6 +107,11 @@ void vv_pool_stats(VvPool *pool, VvPoolStats *ret_stats)
     };
 
     stats.disk_syncs = count_disk_syncs(pool);
+    stats.pending_bytes = atomic_load_explicit(&pool->pending_bytes, memory_order_relaxed);
+    stats.pending_memory = atomic_load_explicit(&pool->pending_memory, memory_order_relaxed);
+    stats.overlay_bytes = vv_meta_overlay_bytes(pool->meta);
+    stats.journal_waits = atomic_load_explicit(&pool->journal_waits, memory_order_relaxed);
+    stats.checkpoint_waits = atomic_load_explicit(&pool->checkpoint_waits, memory_order_relaxed);
     {
         VV_LOCKED(&pool->stats_lock);
         stats.snapshot_stall = pool->snapshot_stall;

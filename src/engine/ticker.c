@@ -36,6 +36,7 @@ static bool tick(VvPool *pool)
         if (vv_meta_checkpoint_due(pool->meta))
             vv_pool_checkpoint_kick(pool);
     }
+    vv_pending_wake(pool);
     if (vv_alloc_cooling_bytes(pool->alloc) > 0) {
         vv_jobs_kick(pool);
         some = true;

@@ -208,7 +208,7 @@ void vv_view_retire(VvView *view)
 {
     VvIoList woken = { NULL, NULL };
     VvRecordRing records;
-    uint64_t logged;
+    uint64_t logged, bytes = 0;
     bool drop;
     {
         VV_LOCKED(&view->lock);
@@ -218,6 +218,9 @@ void vv_view_retire(VvView *view)
             vv_unpark(view->parked.first, -ESTALE, &woken);
         records = view->records;
         view->records = (VvRecordRing){ .count = 0 };
+        for (size_t i = 0; i < records.count; i++)
+            bytes += vv_record_bytes(vv_records_get(&records, i));
+        vv_pending_uncount(view, bytes, view->pending_memory);
         vv_pending_clear(&view->pending);
         vv_pending_init(&view->pending);
         view->applied_sequence = view->logged_sequence = view->next_sequence - 1;
@@ -226,9 +229,9 @@ void vv_view_retire(VvView *view)
         drop = vv_view_settle_pending(view);
     }
     vv_wake(&woken);
+    vv_pending_wake(view->pool);
     for (size_t i = 0; i < records.count; i++) {
         const VvRecord *record = vv_records_get(&records, i);
-        atomic_fetch_sub(&view->pool->pending_bytes, vv_record_bytes(record));
         if (record->place && record->sequence > logged) /* the others are applied, and freed with the rest of the LUN */
             vv_alloc_give_back(view->pool->alloc, view->family, record->place, record->count);
     }

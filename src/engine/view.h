@@ -88,6 +88,7 @@ struct VvView {
     /* pending */
     VvPending pending;
     VvRecordRing records;   /* ascending, not applied yet */
+    uint64_t pending_memory; /* its part of pool->pending_memory */
     uint64_t next_sequence, applied_sequence;
     uint64_t logged_sequence; /* the committer's: in the journal, perhaps not applied */
     uint64_t size_sequence; /* an elastic growth was acknowledged at this sequence */
@@ -99,7 +100,7 @@ struct VvView {
 
     /* block locks and parked requests: lock.c, park.c */
     VvBlockLockList block_locks[VV_LOCK_BUCKETS]; /* by region: held and waited for, in order of arrival */
-    VvIoList parked;        /* waiting for gate, block lock or space */
+    VvIoList parked;        /* waiting for gate, block lock, space or journal */
     VvPlace alloc_hint;     /* behind the last allocation */
     VvOpStat stats[VV_N_STATS];
 };

@@ -14,7 +14,10 @@
  * W4  The poster that finds the mailbox empty writes the eventfd; the owner empties the mailbox after it was woken and
  *     before it sleeps. Tasks that the owner posts need no write: it looks before it sleeps.
  * W5  Inline I/Os wait in a queue while requests are taken and while others complete. So the stack does not grow with the
- *     number of I/Os, and what was taken together is answered together: the client wakes up once for all of it.
+ *     number of I/Os, and what was taken together is answered together: the client wakes up once for all of it. No more than
+ *     INLINE_BATCH_BYTES wait: their data shall still be in the CPU's cache when they are answered.
+ * W7  While the source is shut (take said -EBUSY) it is neither read nor polled; every round asks take again, and what brings
+ *     the round is what take waits for: a completion or a task.
  * W6  When run returns nothing of this worker is left in the kernel: the poll and the eventfd read are cancelled and
  *     their completions seen. */
 #include "worker.h"
@@ -34,6 +37,7 @@
 #define COMMAND_OFFSET 48u /* of a command's bytes in its entry, which has 128 */
 #define COMPLETIONS_MAX 256u /* copied out at once: docs/fuse.md */
 #define TAKES_MAX 32u        /* requests taken per wake-up: no gain beyond (docs/fuse.md) */
+#define INLINE_BATCH_BYTES (128u << 10)
 #define PROBES_EMPTY_MAX 4u  /* a look for further requests is left out at most 15 times */
 
 /* user_data of the loop's own requests; anything else is a VvDiskIo, or with this bit a VvCommand. */
@@ -55,6 +59,7 @@ struct VvWorker {
     void *take_user;
     bool source_ended;
     bool source_ready; /* the non-blocking descriptor may have more */
+    bool source_shut;  /* it may not be read in this round */
     bool poll_armed;
 
     /* the ring */
@@ -69,6 +74,7 @@ struct VvWorker {
     /* inline I/O, W5 */
     bool queue_inline;
     VvDiskIoQueue inline_queue;
+    uint64_t inline_bytes; /* in it */
     unsigned probes_empty; /* how often in a row the blocking read brought the only request there was */
     unsigned probes_left_out;
 
@@ -364,6 +370,7 @@ static void do_inline(VvWorker *worker)
     while (worker->inline_queue.first) {
         VvDiskIoQueue over;
         queue_init(&over);
+        worker->inline_bytes = 0;
         while ((io = queue_pop(&worker->inline_queue))) {
             io->result = io->write ? vv_disk_write(io->disk, io->data, io->length_bytes, io->offset)
                                    : vv_disk_read(io->disk, io->data, io->length_bytes, io->offset);
@@ -387,6 +394,7 @@ void vv_worker_submit(VvWorker *worker, VvDiskIo *io)
         return;
     }
     queue_push(&worker->inline_queue, io);
+    worker->inline_bytes += io->length_bytes;
     if (!worker->queue_inline) /* W5 */
         do_inline(worker);
 }
@@ -497,20 +505,24 @@ static void reap(VvWorker *worker)
 /* False: there was none. */
 static bool take_one(VvWorker *worker, int fd)
 {
+    worker->queue_inline = true;
     int rc = worker->take(worker->take_user, fd);
+    if (worker->inline_bytes >= INLINE_BATCH_BYTES) /* W5 */
+        do_inline(worker);
     if (rc == 1)
         return true;
-    g_assert(rc == 0 || rc == -ENODEV);
+    g_assert(rc == 0 || rc == -EBUSY || rc == -ENODEV);
     if (rc == -ENODEV)
         worker->source_ended = true;
+    if (rc == -EBUSY)
+        worker->source_shut = true;
     return false;
 }
 
 static void take_more(VvWorker *worker)
 {
-    worker->queue_inline = true;
-    for (unsigned n = 0; n < TAKES_MAX && worker->source_ready; n++)
-        worker->source_ready = take_one(worker, worker->nonblocking_fd);
+    for (unsigned n = 0; n < TAKES_MAX && worker->source_ready && !worker->source_shut; n++)
+        worker->source_ready = take_one(worker, worker->nonblocking_fd) || worker->source_shut;
     do_inline(worker);
 }
 
@@ -518,10 +530,10 @@ static void take_more(VvWorker *worker)
  * time: then it is done ever more seldom. */
 static void take_first(VvWorker *worker)
 {
-    worker->queue_inline = true;
-    worker->source_ready = take_one(worker, worker->blocking_fd);
-    bool found = worker->source_ready && worker->probes_left_out == 0 && take_one(worker, worker->nonblocking_fd);
-    if (found) {
+    worker->source_ready = take_one(worker, worker->blocking_fd) || worker->source_shut;
+    g_assert(!worker->source_shut || is_busy(worker));
+    bool probe = worker->source_ready && !worker->source_shut && worker->probes_left_out == 0;
+    if (probe && take_one(worker, worker->nonblocking_fd)) {
         worker->probes_empty = 0;
         take_more(worker);
         return;
@@ -545,6 +557,7 @@ static bool run_once(VvWorker *worker)
         return false;
 
     bool taking = worker->take && !ending;
+    worker->source_shut = false;
     if (taking && !busy) { /* W1 */
         take_first(worker);
         if (!is_busy(worker))
@@ -556,10 +569,11 @@ static bool run_once(VvWorker *worker)
             return true;
     }
 
-    bool more = (taking && (worker->source_ready || worker->source_ended)) || !mailbox_is_empty(worker);
+    bool ready = worker->source_ready && !worker->source_shut;
+    bool more = (taking && (ready || worker->source_ended)) || !mailbox_is_empty(worker);
 
     arm_mailbox(worker);
-    if (taking && !worker->source_ready)
+    if (taking && !worker->source_ready) /* who may not read it does not ask whether it could: W7 */
         arm_source(worker);
     enter_ring(worker, !more);
     reap(worker);

@@ -62,6 +62,7 @@ void vv_worker_free(VvWorker *worker);
 unsigned vv_worker_index(const VvWorker *worker);
 
 /* @take reads one request from @fd and starts it: returns 1 if it did, 0 if there was none (EAGAIN, EINTR, ENOENT), and
+ * -EBUSY if it may not now (something of this worker must be in flight, or a hold taken: it is asked again when that ends),
  * -ENODEV when the source has ended for good. Both descriptors stay the caller's. Before run only. */
 typedef int (*VvWorkerTake)(void *user, int fd);
 void vv_worker_set_source(VvWorker *worker, int blocking_fd, int nonblocking_fd, VvWorkerTake take, void *user);

@@ -420,7 +420,8 @@ typedef struct {
     int in[2];
     int nonblocking;
     unsigned count[4]; /* answered, per kind */
-    unsigned under_way;
+    unsigned under_way, most;
+    unsigned limit; /* of those under way; 0: none */
     _Atomic unsigned answered;
     pthread_mutex_t gate; /* the helper passes it before it brings one back */
     /* the helper that brings parked requests back */
@@ -504,6 +505,8 @@ static int take(void *user, int fd)
 {
     Source *source = user;
     uint32_t words[2];
+    if (source->limit > 0 && source->under_way >= source->limit)
+        return -EBUSY;
     ssize_t n = read(fd, words, sizeof words);
     if (n == 0)
         return -ENODEV;
@@ -513,6 +516,7 @@ static int take(void *user, int fd)
     Request *request = g_new0(Request, 1);
     *request = (Request){ .source = source, .kind = words[0], .number = words[1], .task.run = back_cb };
     source->under_way++;
+    source->most = MAX(source->most, source->under_way);
     if (request->kind == STOP)
         vv_worker_stop(source->f->worker);
     if (request->kind == ANSWER_AT_ONCE || request->kind == STOP) {
@@ -579,6 +583,27 @@ static void test_source(Fixture *f, const void *memory G_GNUC_UNUSED)
     for (unsigned k = 0; k < 3; k++)
         g_assert_cmpuint(source.count[k], ==, sent[k]);
     g_assert_cmpuint(source.under_way, ==, 0);
+    source_close(&source);
+}
+
+/* A source that may not be read is asked again when something has ended, and nothing is lost. */
+static void test_shut_source(Fixture *f, const void *memory G_GNUC_UNUSED)
+{
+    Source source;
+    unsigned sent[3] = { 0 };
+    source_open(&source, f);
+    source.limit = 3;
+    start(f);
+    for (unsigned i = 0; i < 2000; i++) {
+        uint32_t kind = (uint32_t) g_test_rand_int_range(0, 3);
+        sent[kind]++;
+        send_request(&source, kind, i);
+    }
+    close(source.in[1]);
+    join(f);
+    for (unsigned k = 0; k < 3; k++)
+        g_assert_cmpuint(source.count[k], ==, sent[k]);
+    g_assert_cmpuint(source.most, ==, 3);
     source_close(&source);
 }
 
@@ -752,6 +777,7 @@ int main(int argc, char **argv)
     ADD("task-that-posts-itself", test_task_that_posts_itself);
     ADD("stop-waits-for-what-is-in-flight", test_stop_waits_for_what_is_in_flight);
     ADD("source", test_source);
+    ADD("shut-source", test_shut_source);
     ADD("parked-request-stops-nobody", test_parked_request_stops_nobody);
     ADD_ONCE("owner-posts", test_owner_posts);
     ADD_ONCE("posts-from-threads", test_posts_from_threads);
