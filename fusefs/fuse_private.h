@@ -68,6 +68,8 @@ typedef struct {
     pthread_t thread;
     VvSlots slots;
     VvSlot *spare; /* the next request is read into it */
+    _Atomic unsigned stopped; /* it does not read until less is parked: quota.c */
+    VvTask go_on;
 
     /* with option ring: uring.c */
     struct VvUringEntry *entries; /* owned */
@@ -102,6 +104,10 @@ struct VvFuse {
     VvOperations operations;
     VvNotifier notifier;
     VvKeeper keeper;
+    _Atomic uint64_t parked_bytes; /* of requests that are parked, of all LUNs: quota.c */
+    _Atomic uint32_t parked_count;
+    uint32_t held_count_per_lun, held_count_max; /* set before the mount serves */
+    _Atomic uint64_t stops, refused; /* times that a worker did not read because of them; requests that were refused */
     VvLiveText texts[VV_FUSE_TEXTS_MAX];
     unsigned text_count;
 };
@@ -162,14 +168,27 @@ void vv_notifier_stop(VvFuse *fuse);
 /* Without waiting, for changes that came through the mount. [any] */
 void vv_notify(VvFuse *fuse, VvNoticeKind kind, uint64_t object_id);
 
-/* ---- keeper.c: quotas of what waits (limits.h has the bytes) */
+/* ---- quota.c: what requests hold (limits.h has the bytes). The worker's thread */
 #define VV_HELD_COUNT_PER_LUN 1024u
-#define VV_HELD_COUNT_MAX \
-    3072u /* with all LUNs that wait: the kernel has VV_FUSE_BACKGROUND_MAX under way, some must be left */
-#define VV_HELD_GRACE_MS 1000u /* a LUN that has ended no request for so long waits */
-/* The request in @slot (its account and bytes set) begins. False: its LUN waits and holds its quota already. */
-bool vv_hold_charge(VvServer *server, VvSlot *slot);
-void vv_hold_release(VvSlot *slot);
+#define VV_HELD_COUNT_MAX 2560u
+#define VV_PARKED_COUNT_MAX \
+    3072u /* with all that are parked: the kernel has VV_FUSE_BACKGROUND_MAX under way, some must be left */
+#define VV_HELD_GRACE_MS 1000u /* a LUN of whose parked requests none has ended for so long is held */
+/* Before anything is read. @places: how many requests one queue of a ring can have under way; 0: no rings, there are plenty. */
+void vv_quota_init(VvFuse *fuse, unsigned places);
+/* Is there memory for another request? False: an end of one, or a task, brings the worker back to ask again. */
+bool vv_quota_may_read(VvServer *server);
+/* The request in @slot begins: its data take @length_bytes. */
+void vv_quota_begin(VvServer *server, VvSlot *slot, uint32_t length_bytes);
+void vv_quota_begin_flush(VvSlot *slot);
+void vv_quota_waits(VvIo *io, bool waits); /* VvIo.waits */
+/* It ends; @well: with what was asked for. A flush: any thread. */
+void vv_quota_end(VvSlot *slot, bool well);
+/* Is so much above the quota of a LUN that is held? */
+bool vv_quota_is_over(const VvFuse *fuse, uint64_t bytes, uint64_t count);
+
+/* ---- keeper.c */
+void vv_keeper_wake(VvFuse *fuse); /* somebody holds much. [any] */
 void vv_keeper_start(VvFuse *fuse);
 void vv_keeper_stop(VvFuse *fuse);
 /* A FUSE_INTERRUPT: true if the request was found (waiting, or at an operation thread). [any] */

@@ -71,6 +71,13 @@ void vv_fuse_force(VvFuse *fuse);
 
 /* [any] Handles on LUNs and snapshots that the kernel holds now (a loop device counts one). */
 unsigned vv_fuse_open_count(const VvFuse *fuse);
+/* [any] What requests hold now, and how often that was too much. */
+typedef struct {
+    uint64_t parked_bytes, parked_requests; /* that wait for a gate, for space or for the journal: now */
+    uint64_t read_stops;                    /* times that a worker read no further request until less was parked */
+    uint64_t refused_requests;              /* ended with EIO, because their LUN waited for long and held its quota */
+} VvFuseHolds;
+void vv_fuse_holds(VvFuse *fuse, VvFuseHolds *ret_holds);
 /* [any] Absolute and without symbolic links; borrowed until vv_fuse_free. */
 const char *vv_fuse_mount_point(const VvFuse *fuse);
 

@@ -18,13 +18,15 @@
 #define VV_HANDLES_PER_CHUNK 256u
 #define VV_HANDLE_CHUNKS_MAX 4096u /* 1 Mi open files: more than the kernel's usual limit of a machine */
 
-/* What the requests under way of one LUN or snapshot hold (keeper.c). One per object that is open. */
+/* What the parked requests of one LUN or snapshot hold (quota.c). One per object that is open. */
 typedef struct {
     uint64_t id;
     unsigned refs;                /* handles: handles.lock */
-    _Atomic uint64_t bytes;       /* of requests under way */
+    _Atomic uint64_t bytes;       /* of requests that are parked */
     _Atomic uint32_t count;       /* of them */
-    _Atomic uint64_t progress_ms; /* when one last ended, or the first of a busy time began; coarse monotonic clock */
+    _Atomic uint32_t waiting;     /* requests that have been parked, and have not ended */
+    _Atomic uint64_t progress_ms; /* when one of these last ended well, or the first of them was parked; coarse monotonic clock */
+    atomic_bool held;             /* the keeper says that it waits for long */
 } VvAccount;
 
 typedef enum { VV_HANDLE_FREE, VV_HANDLE_OBJECT, VV_HANDLE_DIRECTORY, VV_HANDLE_TEXT } VvHandleKind;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What requests hold while they wait, so that one LUN that must wait never makes another wait (I9).
+/* The keeper: looks after LUNs that hold much while they wait, so that they never make others wait (I9); and interrupts.
  *
- * A request keeps its slot and its data until it is answered. Slots do not run out (slots.h), so what must be bounded is memory,
- * and the number of requests that the kernel lets be under way in the background. A LUN that works may have as many as
- * its clients give it: they end by themselves. A LUN *waits* if it has requests under way and has ended none for
- * VV_HELD_GRACE_MS. Then:
+ * A LUN is *held* if it has parked requests and none of them has ended well for VV_HELD_GRACE_MS, or one of them waits for space of
+ * which the engine knows that there is none in sight. Then:
  *
- *     K1  one LUN that waits holds at most VV_HELD_BYTES_PER_LUN and VV_HELD_COUNT_PER_LUN: further requests of it are refused
- *         with EIO, and the newest of those that it holds already, as far as they are not at a disk, end with EIO too.
- *     K2  all that wait hold together at most VV_HELD_BYTES_MAX and VV_HELD_COUNT_MAX: the largest gives.
+ *     K1  one LUN that is held has at most VV_HELD_BYTES_PER_LUN and VV_HELD_COUNT_PER_LUN parked: the newest above that end with
+ *         EIO, and so does what parks after that (quota.c), until one of them ends well.
+ *     K2  all that are held have together at most VV_HELD_BYTES_MAX and VV_HELD_COUNT_MAX parked: the largest gives. That is less
+ *         than what stops the workers (quota.c Q2), so LUNs that are held never stop them.
  *     K3  an event names the LUN; at most one a minute, whichever LUN it is.
+ *
+ * With rings places are few (uring.h), and so are those that what is held may have: vv_quota_init.
  *
  * Nothing is timed while nobody holds much: the keeper sleeps until a quota is passed, then looks every KEEPER_TICK_MS. */
 #include "nodes.h"
@@ -17,65 +18,13 @@
 #define KEEPER_TICK_MS 100u
 #define EVENT_EVERY_MS 60000u
 
-/* ---- charging: workers */
-
-static void wake(VvFuse *fuse)
+void vv_keeper_wake(VvFuse *fuse)
 {
     VvKeeper *keeper = &fuse->keeper;
     if (atomic_exchange(&keeper->awake, true))
         return;
     VV_LOCKED(&keeper->lock);
     pthread_cond_signal(&keeper->wake);
-}
-
-static bool is_waiting(VvAccount *account, uint64_t now_ms)
-{
-    uint64_t progress_ms = atomic_load_explicit(&account->progress_ms, memory_order_relaxed);
-    return atomic_load_explicit(&account->count, memory_order_relaxed) > 0 && now_ms > progress_ms + VV_HELD_GRACE_MS;
-}
-
-static bool over_one(uint64_t bytes, uint64_t count)
-{
-    return bytes > VV_HELD_BYTES_PER_LUN || count > VV_HELD_COUNT_PER_LUN;
-}
-
-static bool over_share(const VvSlots *slots)
-{
-    return atomic_load_explicit(&slots->held_bytes, memory_order_relaxed) > VV_HELD_BYTES_MAX / VV_WORKERS_MAX ||
-           atomic_load_explicit(&slots->held_count, memory_order_relaxed) > VV_HELD_COUNT_MAX / VV_WORKERS_MAX;
-}
-
-bool vv_hold_charge(VvServer *server, VvSlot *slot)
-{
-    VvAccount *account = slot->account;
-    uint64_t bytes =
-        slot->charged_bytes + atomic_fetch_add_explicit(&account->bytes, slot->charged_bytes, memory_order_relaxed);
-    uint32_t count = 1 + atomic_fetch_add_explicit(&account->count, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&slot->slots->held_bytes, slot->charged_bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&slot->slots->held_count, 1, memory_order_relaxed);
-    if (count == 1)
-        atomic_store_explicit(&account->progress_ms, vv_coarse_ms(), memory_order_relaxed);
-    bool over = over_one(bytes, count);
-    if (over || over_share(slot->slots))
-        wake(server->fuse);
-    if (over && is_waiting(account, vv_coarse_ms())) { /* K1 */
-        atomic_fetch_sub_explicit(&account->bytes, slot->charged_bytes, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&account->count, 1, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&slot->slots->held_bytes, slot->charged_bytes, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&slot->slots->held_count, 1, memory_order_relaxed);
-        return false;
-    }
-    return true;
-}
-
-void vv_hold_release(VvSlot *slot)
-{
-    VvAccount *account = slot->account;
-    atomic_store_explicit(&account->progress_ms, vv_coarse_ms(), memory_order_relaxed);
-    atomic_fetch_sub_explicit(&account->bytes, slot->charged_bytes, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&account->count, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&slot->slots->held_bytes, slot->charged_bytes, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&slot->slots->held_count, 1, memory_order_relaxed);
 }
 
 /* ---- interrupts */
@@ -120,10 +69,33 @@ typedef struct {
 } Holder;
 
 typedef struct {
+    const VvFuse *fuse;
     uint64_t now_ms;
-    bool over;       /* somebody holds more than a quota, waiting or not */
-    GArray *holders; /* Holder: those that wait */
+    bool over;            /* somebody has more than a quota parked, held or not */
+    GArray *holders;      /* Holder: those that are held */
+    GHashTable *hopeless; /* ids of objects that wait for space of which none is in sight */
 } Survey;
+
+/* An account does not know its requests; a request keeps its account. */
+static bool find_hopeless(void *user, VvSlot *slot)
+{
+    Survey *survey = user;
+    VV_LOCKED(&slot->lock);
+    if (slot->state != VV_SLOT_SETTLED || !atomic_load(&slot->parked))
+        return true;
+    void *id = GSIZE_TO_POINTER(slot->account->id);
+    if (!g_hash_table_contains(survey->hopeless, id) && vv_io_is_hopeless(&slot->io))
+        g_hash_table_add(survey->hopeless, id);
+    return true;
+}
+
+static bool is_held(const Survey *survey, VvAccount *account)
+{
+    uint64_t progress_ms = atomic_load_explicit(&account->progress_ms, memory_order_relaxed);
+    return atomic_load(&account->waiting) > 0 &&
+           (survey->now_ms > progress_ms + VV_HELD_GRACE_MS ||
+               g_hash_table_contains(survey->hopeless, GSIZE_TO_POINTER(account->id)));
+}
 
 static void survey_account(void *user, VvAccount *account)
 {
@@ -134,19 +106,21 @@ static void survey_account(void *user, VvAccount *account)
         .bytes = atomic_load_explicit(&account->bytes, memory_order_relaxed),
         .count = atomic_load_explicit(&account->count, memory_order_relaxed),
     };
-    bool over = over_one(holder.bytes, holder.count);
+    bool over = vv_quota_is_over(survey->fuse, holder.bytes, holder.count), held = is_held(survey, account);
     survey->over |= over;
-    if (!is_waiting(account, survey->now_ms))
+    atomic_store_explicit(&account->held, held, memory_order_relaxed);
+    if (!held)
         return;
     if (over) { /* K1 */
+        uint64_t limit = survey->fuse->held_count_per_lun;
         holder.excess_bytes = holder.bytes > VV_HELD_BYTES_PER_LUN ? holder.bytes - VV_HELD_BYTES_PER_LUN : 0;
-        holder.excess_count = holder.count > VV_HELD_COUNT_PER_LUN ? holder.count - VV_HELD_COUNT_PER_LUN : 0;
+        holder.excess_count = holder.count > limit ? holder.count - limit : 0;
     }
     g_array_append_val(survey->holders, holder);
 }
 
 /* K2 */
-static void share_out(GArray *holders)
+static void share_out(GArray *holders, uint64_t count_max)
 {
     uint64_t bytes = 0, count = 0;
     Holder *largest = NULL;
@@ -160,8 +134,8 @@ static void share_out(GArray *holders)
     }
     if (largest && bytes > VV_HELD_BYTES_MAX)
         largest->excess_bytes += bytes - VV_HELD_BYTES_MAX;
-    if (largest && count > VV_HELD_COUNT_MAX)
-        largest->excess_count += count - VV_HELD_COUNT_MAX;
+    if (largest && count > count_max)
+        largest->excess_count += count - count_max;
 }
 
 typedef struct {
@@ -173,16 +147,21 @@ typedef struct {
 typedef struct {
     const VvAccount *account;
     GArray *victims;
+    uint64_t shed_bytes, shed_count; /* of those that give up already, and are counted still */
 } Hunt;
 
 static bool find_victim(void *user, VvSlot *slot)
 {
     Hunt *hunt = user;
     VV_LOCKED(&slot->lock);
-    if (slot->state == VV_SLOT_SETTLED && slot->account == hunt->account && !slot->shed) {
-        Victim victim = { slot, atomic_load_explicit(&slot->unique, memory_order_relaxed), slot->charged_bytes };
+    if (slot->state != VV_SLOT_SETTLED || !atomic_load(&slot->parked) || slot->account != hunt->account)
+        return true;
+    Victim victim = { slot, atomic_load_explicit(&slot->unique, memory_order_relaxed),
+        atomic_load_explicit(&slot->charged_bytes, memory_order_relaxed) };
+    hunt->shed_bytes += slot->shed ? victim.bytes : 0;
+    hunt->shed_count += slot->shed;
+    if (!slot->shed)
         g_array_append_val(hunt->victims, victim);
-    }
     return true;
 }
 
@@ -194,17 +173,18 @@ static int newest_first(gconstpointer a, gconstpointer b)
 
 static void shed(VvFuse *fuse, const Holder *holder)
 {
-    Hunt hunt = { holder->account, g_array_new(FALSE, FALSE, sizeof(Victim)) };
+    Hunt hunt = { .account = holder->account, .victims = g_array_new(FALSE, FALSE, sizeof(Victim)) };
     for (unsigned i = 0; i < fuse->server_count; i++)
         vv_slots_each(&fuse->servers[i].slots, find_victim, &hunt);
     g_array_sort(hunt.victims, newest_first);
-    uint64_t bytes = 0, count = 0;
+    uint64_t bytes = hunt.shed_bytes, count = hunt.shed_count;
     for (unsigned i = 0; i < hunt.victims->len && (bytes < holder->excess_bytes || count < holder->excess_count); i++) {
         const Victim *victim = &g_array_index(hunt.victims, Victim, i);
         VV_LOCKED(&victim->slot->lock);
         if (victim->slot->state != VV_SLOT_SETTLED || atomic_load(&victim->slot->unique) != victim->unique)
             continue;
         victim->slot->shed = true;
+        atomic_fetch_add_explicit(&fuse->refused, 1, memory_order_relaxed);
         vv_io_interrupt(&victim->slot->io);
         bytes += victim->bytes;
         count++;
@@ -232,11 +212,16 @@ static void tell(VvFuse *fuse, const Holder *holder, uint64_t now_ms)
 /* True: look again soon. */
 static bool look(VvFuse *fuse)
 {
-    Survey survey = { .now_ms = vv_coarse_ms(), .holders = g_array_new(FALSE, FALSE, sizeof(Holder)) };
-    vv_handles_each_account(&fuse->handles, survey_account, &survey);
+    Survey survey = { .fuse = fuse,
+        .now_ms = vv_coarse_ms(),
+        .holders = g_array_new(FALSE, FALSE, sizeof(Holder)),
+        .hopeless = g_hash_table_new(NULL, NULL),
+        .over = atomic_load(&fuse->parked_bytes) > VV_HELD_BYTES_MAX ||
+                atomic_load(&fuse->parked_count) > fuse->held_count_max };
     for (unsigned i = 0; i < fuse->server_count; i++)
-        survey.over |= over_share(&fuse->servers[i].slots);
-    share_out(survey.holders);
+        vv_slots_each(&fuse->servers[i].slots, find_hopeless, &survey);
+    vv_handles_each_account(&fuse->handles, survey_account, &survey);
+    share_out(survey.holders, fuse->held_count_max);
     for (unsigned i = 0; i < survey.holders->len; i++) {
         const Holder *holder = &g_array_index(survey.holders, Holder, i);
         if (holder->excess_bytes || holder->excess_count) {
@@ -245,6 +230,7 @@ static bool look(VvFuse *fuse)
         }
     }
     g_array_unref(survey.holders);
+    g_hash_table_unref(survey.hopeless);
     return survey.over;
 }
 

@@ -122,7 +122,7 @@ static bool make_session(VvFuse *fuse, const VvFuseOptions *options, GError **er
     return fuse->session != NULL;
 }
 
-static bool make_server(VvFuse *fuse, bool wide, GError **error)
+static bool make_server(VvFuse *fuse, bool wide, uint64_t share_bytes, GError **error)
 {
     VvServer *server = &fuse->servers[fuse->server_count];
     server->fuse = fuse;
@@ -133,7 +133,7 @@ static bool make_server(VvFuse *fuse, bool wide, GError **error)
     if (server->worker == NULL)
         return false;
     fuse->server_count++;
-    if (!vv_slots_init(&server->slots)) {
+    if (!vv_slots_init(&server->slots, fuse, share_bytes)) {
         vv_set_error_errno(error, ENOMEM, NULL, "no memory for worker %u", server->index);
         return false;
     }
@@ -148,6 +148,7 @@ static void say_no_ring(const char *why)
 static bool make_servers(VvFuse *fuse, unsigned threads, bool ring, GError **error)
 {
     const char *why;
+    vv_quota_init(fuse, 0);
     unsigned wanted = threads ? threads : g_get_num_processors();
     wanted = CLAMP(wanted, 1, VV_WORKERS_MAX);
     fuse->uring = ring && vv_uring_is_possible(&why);
@@ -157,11 +158,13 @@ static bool make_servers(VvFuse *fuse, unsigned threads, bool ring, GError **err
         fuse->queue_count = vv_uring_queue_count();
         wanted = MIN(wanted, fuse->queue_count);
         fuse->ring_count = wanted;
+        vv_quota_init(fuse, vv_uring_entries_per_queue(fuse->queue_count));
     }
+    uint64_t share_bytes = VV_RUNNING_BYTES_MAX / (fuse->uring ? wanted + 1 : wanted);
     for (unsigned i = 0; i < wanted; i++)
-        if (!make_server(fuse, fuse->uring, error))
+        if (!make_server(fuse, fuse->uring, share_bytes, error))
             return false;
-    return !fuse->uring || make_server(fuse, false, error);
+    return !fuse->uring || make_server(fuse, false, share_bytes, error);
 }
 
 static void clear_server(VvServer *server)
@@ -179,6 +182,7 @@ static void do_without_rings(VvFuse *fuse)
     clear_server(&fuse->servers[--fuse->server_count]);
     fuse->uring = false;
     fuse->ring_count = fuse->queue_count = 0;
+    vv_quota_init(fuse, 0);
 }
 
 static void run_operation(void *user, VvOperation *operation)

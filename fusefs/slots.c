@@ -16,14 +16,27 @@ uint64_t vv_coarse_ms(void)
     return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }
 
+/* Pages from @from on, up to what was touched. False: they stay. */
+static bool forget(uint8_t *from, const VvSlot *slot)
+{
+    uint8_t *end = slot->data + (slot->touched_bytes + 4095) / 4096 * 4096;
+    size_t length_bytes = end > from ? (size_t) (end - from) : 0;
+    return length_bytes == 0 || madvise(from, length_bytes, MADV_DONTNEED_LOCKED) == 0 ||
+           madvise(from, length_bytes, MADV_DONTNEED) == 0;
+}
+
+void vv_slot_trim(VvSlot *slot, uint32_t keep_bytes)
+{
+    keep_bytes = (keep_bytes + 4095) / 4096 * 4096;
+    if (slot->touched_bytes > keep_bytes && forget(slot->data + keep_bytes, slot))
+        slot->touched_bytes = keep_bytes;
+}
+
 static void push_free(VvSlots *slots, VvSlot *slot)
 {
-    if (slots->warm_bytes + slot->touched_bytes > VV_SLOT_WARM_BYTES) {
-        void *area = slot->data - 4096;
-        size_t length_bytes = 4096 + (size_t) slot->touched_bytes;
-        if (madvise(area, length_bytes, MADV_DONTNEED_LOCKED) == 0 || madvise(area, length_bytes, MADV_DONTNEED) == 0)
-            slot->touched_bytes = 0;
-    }
+    if (slots->warm_bytes + slots->running_bytes + slot->touched_bytes > slots->share_bytes &&
+        forget(slot->data - 4096, slot))
+        slot->touched_bytes = 0;
     slots->warm_bytes += slot->touched_bytes;
     slot->next = slots->free;
     slots->free = slot;
@@ -54,8 +67,10 @@ static bool grow(VvSlots *slots)
     return true;
 }
 
-bool vv_slots_init(VvSlots *slots)
+bool vv_slots_init(VvSlots *slots, struct VvFuse *fuse, uint64_t share_bytes)
 {
+    slots->fuse = fuse;
+    slots->share_bytes = share_bytes;
     for (unsigned i = 0; i < 4; i++) { /* 64: usual queue depths find theirs made */
         if (!grow(slots))
             return false;
@@ -126,7 +141,6 @@ void vv_slot_clear(VvSlot *slot)
     VV_LOCKED(&slot->lock);
     slot->state = VV_SLOT_FREE;
     slot->account = NULL;
-    slot->charged_bytes = 0;
     slot->interrupted = slot->shed = false;
 }
 

@@ -8,10 +8,10 @@
  *     state              free -> taken (read, being parsed) -> under way (given to the engine) -> settled (it returned from
  *                        vv_io_submit: may be interrupted) -> answered -> free
  *
- * Areas are address space without memory until touched. The free list is last in, first out; free slots keep at most
- * VV_SLOT_WARM_BYTES of touched memory, the rest is given back. Slots are made as needed up to VV_SLOTS_MAX per worker, more than
- * the kernel has under way in the background (VV_FUSE_BACKGROUND_MAX), so that requests of LUNs that wait never keep a
- * worker from reading those of others (I9). What the requests of one LUN may hold is keeper.c's affair. */
+ * Areas are address space without memory until touched. The free list is last in, first out; free slots keep touched memory as
+ * far as it is in the worker's share together with what runs, the rest is given back. Slots are made as needed up to VV_SLOTS_MAX
+ * per worker, more than the kernel has under way in the background (VV_FUSE_BACKGROUND_MAX), so that requests of LUNs that
+ * wait never keep a worker from reading those of others (I9). What requests may hold is the affair of quota.c. */
 #ifndef VV_SLOTS_H
 #define VV_SLOTS_H
 
@@ -33,7 +33,8 @@
 #define VV_SLOT_CHUNKS_MAX 320u
 #define VV_SLOTS_MAX \
     (VV_SLOTS_PER_CHUNK * VV_SLOT_CHUNKS_MAX) /* 5,120: the 4,096 of the background and 1,024 that wait in read(2) */
-#define VV_SLOT_WARM_BYTES (16u << 20)        /* per worker */
+#define VV_SLOT_COST_BYTES \
+    (10u << 10) /* that a request takes beside its data: the header's page, the slot, the engine's state */
 
 typedef struct VvSlot VvSlot;
 typedef struct VvSlots VvSlots;
@@ -55,19 +56,22 @@ struct VvSlot {
     pthread_mutex_t lock;    /* guards what follows */
     VvSlotState state;
     VvAccount *account; /* charged; its handle is open as long as the request is under way */
-    uint32_t charged_bytes;
     bool interrupted; /* asked for before it was settled */
     bool shed;        /* interrupted by the keeper */
-    uint64_t begun_ms;
+    /* quota.c: set by the worker alone */
+    _Atomic uint32_t charged_bytes;
+    atomic_bool parked; /* now */
+    bool waited;        /* ever */
 };
 
 /* One worker's. */
 struct VvSlots {
     VvSlot *free;                /* owner's thread */
     uint64_t warm_bytes;         /* touched memory of free slots; owner's thread */
+    uint64_t running_bytes;      /* of requests that run; owner's thread (quota.c) */
+    uint64_t share_bytes;        /* that both may have together */
+    struct VvFuse *fuse;         /* whose they are: NULL in tests */
     _Atomic(VvSlot *) returned;  /* by other threads */
-    _Atomic uint64_t held_bytes; /* of requests under way (keeper.c) */
-    _Atomic uint32_t held_count;
     pthread_t owner; /* valid once owned */
     bool owned;
     _Atomic(VvSlot *) chunks[VV_SLOT_CHUNKS_MAX]; /* arrays of VV_SLOTS_PER_CHUNK, never freed before the end */
@@ -75,13 +79,15 @@ struct VvSlots {
     void *areas[VV_SLOT_CHUNKS_MAX];
 };
 
-/* False: no memory. */
-bool vv_slots_init(VvSlots *slots);
+/* False: no memory. @share_bytes: of touched memory that free slots and running requests may have together. */
+bool vv_slots_init(VvSlots *slots, struct VvFuse *fuse, uint64_t share_bytes);
 void vv_slots_clear(VvSlots *slots); /* all must be free */
 /* The calling thread is the worker. */
 void vv_slots_own(VvSlots *slots);
 /* Owner. NULL: VV_SLOTS_MAX are under way, or no memory. */
 VvSlot *vv_slot_get(VvSlots *slots);
+/* Give back the memory of the slot's data behind the first @keep_bytes. Who owns the slot. */
+void vv_slot_trim(VvSlot *slot, uint32_t keep_bytes);
 /* Any thread: the slot is answered. */
 void vv_slot_put(VvSlot *slot);
 /* Any thread: what the slot said of its last request is forgotten. Part of put; an entry's slot is only cleared. */

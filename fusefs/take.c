@@ -11,7 +11,8 @@
  * The first three are parsed here, from the kernel's own structs: nothing is allocated, and no lock is shared.
  *
  * T1  The answer to a request goes out on the descriptor that it came from (each clone has its own list in the kernel).
- * T2  A worker always has a spare slot to read into: where none is left it answers ENOMEM from the spare itself. */
+ * T2  Nothing is read while what was read holds too much (quota.c).
+ * T3  A worker always has a spare slot to read into: where none is left it answers ENOMEM from the spare itself. */
 #include "nodes.h"
 #include "uring.h"
 
@@ -69,7 +70,7 @@ static void io_done(VvIo *io)
     int64_t result = io->result;
     if (result == -EINTR && shed)
         result = -EIO;
-    vv_hold_release(slot);
+    vv_quota_end(slot, result >= 0);
     if (slot->entry) { /* with the answer the slot is the kernel's again */
         vv_slot_clear(slot);
         answer_io(slot, unique, result);
@@ -86,31 +87,29 @@ static void submit(
     const struct fuse_in_header *header = slot->request;
     uint64_t unique = header->unique;
     VvSlot *next = slot->entry ? NULL : vv_slot_get(&server->slots);
-    bool room = slot->entry || next; /* T2 */
-    slot->account = file->account;
-    slot->charged_bytes = length_bytes;
-    if (!room || !vv_hold_charge(server, slot)) {
-        slot->account = NULL;
-        if (next)
-            vv_slot_put(next);
-        answer(slot, unique, room ? -EIO : -ENOMEM, NULL, 0);
+    if (slot->entry == NULL && next == NULL) { /* T3 */
+        answer(slot, unique, -ENOMEM, NULL, 0);
         return;
     }
     if (next)
         server->spare = next;
     slot->opcode = header->opcode;
-    slot->touched_bytes = MAX(slot->touched_bytes, length_bytes);
+    if (kind == VV_IO_FLUSH)
+        vv_quota_begin_flush(slot);
+    else
+        vv_quota_begin(server, slot, length_bytes);
     slot->io.kind = kind;
     slot->io.view = file->view;
     slot->io.data = slot->data;
     slot->io.length_bytes = length_bytes;
     slot->io.offset = offset;
     slot->io.done = io_done;
+    slot->io.waits = vv_quota_waits;
     slot->io.result = 0;
     slot->io.state = NULL;
     pthread_mutex_lock(&slot->lock);
+    slot->account = file->account;
     slot->state = VV_SLOT_UNDER_WAY;
-    slot->begun_ms = vv_coarse_ms();
     atomic_store_explicit(&slot->unique, unique, memory_order_relaxed);
     pthread_mutex_unlock(&slot->lock);
 
@@ -247,6 +246,8 @@ int vv_take(void *user, int fd)
 {
     VvServer *server = user;
     VvSlot *slot = server->spare;
+    if (!vv_quota_may_read(server))
+        return -EBUSY;
     ssize_t n = read(fd, slot->data - VV_SLOT_HEADER_BYTES, VV_SLOT_READ_BYTES);
     if (n < 0) {
         if (errno == EAGAIN || errno == EINTR || errno == ENOENT)

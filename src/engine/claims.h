@@ -28,7 +28,8 @@ typedef struct {
 
 void vv_claims_init(VvClaims *claims);
 void vv_claims_clear(VvClaims *claims);
-/* Without the read lock of meta (an open takes that inside). True: nobody has @object_id open in the way that @claim is against, nor will anybody until vv_claim_end. */
+/* True: nobody has @object_id open in the way that @claim is against, nor will anybody until vv_claim_end. Not under meta's read
+ * lock, which an open takes with the claims' lock held. */
 bool vv_claim(VvPool *pool, uint64_t object_id, VvClaim claim);
 void vv_claim_end(VvPool *pool, uint64_t object_id, VvClaim claim);
 /* For vv_handle_open, with the lock held: waits while there is such a claim. 0; -EBUSY. */

@@ -258,6 +258,7 @@ static bool start_mount(VvRun *run, GError **error)
     run->fuse = vv_fuse_new(run->daemon.pool, &options, error);
     if (!run->fuse)
         return false;
+    run->daemon.fuse = run->fuse;
     vv_fuse_set_text(run->fuse, "status.json", text_status, &run->daemon);
     vv_fuse_set_text(run->fuse, "metrics", text_metrics, &run->daemon);
     vv_fuse_set_text(run->fuse, "version", text_version, &run->daemon);

@@ -11,6 +11,7 @@
 
 #include "control.h"
 #include "crew.h"
+#include "fusefs.h"
 #include "options.h"
 #include "pool.h"
 
@@ -31,6 +32,7 @@ struct VvDaemon {
     uid_t owner;
     gid_t admin_gid; /* (gid_t) -1: none */
     VvPool *pool;
+    VvFuse *fuse; /* borrowed; NULL before it is made */
     VvControl *loop;
     VvCrew *lookers;                     /* answers that are quick */
     VvCrew *slow;                        /* looks that may take long */

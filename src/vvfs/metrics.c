@@ -146,8 +146,31 @@ static void pool_counters(VvMetrics *m)
     sample_seconds(m, "vvfs_pool_quiesce_max_seconds", "", stats.quiesce_max_us * 1000);
     single(m, "vvfs_pool_page_lookups_total", "counter", "Look-ups of map pages.", stats.page_lookups);
     single(m, "vvfs_pool_page_misses_total", "counter", "Those that were not in the cache.", stats.page_misses);
+    single(m, "vvfs_pool_journal_waits_total", "counter", "Writes that waited for the journal to catch up.",
+        stats.journal_waits);
+    single(m, "vvfs_pool_checkpoint_waits_total", "counter", "Journal entries that waited for a checkpoint.",
+        stats.checkpoint_waits);
+    single(m, "vvfs_pool_unjournalled_bytes", "gauge", "Bytes written that no journal entry names yet.",
+        stats.pending_bytes);
+    single(
+        m, "vvfs_pool_overlay_bytes", "gauge", "Memory of map pages that wait for a checkpoint.", stats.overlay_bytes);
     head(m, "vvfs_snapshot_stall_seconds", "histogram", "How long writes stood still for a snapshot.");
     histogram(m, "vvfs_snapshot_stall_seconds", "", &stats.snapshot_stall);
+}
+
+static void mount_holds(VvMetrics *m)
+{
+    VvFuseHolds holds = { 0 };
+
+    if (m->daemon->fuse)
+        vv_fuse_holds(m->daemon->fuse, &holds);
+    single(m, "vvfs_mount_parked_bytes", "gauge", "Memory of requests that wait for space, a snapshot or the journal.",
+        holds.parked_bytes);
+    single(m, "vvfs_mount_parked_requests", "gauge", "Such requests.", holds.parked_requests);
+    single(m, "vvfs_mount_read_stops_total", "counter", "Times that no request was read until fewer waited.",
+        holds.read_stops);
+    single(m, "vvfs_mount_refused_requests_total", "counter", "Requests refused because their LUN waits for long.",
+        holds.refused_requests);
 }
 
 /* ---- disks: one family after the other, as the format wants it */
@@ -249,6 +272,7 @@ char *vv_metrics_text(VvDaemon *daemon)
     pool_space(&m);
     pool_counts(&m);
     pool_counters(&m);
+    mount_holds(&m);
     disks(&m);
     luns(&m);
     return g_string_free(m.out, FALSE);

@@ -25,10 +25,13 @@ static void set_op(JsonObject *parent, const char *name, const VvOpStat *stat)
 
 static void set_pool(VvDaemon *daemon, JsonObject *result)
 {
-    JsonObject *pool = vv_json_set_object(result, "pool");
+    JsonObject *pool = vv_json_set_object(result, "pool"), *memory;
+    VvFuseHolds holds = { 0 };
     VvPoolStats stats;
 
     vv_pool_stats(daemon->pool, &stats);
+    if (daemon->fuse)
+        vv_fuse_holds(daemon->fuse, &holds);
     vv_json_set_u64(pool, "cow_bytes_copied", stats.cow_bytes_copied);
     vv_json_set_u64(pool, "blocks_redirected", stats.blocks_redirected);
     vv_json_set_u64(pool, "blocks_in_place", stats.blocks_in_place);
@@ -44,7 +47,17 @@ static void set_pool(VvDaemon *daemon, JsonObject *result)
     vv_json_set_u64(pool, "page_lookups", stats.page_lookups);
     vv_json_set_u64(pool, "page_misses", stats.page_misses);
     vv_json_set_u64(pool, "reclaimed_blocks", stats.reclaimed_blocks);
+    vv_json_set_u64(pool, "journal_waits", stats.journal_waits);
+    vv_json_set_u64(pool, "checkpoint_waits", stats.checkpoint_waits);
+    vv_json_set_u64(pool, "read_stops", holds.read_stops);
+    vv_json_set_u64(pool, "refused_requests", holds.refused_requests);
     set_op(pool, "snapshot_stall", &stats.snapshot_stall);
+    memory = vv_json_set_object(result, "memory");
+    vv_json_set_u64(memory, "parked_bytes", holds.parked_bytes);
+    vv_json_set_u64(memory, "parked_requests", holds.parked_requests);
+    vv_json_set_u64(memory, "unjournalled_bytes", stats.pending_bytes);
+    vv_json_set_u64(memory, "unjournalled_memory", stats.pending_memory);
+    vv_json_set_u64(memory, "overlay_bytes", stats.overlay_bytes);
 }
 
 static void set_disks(VvDaemon *daemon, JsonObject *result)
