@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a full pool still does, and whom it makes wait: zeroing, jobs that cannot go on, what is free, shrinking; and that opening and
  * jobs do not wait for transactions. */
+#include "alloc_private.h"
 #include "engine-pool.h"
 #include "transaction.h"
 
 #include <errno.h>
+
+static const VvReach every_disk;
 
 #define POOL_BYTES ((uint64_t) 32 << 20)
 #define BLOCK VV_BLOCK_BYTES
@@ -148,14 +151,14 @@ static void test_paused_job(void)
     fill(view, POOL_BYTES);
     vv_jobs_stop(test->pool); /* so that the first is not done before it is paused */
     remove_snapshot(test, "a@0");
-    g_assert_true(vv_jobs_may_free(test->pool));
+    g_assert_true(vv_jobs_may_free(test->pool, &every_disk));
     uint64_t first = first_job(test);
     vv_pool_job_set(test->pool, first, VV_JOB_PAUSED, &error);
     g_assert_no_error(error);
     remove_snapshot(test, "a@1");
     remove_snapshot(test, "a@2");
     g_assert_true(vv_jobs_start(test->pool, &error));
-    g_assert_false(vv_jobs_may_free(test->pool));
+    g_assert_false(vv_jobs_may_free(test->pool, &every_disk));
     uint64_t began_ms = vv_monotonic_ms();
     uint8_t byte = 1;
     g_assert_cmpint(vv_view_write(view, &byte, 3 * POOL_BYTES, 1), ==, -ENOSPC);
@@ -360,7 +363,7 @@ static void test_jobs_beside(void)
     g_assert_cmpint(vv_view_flush(vv_handle_view(handle)), ==, 0);
     vv_jobs_stop(test->pool);
     remove_snapshot(test, "a@s");
-    g_assert_true(vv_jobs_may_free(test->pool));
+    g_assert_true(vv_jobs_may_free(test->pool, &every_disk));
     vv_config_lock(test->pool);
     vv_handle_close(grown);
     g_assert_true(vv_jobs_start(test->pool, &error));
