@@ -115,14 +115,19 @@ static Outlook find_space(VvAlloc *alloc, const VvAllocWant *want)
         return SPACE_FOUND;
     g_auto(VvReach) reach = { 0 };
     vv_reach_init(&reach, pool, want->family);
-    bool flushing = vv_flush_background(pool, want->since_ms, reach.families) > 0;
+    /* In the order in which space travels: what has left one place unseen is at a later one, and at last in the pool (Q1). */
+    bool comes = vv_jobs_may_free(pool, &reach);
+    comes |= vv_flush_background(pool, want->since_ms, reach.families) > 0;
+    comes |= vv_cooling_reaches(alloc, &reach);
     vv_alloc_cool(alloc);
     while (!is_satisfied(alloc, want) && vv_grant_squeeze(alloc, want->family))
         (void) vv_grant_more(alloc, want->family, want->blocks);
+    comes |= atomic_load(&alloc->returning_blocks) > 0;
+    if (!is_satisfied(alloc, want))
+        (void) vv_grant_more(alloc, want->family, want->blocks);
     if (is_satisfied(alloc, want))
         return SPACE_FOUND;
-    bool comes = flushing || vv_cooling_reaches(alloc, &reach) || atomic_load(&alloc->returning_blocks) > 0;
-    return comes || vv_jobs_may_free(pool, &reach) ? SPACE_MAY_COME : SPACE_NONE;
+    return comes ? SPACE_MAY_COME : SPACE_NONE;
 }
 
 /* Before its requests are woken: who fails again asks anew, and must not be forgotten. */

@@ -130,7 +130,7 @@ complete_line() # complete_line LINE: what bash would offer
 [[ $(complete_line "vvfs-admin -p tank snap rest") == "restore " ]]; ok "after options and aliases"
 [[ $(complete_line "vvfs-admin lun create db 1G --cop") == "--copies " ]]; ok "completes options"
 mkdir "$work/asked" && printf '#!/bin/sh\n[ "$1 $2" = "disk list" ] && printf "sda\\nsdb\\n"\n' >"$work/asked/vvfs-admin" && chmod +x "$work/asked/vvfs-admin"
-complete_disks() { (tool=$work/asked/vvfs-admin && complete_line "$1"); }
+complete_disks() { local tool=$work/asked/vvfs-admin && complete_line "$1"; }
 [[ $(complete_disks "vvfs-admin lun create db 1G --disks ") == "sda sdb " ]]; ok "completes names of disks"
 [[ $(complete_disks "vvfs-admin lun create db 1G --disks sda,s") == "sda,sda sda,sdb " ]]; ok "behind a comma too"
 for list in "" "sda," ",sda" "sda,,sdb"; do

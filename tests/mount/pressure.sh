@@ -72,7 +72,7 @@ space_falls 0
 # ---- one LUN is held, another works
 a lun create held 2G on-full=wait timeout=60
 a lun create busy 64M
-dd if=/dev/urandom of="$l/busy" bs=1M count=64 conv=notrunc,fsync 2>/dev/null
+try "space that just came back can be written" dd if=/dev/urandom of="$l/busy" bs=1M count=64 conv=notrunc,fsync
 begin_watch
 start "${load[@]}" --filename="$l/held" --rw=write --bs=1M --iodepth=256 --numjobs=8 --size=2G --continue_on_error=all
 filler=$!
