@@ -68,21 +68,21 @@ class Instant(Own):
 
     def round(self):
         figures = {self.base: Figure(ms=self.fdatasync_ms())}
-        for lun in ("empty", "random"):
-            at = {"object": f"{lun}@s"}
-            calls = {"snapshot": ("snapshot.create", {"objects": [f"{lun}@s"]}), "clone": ("lun.clone", {"name": f"{lun}-c", **at}),
-                     "restore": ("snapshot.restore", {"discard": True, **at})}
-            times, entries = {kind: [] for kind in calls}, {kind: [] for kind in calls}
-            for _ in range(INSTANTS):
-                for kind, (method, params) in calls.items():
+        times = {variant: [] for variant in self.variants[1:]}
+        entries = {variant: [] for variant in times}
+        for _ in range(INSTANTS):
+            for lun in ("empty", "random"):
+                at = {"object": f"{lun}@s"}
+                for kind, method, params in (("snapshot", "snapshot.create", {"objects": [f"{lun}@s"]}),
+                                             ("clone", "lun.clone", {"name": f"{lun}-c", **at}),
+                                             ("restore", "snapshot.restore", {"discard": True, **at})):
                     before = self.entries()
-                    times[kind].append(self.admin.timed_ms(method, **params))
-                    entries[kind].append(self.entries() - before)
+                    times[f"{kind} {lun}"].append(self.admin.timed_ms(method, **params))
+                    entries[f"{kind} {lun}"].append(self.entries() - before)
                 self.admin.call("lun.remove", names=[f"{lun}-c"])
                 self.admin.call("snapshot.remove", objects=[f"{lun}@s"])
-            for kind, each in times.items():
-                figures[f"{kind} {lun}"] = Figure(ms=statistics.median(each), worst_ms=max(each),
-                                                  journal_entries=statistics.median(entries[kind]))
+        for variant, each in times.items():
+            figures[variant] = Figure(ms=statistics.median(each), worst_ms=max(each), journal_entries=statistics.median(entries[variant]))
         return figures
 
     def entries(self):

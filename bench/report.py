@@ -38,13 +38,17 @@ def number(value):
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def reason(text):
+    return (text if text.startswith("failed: ") else f"skipped: {text}")[:REASON_CHARACTERS]
+
+
 def table(result):
     """One workload as Markdown that is a table in plain text too."""
     lines = [f"### {result['title']} ({result['medium']})", "", f"`{result['repeat']}`", ""]
     cells = [["", result["unit"], "min", "max", f"x {result['base']}" if result["base"] else "", "also"]]
     for name, row in result["variants"].items():
         if "skipped" in row:
-            cells.append([name, "-", "", "", "", f"skipped: {row['skipped']}"[:REASON_CHARACTERS]])
+            cells.append([name, "-", "", "", "", reason(row["skipped"])])
             continue
         also = [f"{key} {number(value)}" for key, value in row["more"].items() if key not in ("iops", "mib_s")]
         also = ", ".join(also + ([row["remark"]] if row["remark"] else []))
@@ -111,6 +115,10 @@ set key outside right
 set style data histograms
 set style histogram clustered gap 1
 set style fill solid 0.85 noborder
+set linetype 9 lc rgb "#8c6d31"
+set linetype 10 lc rgb "#7f7f7f"
+set linetype 11 lc rgb "#17becf"
+set linetype 12 lc rgb "#b5cf6b"
 plot for [i=2:{len(columns) + 1}] $data using i:xtic(1) title columnheader(i)
 """
     subprocess.run(["gnuplot"], input=script, text=True, check=True, capture_output=True, timeout=60)
