@@ -328,7 +328,7 @@ int vv_map_lookup(VvMeta *meta, uint64_t branch_id, uint64_t region, uint64_t ep
                   uint64_t *ret_family)
 {
     VvStoreRead *read;
-    vv_meta_read_lock(meta);
+    vvm_slice_lock(meta);
     const VvBranch *branch = vv_meta_branch(meta, branch_id);
     int result = branch != NULL ? vv_store_read_begin(meta->store, &read) : -ESTALE;
     if (result != 0) {
@@ -352,7 +352,7 @@ int vv_map_next_region(VvMeta *meta, uint64_t branch_id, uint64_t region, uint64
 {
     VvStoreRead *read;
     uint64_t least = UINT64_MAX;
-    vv_meta_read_lock(meta);
+    vvm_slice_lock(meta);
     const VvBranch *branch = vv_meta_branch(meta, branch_id);
     int result = branch != NULL ? vv_store_read_begin(meta->store, &read) : -ESTALE;
     if (result != 0) {

@@ -80,8 +80,8 @@ uint64_t vv_meta_overlay_bytes(VvMeta *meta); /* memory of both. [any] */
  * generations are switched. 0, -ENOSPC (also after giving up the reserve file), -EIO (also when the pool has failed). */
 int vv_meta_checkpoint(VvMeta *meta);
 
-/* ---- pages. Source: overlay, then table "page". Take the read lock by themselves; may page-fault; never wait for I/O
- * otherwise. 0; -ENODATA no version (all holes; ret_* untouched); -EUCLEAN a record failed to decode; -EIO. */
+/* ---- pages. Source: overlay, then table "page". Take the read lock by themselves, behind a writer that waits, so the caller
+ * must not hold it; may page-fault; never wait for I/O otherwise. 0; -ENODATA no version (all holes; ret_* untouched); -EUCLEAN a record failed to decode; -EIO. */
 /* What a reader at (branch, epoch) sees in @region; *ret_key is the page's own key (its branch may be an origin),
  * *ret_family the family its places are in. Any of the ret_ may be NULL. The branch must exist, else -ESTALE. */
 int vv_map_lookup(VvMeta *meta, uint64_t branch, uint64_t region, uint64_t epoch, VvPage *ret_page, VvPageKey *ret_key,
