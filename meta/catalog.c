@@ -35,6 +35,7 @@ static void snapshot_free(gpointer data)
     g_free(s->name);
     g_free(s->note);
     g_array_unref(s->kids);
+    g_free(atomic_load(&s->summary));
     g_free(s);
 }
 
@@ -332,6 +333,7 @@ void vvm_snapshot_delete(VvMeta *meta, VvSnapshot *snapshot)
 {
     VvBranch *branch = g_hash_table_lookup(meta->branches, &snapshot->branch);
     vvm_snapshot_unname(meta, snapshot);
+    vvm_summary_drop(meta, snapshot);
     if (branch != NULL)
         list_remove(branch->points, snapshot);
     g_hash_table_remove(meta->snapshots, &snapshot->id);

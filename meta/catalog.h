@@ -10,6 +10,7 @@
 #include "segment.h"
 
 #include <glib.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ typedef struct VvMeta VvMeta;
 typedef struct VvBranch VvBranch;
 typedef struct VvLun VvLun;
 typedef struct VvSnapshot VvSnapshot;
+typedef struct VvSummary VvSummary;
 
 /* A live point that is a frozen epoch. Visible ones are the users' snapshots; hidden ones are kept by branches that hang
  * on them, or (orphan) by opens. */
@@ -44,6 +46,9 @@ struct VvSnapshot {
     bool hidden;
     bool orphan;           /* hidden, but somebody has it open */
     GArray *kids;          /* not stored: u64 branch ids whose origin this is */
+    /* not stored: meta/summary.c */
+    VvSummary *_Atomic summary;
+    _Atomic uint64_t searches_in_vain;
 };
 typedef enum { VV_SNAPSHOT_MANUAL, VV_SNAPSHOT_AUTO, VV_SNAPSHOT_RESTORE } VvSnapshotKind;
 

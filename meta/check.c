@@ -195,6 +195,9 @@ static int check_region(Check *check, const VvBranch *branch, uint64_t region)
         result = check_index_has(check, &version.key);
         if (result != 0)
             return result;
+        if (!vvm_summaries_hold(branch, &version.key))
+            report(check, "summary", false, name, "%s: a summary in memory lacks the page of region %" G_GUINT64_FORMAT ", epoch %"
+                   G_GUINT64_FORMAT, name, region, version.key.epoch);
         bool seen = count_for_points(check, branch, version.key.epoch, before, vv_page_mapped_count(&page));
         if (!seen && branch->jobs->len == 0)
             report(check, "unreachable", false, name, "%s: nothing can reach the page of region %" G_GUINT64_FORMAT ", epoch %" G_GUINT64_FORMAT,

@@ -89,18 +89,21 @@ int vvm_version_find(VvMeta *meta, VvStoreRead *read, uint64_t branch_id, uint64
     bool in_branch = !below || epoch > 0;
     if (below && epoch > 0)
         epoch--;
+    VvSnapshot *origin = NULL;
     while (branch != NULL) {
         if (in_branch) {
             int result = vvm_version_at_or_below(meta, read, branch->id, region, epoch, ret);
             if (result != -ENODATA)
                 return result;
+            if (origin != NULL)
+                vvm_summary_missed(meta, read, branch, origin);
         }
-        const VvSnapshot *origin = branch->origin_snapshot != 0 ? vv_meta_snapshot(meta, branch->origin_snapshot) : NULL;
+        origin = branch->origin_snapshot != 0 ? g_hash_table_lookup(meta->snapshots, &branch->origin_snapshot) : NULL;
         if (origin == NULL)
             break;
         branch = vv_meta_branch(meta, origin->branch);
         epoch = origin->epoch;
-        in_branch = true;
+        in_branch = vvm_summary_may_hold(meta, origin, region);
     }
     return -ENODATA;
 }
@@ -229,6 +232,7 @@ int vvm_page_put(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fr
     uint8_t bytes[VV_PAGE_BYTES_MAX];
     size_t length_bytes = vv_page_encode(page, key, bytes);
     vvm_overlay_put(&meta->filling, key, bytes, length_bytes);
+    vvm_summary_put(meta, vv_meta_branch(meta, key->branch), key);
     if (fresh) {
         vvm_overlay_index(&meta->filling, key, true);
         count_page(meta, key, 1);

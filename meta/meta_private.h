@@ -60,6 +60,8 @@ struct VvMeta {
     VvBatch *batch;                         /* not NULL: writing is what it holds */
     uint64_t checkpoint_index;              /* what the store holds */
     uint64_t total_used_blocks, total_held_blocks;
+    _Atomic size_t summary_bytes;           /* what all summaries take */
+    bool ignore_summaries;                  /* tests: search everywhere, make none */
     VvStoreRead *apply_read;                /* the applier's transaction while an entry is applied */
     struct { uint64_t family; uint32_t segment, first, count; } freed; /* run not told to the hook yet */
 
@@ -141,6 +143,18 @@ int vvm_page_remove(VvMeta *meta, const VvPageKey *key);
 int vvm_page_store(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh);
 /* One region's changes at apply (R1, R2, R6). */
 int vvm_map_edit(VvMeta *meta, VvLun *lun, const VvMapChange *changes, unsigned count);
+
+/* ---- summary.c: which regions a chain of origins need not be searched for */
+/* May the point's branch hold a version of @region at or below the point's epoch? Read lock. */
+bool vvm_summary_may_hold(const VvMeta *meta, const VvSnapshot *point, uint64_t region);
+/* Such a version was searched for and not found: perhaps make the summary. Read lock. */
+void vvm_summary_missed(VvMeta *meta, VvStoreRead *read, const VvBranch *branch, VvSnapshot *point);
+/* The point goes, or the summary is not worth keeping. Write lock. */
+void vvm_summary_drop(VvMeta *meta, VvSnapshot *point);
+/* A page is put under @key, of @branch. Write lock. */
+void vvm_summary_put(VvMeta *meta, const VvBranch *branch, const VvPageKey *key);
+/* For check: do all summaries that must hold this page's region hold it? */
+bool vvm_summaries_hold(const VvBranch *branch, const VvPageKey *key);
 
 /* ---- space.c */
 int vvm_space_use(VvMeta *meta, VvFamily *family, VvPlace place, unsigned count);

@@ -44,6 +44,8 @@
 /* ---- memory */
 #define VV_OVERLAY_BYTES_MAX (10u << 20) /* a generation larger than this asks for a checkpoint, and fills no more during one */
 #define VV_PAGE_CACHE_BYTES (12u << 20)
+#define VV_SUMMARY_BYTES_MAX (8u << 20)  /* of all branches: 2 to 4 bytes a page, so 2 to 4 million pages below clones of clones */
+#define VV_SUMMARY_PAGES_MAX (16u << 10) /* of one: with no page of the index in memory some 250 reads, while entries wait */
 #define VV_PENDING_BYTES_MAX (32u << 20) /* DESIGN section 5: starts background journalling */
 /* Memory of what is pending: at it, writes that change the map wait for the journal (pending.h). A LUN has room for 20,000 blocks at
  * random places, more than twice what starts journalling, or for 600 MiB in sequence: only who outruns the journal meets it. It
