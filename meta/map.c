@@ -218,16 +218,17 @@ static void count_page(VvMeta *meta, const VvPageKey *key, int by)
     }
 }
 
-static void page_changed(VvMeta *meta, const VvPageKey *key)
+/* @page: the head sees this one now, and nobody else has ever seen it (R1); NULL: somebody may have. */
+static void page_changed(VvMeta *meta, const VvPageKey *key, const VvPage *page)
 {
     const VvBranch *branch = vv_meta_branch(meta, key->branch);
     VvFamily *family = g_hash_table_lookup(meta->families, &branch->family);
     family->change_number++;
     if (meta->hooks != NULL && meta->hooks->page_changed != NULL)
-        meta->hooks->page_changed(meta->hooks_user, key->branch, key->region);
+        meta->hooks->page_changed(meta->hooks_user, branch->family, key, page);
 }
 
-int vvm_page_put(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh)
+static int put_page(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh, bool is_heads)
 {
     uint8_t bytes[VV_PAGE_BYTES_MAX];
     size_t length_bytes = vv_page_encode(page, key, bytes);
@@ -237,8 +238,13 @@ int vvm_page_put(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fr
         vvm_overlay_index(&meta->filling, key, true);
         count_page(meta, key, 1);
     }
-    page_changed(meta, key);
+    page_changed(meta, key, is_heads ? page : NULL);
     return 0;
+}
+
+int vvm_page_put(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh)
+{
+    return put_page(meta, key, page, fresh, false);
 }
 
 int vvm_page_remove(VvMeta *meta, const VvPageKey *key)
@@ -246,21 +252,26 @@ int vvm_page_remove(VvMeta *meta, const VvPageKey *key)
     vvm_overlay_put(&meta->filling, key, NULL, 0);
     vvm_overlay_index(&meta->filling, key, false);
     count_page(meta, key, -1);
-    page_changed(meta, key);
+    page_changed(meta, key, NULL);
     return 0;
 }
 
-int vvm_page_store(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh)
+static int store_page(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh, bool is_heads)
 {
     if (vv_page_mapped_count(page) > 0)
-        return vvm_page_put(meta, key, page, fresh);
+        return put_page(meta, key, page, fresh, is_heads);
     VvVersion below;
     int result = vvm_version_find(meta, meta->apply_read, key->branch, key->region, key->epoch, true, &below);
     if (result != 0 && result != -ENODATA)
         return result;
     if (result == -ENODATA || vv_page_bytes_empty(below.bytes, below.length_bytes))
         return fresh ? 0 : vvm_page_remove(meta, key);
-    return vvm_page_put(meta, key, page, fresh);
+    return put_page(meta, key, page, fresh, is_heads);
+}
+
+int vvm_page_store(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh)
+{
+    return store_page(meta, key, page, fresh, false);
 }
 
 bool vv_map_page_is_heads(const VvBranch *branch, const VvPageKey *key)
@@ -322,7 +333,7 @@ int vvm_map_edit(VvMeta *meta, VvLun *lun, const VvMapChange *changes, unsigned 
         }
     }
     vvm_dirty(meta, VV_TABLE_LUN, lun->id, 0);
-    return vvm_page_store(meta, &key, &page, fresh);
+    return store_page(meta, &key, &page, fresh, true);
 }
 
 /* ---- looking, for other layers */

@@ -20,8 +20,9 @@
 
 /* Called while an op is applied, with the write lock held: must be quick, must not call back. Not called in replay. */
 typedef struct {
-    /* What the head of @branch sees in @region may have another page or other own flags now. */
-    void (*page_changed)(void *user, uint64_t branch, uint64_t region);
+    /* What somebody sees of @key's branch and region may have another page or other own flags now. With @page (borrowed) it is the head
+     * alone, and this is what it sees now, under @key, in @family; NULL: not known here, and not only the head. */
+    void (*page_changed)(void *user, uint64_t family, const VvPageKey *key, const VvPage *page);
     /* Blocks left the applied map; the engine makes them usable again when I4 allows. */
     void (*blocks_freed)(void *user, uint64_t family, uint32_t segment, uint32_t first_block, uint32_t count_blocks);
     void (*segment_granted)(void *user, const VvSegment *segment);

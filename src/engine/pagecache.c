@@ -2,20 +2,25 @@
 /* The page cache: what views see of applied regions, as runs of places, in stripes.
  *
  * P1  All epochs of one (branch, region) are in one bucket of one stripe, so that one invalidation reaches them.
- * P2  A look-up remembers the stripe's version before it looks; an invalidation raises it; a put of an older version does
- *     nothing. So what is in the cache was true at some time after the last change that was told. */
+ * P2  A look-up remembers the stripe's version before it looks; an invalidation raises it, and so does a refresh; a put of an
+ *     older version does nothing. So what is in the cache was true at some time after the last change that was told.
+ * P3  A refresh replaces the head's entry, with the catalog's write lock held, by the page that the map has from then on. It
+ *     makes no entry: what nobody looks at does not push out what somebody does. Its key is above every epoch that a
+ *     snapshot is read at (R1), so other epochs' entries stay as true as they were.
+ *
+ * A run is one word: bits 0-37 the first block's address, 38 own, 39-46 first block of the region, 47-54 blocks less 1. */
 #include "engine.h"
 
 #include <stdlib.h>
 
 #define STRIPES 16u
-#define BUCKETS 256u /* per stripe */
+#define BUCKETS 2048u /* per stripe: some 5 entries each when the cache is full of the smallest */
 
-typedef struct {
-    VvPlace place;
-    uint16_t count;
-    uint8_t first;
-} CachedRun;
+#define RUN_OWN_SHIFT 38
+#define RUN_FIRST_SHIFT 39
+#define RUN_COUNT_SHIFT 47
+
+typedef uint64_t CachedRun;
 
 typedef struct CacheEntry CacheEntry;
 struct CacheEntry {
@@ -122,15 +127,36 @@ static CacheEntry **find(CacheStripe *stripe, uint64_t branch, uint64_t epoch, u
     return link;
 }
 
+static CachedRun make_run(VvPlace place, unsigned first, unsigned count)
+{
+    return (place & VV_PLACE_ADDRESS_MASK) | (uint64_t) vv_place_own(place) << RUN_OWN_SHIFT |
+           (uint64_t) first << RUN_FIRST_SHIFT | (uint64_t) (count - 1) << RUN_COUNT_SHIFT;
+}
+
+static VvPlace run_place(CachedRun run)
+{
+    return VV_PLACE_MAPPED | (run & VV_PLACE_ADDRESS_MASK) | (run >> RUN_OWN_SHIFT & 1 ? VV_PLACE_OWN : 0);
+}
+
+static unsigned run_first(CachedRun run)
+{
+    return run >> RUN_FIRST_SHIFT & 0xff;
+}
+
+static unsigned run_count(CachedRun run)
+{
+    return (run >> RUN_COUNT_SHIFT & 0xff) + 1;
+}
+
 static void copy_places(const CacheEntry *entry, unsigned first, unsigned count, VvPlace *ret_places)
 {
     memset(ret_places, 0, count * sizeof *ret_places);
     for (unsigned i = 0; i < entry->run_count; i++) {
-        const CachedRun *run = &entry->runs[i];
-        unsigned begin = MAX(run->first, first);
-        unsigned end = MIN(run->first + (unsigned) run->count, first + count);
+        CachedRun run = entry->runs[i];
+        unsigned begin = MAX(run_first(run), first);
+        unsigned end = MIN(run_first(run) + run_count(run), first + count);
         for (unsigned block = begin; block < end; block++)
-            ret_places[block - first] = vv_place_after(run->place, block - run->first);
+            ret_places[block - first] = vv_place_after(run_place(run), block - run_first(run));
     }
 }
 
@@ -162,44 +188,69 @@ uint64_t vv_page_cache_version(VvPageCache *cache, uint64_t branch, uint64_t reg
 static unsigned make_runs(const VvPage *page, CachedRun *ret_runs)
 {
     unsigned count = 0;
-    for (unsigned block = 0; block < VV_REGION_BLOCKS; block++) {
-        VvPlace place = page->place[block];
-        CachedRun *last = count > 0 ? &ret_runs[count - 1] : NULL;
-        if (place == 0)
+    for (unsigned block = 0; block < VV_REGION_BLOCKS;) {
+        unsigned end = block + 1;
+        if (page->place[block] == 0) {
+            block++;
             continue;
-        if (last && last->first + (unsigned) last->count == block && vv_place_after(last->place, last->count) == place)
-            last->count++;
-        else
-            ret_runs[count++] = (CachedRun){ .place = place, .count = 1, .first = (uint8_t) block };
+        }
+        while (end < VV_REGION_BLOCKS && page->place[end] == vv_place_after(page->place[block], end - block) &&
+               vv_place_segment(page->place[end]) == vv_place_segment(page->place[block]))
+            end++;
+        ret_runs[count++] = make_run(page->place[block], block, end - block);
+        block = end;
     }
     return count;
 }
 
-void vv_page_cache_put(VvPageCache *cache, uint64_t version, uint64_t branch, uint64_t epoch, uint64_t region,
-    const VvCachedPage *info, const VvPage *page)
+static CacheEntry *entry_new(uint64_t branch, uint64_t epoch, uint64_t region, const VvCachedPage *info, const VvPage *page)
 {
     CachedRun runs[VV_REGION_BLOCKS];
     unsigned run_count = info->present ? make_runs(page, runs) : 0;
     CacheEntry *entry = g_malloc(sizeof *entry + run_count * sizeof *runs);
     *entry = (CacheEntry){ .branch = branch, .epoch = epoch, .region = region, .info = *info, .run_count = run_count };
     memcpy(entry->runs, runs, run_count * sizeof *runs);
+    return entry;
+}
 
-    CacheStripe *stripe = stripe_of(cache, branch, region);
-    VV_LOCKED(&stripe->lock);
-    if (stripe->version != version) { /* P2 */
-        g_free(entry);
-        return;
-    }
-    CacheEntry **old = find(stripe, branch, epoch, region);
+/* Instead of *@old, if there is one. */
+static void insert(VvPageCache *cache, CacheStripe *stripe, CacheEntry **old, CacheEntry *entry)
+{
     if (*old)
         drop(stripe, old);
-    CacheEntry **bucket = bucket_of(stripe, branch, region);
+    CacheEntry **bucket = bucket_of(stripe, entry->branch, entry->region);
     entry->next = *bucket;
     *bucket = entry;
     link_newest(stripe, entry);
     stripe->bytes += entry_bytes(entry);
     while (stripe->bytes > cache->stripe_bytes_max && stripe->oldest != entry)
         drop(stripe, find(stripe, stripe->oldest->branch, stripe->oldest->epoch, stripe->oldest->region));
+}
+
+void vv_page_cache_put(VvPageCache *cache, uint64_t version, uint64_t branch, uint64_t epoch, uint64_t region,
+    const VvCachedPage *info, const VvPage *page)
+{
+    CacheEntry *entry = entry_new(branch, epoch, region, info, page);
+    CacheStripe *stripe = stripe_of(cache, branch, region);
+    VV_LOCKED(&stripe->lock);
+    if (stripe->version == version) /* P2 */
+        insert(cache, stripe, find(stripe, branch, epoch, region), entry);
+    else
+        g_free(entry);
+}
+
+void vv_page_cache_refresh(VvPageCache *cache, uint64_t family, const VvPageKey *key, const VvPage *page)
+{
+    VvCachedPage info = { .present = true, .key = *key, .family = family };
+    CacheEntry *entry = entry_new(key->branch, UINT64_MAX, key->region, &info, page);
+    CacheStripe *stripe = stripe_of(cache, key->branch, key->region);
+    VV_LOCKED(&stripe->lock);
+    stripe->version++;
+    CacheEntry **old = find(stripe, key->branch, UINT64_MAX, key->region);
+    if (*old) /* P3 */
+        insert(cache, stripe, old, entry);
+    else
+        g_free(entry);
 }
 
 void vv_page_cache_invalidate(VvPageCache *cache, uint64_t branch, uint64_t region)

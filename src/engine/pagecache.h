@@ -18,6 +18,8 @@ bool vv_page_cache_get(VvPageCache *cache, uint64_t branch, uint64_t epoch, uint
 uint64_t vv_page_cache_version(VvPageCache *cache, uint64_t branch, uint64_t region);
 void vv_page_cache_put(VvPageCache *cache, uint64_t version, uint64_t branch, uint64_t epoch, uint64_t region,
                        const VvCachedPage *info, const VvPage *page);
+/* The head of @key's branch, and nobody else, sees @page in @key's region now. What the cache holds for it is replaced. */
+void vv_page_cache_refresh(VvPageCache *cache, uint64_t family, const VvPageKey *key, const VvPage *page);
 void vv_page_cache_invalidate(VvPageCache *cache, uint64_t branch, uint64_t region); /* all epochs: same stripe */
 
 #endif

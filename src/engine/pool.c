@@ -193,9 +193,14 @@ void vv_pool_set_hooks(VvPool *pool, const VvPoolHooks *hooks, void *user)
 
 /* ---- hooks of meta: with its write lock held */
 
-static void on_page_changed(void *user, uint64_t branch, uint64_t region)
+static void on_page_changed(void *user, uint64_t family, const VvPageKey *key, const VvPage *page)
 {
-    vv_page_cache_invalidate(((VvPool *) user)->cache, branch, region);
+    VvPool *pool = user;
+
+    if (page)
+        vv_page_cache_refresh(pool->cache, family, key, page);
+    else
+        vv_page_cache_invalidate(pool->cache, key->branch, key->region);
 }
 
 static void on_blocks_freed(void *user, uint64_t family, uint32_t segment, uint32_t first, uint32_t count)

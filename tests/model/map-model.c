@@ -43,6 +43,7 @@ typedef struct {
     GHashTable *chosen; /* family -> VvDiskSet that was chosen for it */
     unsigned restricted;
     unsigned failed_checkpoints, passed;
+    struct { VvPageKey key; VvPage page; uint64_t family; } told[REGIONS]; /* what a head sees since the last entry; branch 0: not told */
 } Model;
 
 static void fail(Model *m, const char *format, ...) G_GNUC_PRINTF(2, 3) G_GNUC_NORETURN;
@@ -57,6 +58,37 @@ static void fail(Model *m, const char *format, ...)
 
 static unsigned pick(Model *m, unsigned below) { return (unsigned) g_rand_int_range(m->random, 0, (gint32) below); }
 
+static void page_changed_cb(void *user, uint64_t family, const VvPageKey *key, const VvPage *page)
+{
+    Model *m = user;
+    m->told[key->region].key.branch = 0;
+    if (page == NULL)
+        return;
+    if (!vv_map_page_is_heads(vv_meta_branch(m->meta, key->branch), key))
+        fail(m, "a page that snapshots see is told to be the head's alone");
+    m->told[key->region].key = *key;
+    m->told[key->region].page = *page;
+    m->told[key->region].family = family;
+}
+
+static const VvMetaHooks hooks = { .page_changed = page_changed_cb };
+
+/* What was told while the entry was applied is what a look-up finds. */
+static void check_told(Model *m)
+{
+    for (unsigned r = 0; r < REGIONS; r++) {
+        uint64_t branch = m->told[r].key.branch, family;
+        VvPageKey key;
+        VvPage page;
+        m->told[r].key.branch = 0;
+        if (branch == 0)
+            continue;
+        if (vv_map_lookup(m->meta, branch, r, UINT64_MAX, &page, &key, &family) != 0 || family != m->told[r].family ||
+            key.epoch != m->told[r].key.epoch || key.branch != branch || memcmp(&page, &m->told[r].page, sizeof page) != 0)
+            fail(m, "region %u: what was told of its page is not what a look-up finds", r);
+    }
+}
+
 static void commit(Model *m, VvOps *ops)
 {
     uint64_t index;
@@ -66,6 +98,7 @@ static void commit(Model *m, VvOps *ops)
     if (result != 0)
         fail(m, "apply: %s", vv_meta_failure(m->meta));
     vv_ops_free(ops);
+    check_told(m);
 }
 
 static void open_meta(Model *m)
@@ -74,6 +107,7 @@ static void open_meta(Model *m)
     m->meta = vv_meta_open(m->directory, false, NULL, &error);
     if (m->meta == NULL)
         fail(m, "open: %s", error->message);
+    vv_meta_set_hooks(m->meta, &hooks, m);
 }
 
 static uint64_t *data_key(uint64_t family, VvPlace place)
