@@ -70,6 +70,12 @@ static bool find_on_disk(const VvDiskInfo *disk, uint32_t count, const GHashTabl
 {
     bool found = false;
     for (uint32_t unit = 0; unit + (uint64_t) count <= disk->unit_count; unit += count) {
+        uint64_t word = disk->used_units[unit / 64];
+        /* All used: none is free. None used: none is tight, as a small run's buddy lies in the same word (save at the end). */
+        if (count < 64 && unit % 64 == 0 && (word == UINT64_MAX || (found && word == 0 && unit + 64 <= disk->unit_count))) {
+            unit += 64 - count;
+            continue;
+        }
         if (!run_is_free(disk, unit, count) || run_is_taken(taken, disk->id, unit, count))
             continue;
         bool tight = buddy_is_used(disk, unit, count);
