@@ -31,7 +31,7 @@ for i in $(seq 64); do
 done
 cp "$shm/now" "$shm/at64"
 is "64 clones of clones" "$wrong" 0
-is "64 regions are written alone, others by several" "$(get lun list -H -o name | wc -l)" 65
+is "65 LUNs" "$(get lun list -H -o name | wc -l)" 65
 
 reads_right() # reads_right DESCRIPTION LEVEL...: from the last to the first, by all its blocks
 {
@@ -58,8 +58,8 @@ busy() # others write, clone and go, above and below the middle
 {
     local i
     for i in $(seq 30); do
-        a snapshot create c40@t$i && a lun clone c40@t$i d && "$calls" "open a rw $l/d" "pwrite a $((i % size))M 4096 z" "fsync a" >/dev/null &&
-            closed d && a lun remove d && a snapshot remove c40@t$i || return 1
+        a snapshot create "c40@t$i" && a lun clone "c40@t$i" d && "$calls" "open a rw $l/d" "pwrite a $((i % size))M 4096 z" "fsync a" >/dev/null &&
+            closed d && a lun remove d && a snapshot remove "c40@t$i" || return 1
     done
 }
 busy &
