@@ -180,10 +180,35 @@ static int apply_lun_change(VvMeta *meta, const VvOp *op)
     return 0;
 }
 
+static VvJob *repack_of(const VvMeta *meta, uint64_t lun)
+{
+    for (guint i = 0; i < meta->job_list->len; i++) {
+        VvJob *job = g_ptr_array_index(meta->job_list, i);
+        if (job->kind == VV_JOB_REPACK && job->lun == lun)
+            return job;
+    }
+    return NULL;
+}
+
+static void end_job(VvMeta *meta, VvJob *job)
+{
+    if (meta->hooks != NULL && meta->hooks->job_ended != NULL)
+        meta->hooks->job_ended(meta->hooks_user, job);
+    vvm_job_delete(meta, job);
+}
+
+static void end_repack(VvMeta *meta, uint64_t lun)
+{
+    VvJob *job = repack_of(meta, lun);
+    if (job != NULL)
+        end_job(meta, job);
+}
+
 static int delete_lun(VvMeta *meta, VvLun *lun, uint64_t time_ns)
 {
     VvBranch *branch = g_hash_table_lookup(meta->branches, &lun->branch);
     uint64_t id = lun->id;
+    end_repack(meta, id);
     vvm_lun_delete(meta, lun);
     return vvm_branch_drop_head(meta, branch, id, time_ns);
 }
@@ -195,6 +220,7 @@ static int apply_lun_remove(VvMeta *meta, const VvOp *op)
         return bad(meta, "LUN", op->lun_remove.id);
     if (!op->lun_remove.orphan)
         return delete_lun(meta, lun, op->lun_remove.time_ns);
+    end_repack(meta, lun->id);
     vvm_lun_make_orphan(meta, lun);
     return 0;
 }
@@ -357,9 +383,47 @@ static int apply_adopt(VvMeta *meta, const VvOp *op)
 static int apply_job_set(VvMeta *meta, const VvOp *op)
 {
     VvJob *job = g_hash_table_lookup(meta->jobs, &op->job_set.id);
-    if (job == NULL || (op->job_set.state != VV_JOB_PAUSED && op->job_set.state != VV_JOB_QUEUED))
+    VvJobState state = op->job_set.state;
+    if (job == NULL)
         return 0; /* it ended meanwhile */
-    job->state = op->job_set.state;
+    if (job->kind == VV_JOB_REPACK && (state == VV_JOB_DONE || state == VV_JOB_CANCELLED)) {
+        end_job(meta, job);
+        return 0;
+    }
+    if (state != VV_JOB_PAUSED && state != VV_JOB_QUEUED)
+        return 0;
+    job->state = state;
+    vvm_dirty(meta, VV_TABLE_JOB, job->id, 0);
+    return 0;
+}
+
+static int apply_job_add(VvMeta *meta, const VvOp *op)
+{
+    if (op->job_add.kind != VV_JOB_REPACK)
+        return bad(meta, "job", op->job_add.kind);
+    if (lun_of(meta, op->job_add.lun) == NULL || repack_of(meta, op->job_add.lun) != NULL)
+        return 0; /* the LUN went meanwhile, or somebody was faster */
+    VvJob *job = g_new0(VvJob, 1);
+    job->id = meta->next_job++;
+    job->kind = VV_JOB_REPACK;
+    job->lun = op->job_add.lun;
+    job->total_pages = op->job_add.total;
+    job->created_ns = op->job_add.created_ns;
+    vvm_dirty(meta, VV_TABLE_POOL, 0, 0);
+    vvm_job_add(meta, job);
+    if (meta->hooks != NULL && meta->hooks->job_added != NULL)
+        meta->hooks->job_added(meta->hooks_user, job);
+    return 0;
+}
+
+static int apply_job_step(VvMeta *meta, const VvOp *op)
+{
+    VvJob *job = g_hash_table_lookup(meta->jobs, &op->job_step.id);
+    if (job == NULL || job->kind != VV_JOB_REPACK)
+        return 0; /* it ended meanwhile */
+    job->cursor_region = op->job_step.cursor;
+    job->done_pages = op->job_step.done;
+    job->total_pages = op->job_step.total;
     vvm_dirty(meta, VV_TABLE_JOB, job->id, 0);
     return 0;
 }
@@ -421,8 +485,14 @@ int vvm_apply_op(VvMeta *meta, const VvOp *op)
         return apply_purge(meta, op);
     case VV_OP_RECLAIM:
         return vvm_reclaim(meta, op->reclaim.branch, op->reclaim.count);
+    case VV_OP_MOVE:
+        return vvm_move(meta, op);
     case VV_OP_JOB_SET:
         return apply_job_set(meta, op);
+    case VV_OP_JOB_ADD:
+        return apply_job_add(meta, op);
+    case VV_OP_JOB_STEP:
+        return apply_job_step(meta, op);
     case VV_OP_REQUEST:
         return apply_request(meta, op);
     default:

@@ -434,7 +434,8 @@ void vvm_job_add(VvMeta *meta, VvJob *job)
     VvBranch *branch = g_hash_table_lookup(meta->branches, &job->branch);
     g_hash_table_insert(meta->jobs, &job->id, job);
     list_insert(meta->job_list, job, job->id, job_id);
-    list_insert(branch->jobs, job, job->id, job_id);
+    if (branch != NULL) /* a repack has none */
+        list_insert(branch->jobs, job, job->id, job_id);
     vvm_dirty(meta, VV_TABLE_JOB, job->id, 0);
 }
 

@@ -104,11 +104,13 @@ struct VvLun {
     GPtrArray *snapshots;  /* not stored: visible VvSnapshot by id (the order of creation) */
 };
 
-typedef enum { VV_JOB_RECLAIM, VV_JOB_MERGE } VvJobKind;
+typedef enum { VV_JOB_RECLAIM, VV_JOB_MERGE, VV_JOB_REPACK } VvJobKind;
 typedef enum { VV_JOB_QUEUED, VV_JOB_RUNNING, VV_JOB_PAUSED, VV_JOB_DONE, VV_JOB_FAILED, VV_JOB_CANCELLED } VvJobState;
 const char *vv_job_state_name(VvJobState state);
 
-/* Work on a branch's pages (DESIGN R4, R7), continued by RECLAIM ops; the cursor is state. */
+/* Work on a branch's pages (DESIGN R4, R7), continued by RECLAIM ops; the cursor is state. A repack works on a LUN instead, by MOVE
+ * and JOB_STEP ops: it has no branch and no epochs, is in no branch's queue (nothing waits for it), its cursor is the next region,
+ * its pages are regions; a LUN has at most one, and takes it along. */
 typedef struct {
     uint64_t id;
     VvJobKind kind;

@@ -119,12 +119,34 @@ static bool merger_add(Merger *m, uint64_t offset, uint64_t length, bool zero)
     return true;
 }
 
-static int page_of(VvMeta *meta, const VvPoint *point, uint64_t region, VvPage *page)
+static int page_of(VvMeta *meta, VvStoreRead *read, const VvPoint *point, uint64_t region, VvPage *page)
 {
-    int result = vv_map_lookup(meta, point->branch, region, point->epoch, page, NULL, NULL);
+    const VvBranch *branch = vv_meta_branch(meta, point->branch);
+    VvVersion version;
+    int result = branch == NULL ? -ESTALE
+                                : vvm_version_find(meta, read, branch->id, region,
+                                                   point->epoch == UINT64_MAX ? branch->epoch : point->epoch, false, &version);
+    if (result == 0)
+        result = vv_page_decode(version.bytes, version.length_bytes, &version.key, page);
     if (result == -ENODATA)
         *page = (VvPage){ 0 };
     return result == -ENODATA ? 0 : result;
+}
+
+/* Both pages as they are at one instant: addresses seen before a move and after it do not compare. */
+static int pages_of(VvMeta *meta, const VvPoint *from, const VvPoint *to, uint64_t region, VvPage *a, VvPage *b)
+{
+    VvStoreRead *read;
+    vv_meta_read_lock(meta);
+    int result = vv_store_read_begin(meta->store, &read);
+    if (result == 0) {
+        result = page_of(meta, read, from, region, a);
+        if (result == 0)
+            result = page_of(meta, read, to, region, b);
+        vv_store_read_end(read);
+    }
+    vv_meta_read_unlock(meta);
+    return result;
 }
 
 int vv_map_diff(VvMeta *meta, const VvPoint *from, const VvPoint *to, VvDiffFunc range, void *user)
@@ -137,9 +159,7 @@ int vv_map_diff(VvMeta *meta, const VvPoint *from, const VvPoint *to, VvDiffFunc
         VvPage a, b;
         if (r > 0 && g_array_index(regions, uint64_t, r - 1) == region)
             continue;
-        result = page_of(meta, from, region, &a);
-        if (result == 0)
-            result = page_of(meta, to, region, &b);
+        result = pages_of(meta, from, to, region, &a, &b);
         if (result != 0)
             return result;
         for (unsigned i = 0; i < VV_REGION_BLOCKS; i++) {

@@ -89,6 +89,8 @@ int vv_map_lookup(VvMeta *meta, uint64_t branch, uint64_t region, uint64_t epoch
                   uint64_t *ret_family);
 /* The first region at or after @region in which that reader sees a page. */
 int vv_map_next_region(VvMeta *meta, uint64_t branch, uint64_t region, uint64_t epoch, uint64_t *ret_region);
+/* May a MOVE take up this region? 0; -E2BIG: it has more versions and branches than an entry may visit; -ESTALE: no such family. */
+int vv_map_may_move(VvMeta *meta, uint64_t family, uint64_t region);
 /* Is @key's page the head's own page (R1)? Read lock held. */
 bool vv_map_page_is_heads(const VvBranch *branch, const VvPageKey *key);
 

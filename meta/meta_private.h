@@ -156,6 +156,9 @@ void vvm_summary_put(VvMeta *meta, const VvBranch *branch, const VvPageKey *key)
 /* For check: do all summaries that must hold this page's region hold it? */
 bool vvm_summaries_hold(const VvBranch *branch, const VvPageKey *key);
 
+/* ---- move.c */
+int vvm_move(VvMeta *meta, const VvOp *op);
+
 /* ---- space.c */
 int vvm_space_use(VvMeta *meta, VvFamily *family, VvPlace place, unsigned count);
 int vvm_space_release(VvMeta *meta, VvFamily *family, VvPlace place);

@@ -10,7 +10,8 @@
  * Flags, refused as a newer format if they are not known: 1 (LUN_CREATE) a choice of disks ends the fields.
  *
  * MAP: lun, session, sequence, mtime, size, u32 regions, each {u64 region, u16 changes, each {u8 first, u8 count - 1,
- * u8 mapped, u64 address (segment << 18 | block) if mapped}}. */
+ * u8 mapped, u64 address (segment << 18 | block) if mapped}}.
+ * MOVE: family, lun, branch, region, u16 runs, each {u8 first, u8 count - 1, u64 old address, u64 new address}. */
 #include "ops.h"
 
 #include "codec.h"
@@ -185,6 +186,91 @@ static void visit_map(OpVisit *v, VvOp *op)
         decode_changes(v->in, &op->map.changes, &op->map.change_count);
     else
         g_clear_pointer(&op->map.changes, g_free);
+}
+
+/* ---- MOVE */
+static void encode_runs(GByteArray *out, const VvMoveRun *runs, uint32_t count)
+{
+    g_assert(count <= VV_REGION_BLOCKS);
+    vv_write_u16(out, (uint16_t) count);
+    for (uint32_t i = 0; i < count; i++) {
+        vv_write_u8(out, runs[i].first);
+        vv_write_u8(out, (uint8_t) (runs[i].count - 1));
+        vv_write_u64(out, runs[i].from & VV_PLACE_ADDRESS_MASK);
+        vv_write_u64(out, runs[i].to & VV_PLACE_ADDRESS_MASK);
+    }
+}
+
+/* @least: the first block that the run may begin with. */
+static bool decode_run(VvReader *in, unsigned least, VvMoveRun *run)
+{
+    run->first = vv_read_u8(in);
+    run->count = (uint16_t) (vv_read_u8(in) + 1);
+    uint64_t from = vv_read_u64(in), to = vv_read_u64(in);
+    if (in->bad || run->first < least || run->first + run->count > (int) VV_REGION_BLOCKS ||
+        from > VV_PLACE_ADDRESS_MASK || to > VV_PLACE_ADDRESS_MASK)
+        return false;
+    run->from = VV_PLACE_MAPPED | from;
+    run->to = VV_PLACE_MAPPED | to;
+    return vv_place_block(run->from) + run->count <= 1u << 18 && vv_place_block(run->to) + run->count <= 1u << 18;
+}
+
+static void decode_runs(VvReader *in, VvMoveRun **ret_runs, uint32_t *ret_count)
+{
+    uint16_t count = vv_read_u16(in);
+    unsigned least = 0;
+    if (in->bad || count > VV_REGION_BLOCKS) {
+        in->bad = true;
+        return;
+    }
+    g_autofree VvMoveRun *runs = g_new0(VvMoveRun, count);
+    for (uint16_t i = 0; i < count && !in->bad; i++) {
+        if (!decode_run(in, least, &runs[i]))
+            in->bad = true;
+        least = runs[i].first + runs[i].count;
+    }
+    if (in->bad)
+        return;
+    *ret_runs = g_steal_pointer(&runs);
+    *ret_count = count;
+}
+
+static void visit_move(OpVisit *v, VvOp *op)
+{
+    visit_u64(v, &op->move.family);
+    visit_u64(v, &op->move.lun);
+    visit_u64(v, &op->move.branch);
+    visit_u64(v, &op->move.region);
+    if (v->out != NULL)
+        encode_runs(v->out, op->move.runs, op->move.run_count);
+    else if (v->in != NULL)
+        decode_runs(v->in, &op->move.runs, &op->move.run_count);
+    else
+        g_clear_pointer(&op->move.runs, g_free);
+    if (v->in != NULL && op->move.region > (uint64_t) INT64_MAX >> VV_REGION_SHIFT)
+        v->in->bad = true;
+}
+
+static void visit_job(OpVisit *v, VvOp *op)
+{
+    switch (op->kind) {
+    case VV_OP_JOB_SET:
+        visit_u64(v, &op->job_set.id);
+        visit_u8(v, &op->job_set.state);
+        break;
+    case VV_OP_JOB_ADD:
+        visit_u8(v, &op->job_add.kind);
+        visit_u64(v, &op->job_add.lun);
+        visit_u64(v, &op->job_add.total);
+        visit_u64(v, &op->job_add.created_ns);
+        break;
+    default:
+        visit_u64(v, &op->job_step.id);
+        visit_u64(v, &op->job_step.cursor);
+        visit_u64(v, &op->job_step.done);
+        visit_u64(v, &op->job_step.total);
+        break;
+    }
 }
 
 static void visit_grant(OpVisit *v, VvOp *op)
@@ -371,10 +457,6 @@ static void visit_other(OpVisit *v, VvOp *op)
         visit_u64(v, &op->reclaim.branch);
         visit_u32(v, &op->reclaim.count);
         break;
-    case VV_OP_JOB_SET:
-        visit_u64(v, &op->job_set.id);
-        visit_u8(v, &op->job_set.state);
-        break;
     case VV_OP_REQUEST:
         visit_u64(v, &op->request.time_ns);
         visit_text(v, &op->request.id);
@@ -413,6 +495,14 @@ static void op_visit(OpVisit *v, VvOp *op)
         break;
     case VV_OP_MAP:
         visit_map(v, op);
+        break;
+    case VV_OP_MOVE:
+        visit_move(v, op);
+        break;
+    case VV_OP_JOB_SET:
+    case VV_OP_JOB_ADD:
+    case VV_OP_JOB_STEP:
+        visit_job(v, op);
         break;
     default:
         visit_other(v, op);

@@ -36,6 +36,9 @@ typedef enum {
     VV_OP_RECLAIM = 21,
     VV_OP_JOB_SET = 22,
     VV_OP_REQUEST = 23,       /* remember a request id and its result */
+    VV_OP_MOVE = 24,          /* a region's blocks to other places that hold the same bytes: move.c */
+    VV_OP_JOB_ADD = 25,       /* a job that is not made by a removal; it gets its number at apply */
+    VV_OP_JOB_STEP = 26,      /* how far it is; nothing if it has ended */
     VV_N_OPS,
 } VvOpKind;
 
@@ -46,6 +49,13 @@ typedef struct {
     uint8_t first;
     uint16_t count; /* 1 to 256 */
 } VvMapChange;
+
+/* One run of blocks of a region, from where they are to where their copy is. Runs ascend and do not overlap. */
+typedef struct {
+    VvPlace from, to; /* of the first block */
+    uint8_t first;
+    uint16_t count; /* 1 to 256 */
+} VvMoveRun;
 
 /* Strings and arrays are owned by the op. */
 typedef struct {
@@ -74,7 +84,10 @@ typedef struct {
         struct { uint64_t lun; uint64_t snapshot; uint64_t branch; uint64_t size_bytes; char *origin; uint64_t time_ns; } adopt; /* @lun must map nothing and have no snapshots; takes @snapshot's family; @size_bytes is its new size */
         struct { bool snapshot; uint64_t id; uint64_t time_ns; } purge;
         struct { uint64_t branch; uint32_t count; } reclaim; /* at most this many page visits of the branch's first jobs */
-        struct { uint64_t id; uint8_t state; } job_set;
+        struct { uint64_t id; uint8_t state; } job_set; /* paused, queued; a repack also done, cancelled: it goes */
+        struct { uint64_t family; uint64_t lun; uint64_t branch; uint64_t region; VvMoveRun *runs; uint32_t run_count; } move; /* as @lun's head on @branch maps it */
+        struct { uint8_t kind; uint64_t lun; uint64_t total; uint64_t created_ns; } job_add; /* a repack; not if the LUN has one */
+        struct { uint64_t id; uint64_t cursor; uint64_t done; uint64_t total; } job_step;
         struct { uint64_t time_ns; char *id; char *result; } request; /* JSON text */
     };
 } VvOp;

@@ -40,6 +40,7 @@
 #define VV_ENTRY_BYTES_MAX (1u << 20) /* 1,024 regions of 256 changes of 12 bytes do not fit: the builder splits */
 #define VV_ENTRY_REGIONS_MAX 1024u    /* DESIGN section 5 */
 #define VV_RECLAIM_BATCH_PAGES 512u   /* page visits per reclaim op: each touches at most two regions' pages */
+#define VV_MOVE_VISITS_MAX 1024u      /* branches and pages per move op, as a reclaim op: a region with more stays where it is */
 
 /* ---- memory */
 #define VV_OVERLAY_BYTES_MAX (10u << 20) /* a generation larger than this asks for a checkpoint, and fills no more during one */

@@ -37,7 +37,10 @@ typedef struct {
     GHashTable *data; /* "family/segment/block" -> value */
     Object objects[OBJECTS_MAX];
     uint32_t next_value, next_name;
-    unsigned in_place, redirected;
+    unsigned in_place, redirected, moved, stayed;
+    uint64_t freed_blocks; /* told by the hook since it was set to 0 */
+    uint64_t mover;        /* the LUN that is being moved; 0: none */
+    GHashTable *reserved;  /* data keys that nobody may allocate while it is: new places, and what was freed meanwhile */
     bool no_orphans;
     uint64_t disks[DISKS];
     GHashTable *chosen; /* family -> VvDiskSet that was chosen for it */
@@ -71,8 +74,6 @@ static void page_changed_cb(void *user, uint64_t family, const VvPageKey *key, c
     m->told[key->region].family = family;
 }
 
-static const VvMetaHooks hooks = { .page_changed = page_changed_cb };
-
 /* What was told while the entry was applied is what a look-up finds. */
 static void check_told(Model *m)
 {
@@ -101,6 +102,22 @@ static void commit(Model *m, VvOps *ops)
     check_told(m);
 }
 
+static uint64_t *data_key(uint64_t family, VvPlace place)
+{
+    uint64_t key = family * 1000003u ^ (place & VV_PLACE_ADDRESS_MASK);
+    return g_memdup2(&key, sizeof key);
+}
+
+static void count_freed(void *user, uint64_t family, uint32_t segment, uint32_t first, uint32_t count)
+{
+    Model *m = user;
+    m->freed_blocks += count;
+    for (uint32_t i = 0; m->reserved != NULL && i < count; i++)
+        g_hash_table_add(m->reserved, data_key(family, vv_place(segment, first + i, false)));
+}
+
+static const VvMetaHooks hooks = { .page_changed = page_changed_cb, .blocks_freed = count_freed };
+
 static void open_meta(Model *m)
 {
     g_autoptr(GError) error = NULL;
@@ -108,12 +125,6 @@ static void open_meta(Model *m)
     if (m->meta == NULL)
         fail(m, "open: %s", error->message);
     vv_meta_set_hooks(m->meta, &hooks, m);
-}
-
-static uint64_t *data_key(uint64_t family, VvPlace place)
-{
-    uint64_t key = family * 1000003u ^ (place & VV_PLACE_ADDRESS_MASK);
-    return g_memdup2(&key, sizeof key);
 }
 
 static uint32_t data_get(Model *m, uint64_t family, VvPlace place)
@@ -250,6 +261,12 @@ static Object *new_object(Model *m, bool lun, uint64_t of_lun, const uint32_t *c
     return o;
 }
 
+static bool is_reserved(Model *m, uint64_t family, VvPlace place)
+{
+    g_autofree uint64_t *key = data_key(family, place);
+    return m->reserved != NULL && g_hash_table_contains(m->reserved, key);
+}
+
 /* ---- allocation: the first free block of the family, a new segment when there is none */
 static VvPlace allocate(Model *m, uint64_t family_id, GHashTable *taken)
 {
@@ -261,10 +278,10 @@ static VvPlace allocate(Model *m, uint64_t family_id, GHashTable *taken)
                 continue;
             for (unsigned b = 0; b < 256; b++) {
                 VvPlace place = vv_place(n, b, true);
-                if ((bits[b / 64] >> (b % 64) & 1) != 0 && !g_hash_table_contains(taken, GSIZE_TO_POINTER(place))) {
-                    g_hash_table_add(taken, GSIZE_TO_POINTER(place));
+                if ((bits[b / 64] >> (b % 64) & 1) == 0 || is_reserved(m, family_id, place))
+                    continue;
+                if (taken == NULL || g_hash_table_add(taken, GSIZE_TO_POINTER(place)))
                     return place;
-                }
             }
         }
         VvOps *ops = vv_ops_new();
@@ -296,7 +313,7 @@ static void op_write(Model *m, Object *o, bool discard)
         uint32_t value = discard ? 0 : ++m->next_value;
         VvPlace place = page.place[spot_block[s]];
         o->cell[region * SPOTS + s] = value;
-        if (!discard && result == 0 && vv_map_page_is_heads(branch, &key) && vv_place_own(place)) {
+        if (!discard && result == 0 && vv_map_page_is_heads(branch, &key) && vv_place_own(place) && o->id != m->mover) {
             data_set(m, family, place, value);
             m->in_place++;
             continue;
@@ -529,6 +546,8 @@ static void op_exclusive(Model *m)
         fail(m, "removing %s was said to free %" G_GUINT64_FORMAT " blocks, it freed %" G_GUINT64_FORMAT, o->name, told, before - used_blocks(m));
 }
 
+static void op_move(Model *m, const Object *o);
+
 static void step_object(Model *m, unsigned k)
 {
     Object *lun = pick_object(m, true, false), *s = pick_object(m, false, false);
@@ -560,8 +579,77 @@ static void step_object(Model *m, unsigned k)
         op_adopt(m, lun);
     else if (k < 76 && room)
         op_create(m);
+    else if (k < 86 && m->mover == 0)
+        op_move(m, lun);
     else
         op_reclaim(m, 1 + pick(m, 3));
+}
+
+/* ---- moves */
+/* What may come between the copy and the entry. */
+static void late_steps(Model *m)
+{
+    for (unsigned n = pick(m, 20); n > 0; n--)
+        step_object(m, pick(m, 100));
+}
+
+static VvOps *move_ops(const Object *o, uint64_t family, uint64_t branch, uint64_t region, const VvMoveRun *runs, uint32_t count)
+{
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_MOVE);
+    op->move.family = family;
+    op->move.lun = o->id;
+    op->move.branch = branch;
+    op->move.region = region;
+    op->move.run_count = count;
+    op->move.runs = g_memdup2(runs, count * sizeof runs[0]);
+    return ops;
+}
+
+static void commit_move(Model *m, VvOps *ops, uint32_t count)
+{
+    uint64_t used_before = used_blocks(m);
+    m->freed_blocks = 0;
+    commit(m, ops);
+    if (used_blocks(m) != used_before)
+        fail(m, "a move changed the used blocks from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, used_before, used_blocks(m));
+    if (m->freed_blocks != count && vv_meta_families(m->meta)->len > 0)
+        fail(m, "a move of %u blocks gave back %" G_GUINT64_FORMAT, count, m->freed_blocks);
+}
+
+/* Some blocks of a LUN's region go elsewhere. Between copy and entry anything may happen, save that the LUN itself writes in
+ * place, and that what is freed is used again (the engine sees to both). */
+static void op_move(Model *m, const Object *o)
+{
+    uint64_t id = o->id, branch = vv_meta_lun(m->meta, id)->branch, family = vv_meta_branch(m->meta, branch)->family;
+    uint64_t region = pick(m, REGIONS);
+    VvPage page = { 0 };
+    VvMoveRun runs[SPOTS];
+    uint32_t count = 0;
+    if (vv_map_lookup(m->meta, branch, region, UINT64_MAX, &page, NULL, NULL) != 0)
+        return;
+    g_autoptr(GHashTable) reserved = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    m->reserved = reserved;
+    m->mover = id;
+    for (unsigned s = 0; s < SPOTS; s++) {
+        VvPlace from = page.place[spot_block[s]];
+        if (from == 0 || pick(m, 4) == 0)
+            continue;
+        VvPlace to = allocate(m, family, NULL);
+        g_hash_table_add(reserved, data_key(family, to));
+        data_set(m, family, to, data_get(m, family, from));
+        runs[count++] = (VvMoveRun){ .first = (uint8_t) spot_block[s], .count = 1, .from = from, .to = to };
+    }
+    if (pick(m, 2) == 0)
+        late_steps(m);
+    commit_move(m, move_ops(o, family, branch, region, runs, count), count);
+    m->reserved = NULL;
+    m->mover = 0;
+    const VvLun *lun = vv_meta_lun(m->meta, id);
+    if (lun == NULL || vv_map_lookup(m->meta, lun->branch, region, UINT64_MAX, &page, NULL, NULL) != 0)
+        return;
+    for (uint32_t i = 0; i < count; i++)
+        *(vv_place_same(page.place[runs[i].first], runs[i].to) ? &m->moved : &m->stayed) += 1;
 }
 
 /* A checkpoint that cannot write (no file may grow or be written past 4 KiB): what it held must stay visible, and go out
@@ -678,8 +766,9 @@ static void run(uint64_t seed, unsigned steps)
     check_meta(&m);
     finish(&m);
     g_test_message("seed %" G_GUINT64_FORMAT
-                   ": %u in place, %u redirected, %u families on chosen disks, %u failed checkpoints, %u passed by summaries",
-        seed, m.in_place, m.redirected, m.restricted, m.failed_checkpoints, m.passed);
+                   ": %u in place, %u redirected, %u moved, %u stayed, %u families on chosen disks, %u failed checkpoints, %u "
+                   "passed by summaries",
+        seed, m.in_place, m.redirected, m.moved, m.stayed, m.restricted, m.failed_checkpoints, m.passed);
     vv_meta_close(m.meta);
     g_hash_table_unref(m.data);
     g_hash_table_unref(m.chosen);

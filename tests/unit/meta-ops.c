@@ -37,6 +37,13 @@ static VvOps *sample(void)
             op->map.changes[1] = (VvMapChange){ .region = 1, .first = 255, .count = 1 };
             op->map.changes[2] = (VvMapChange){ .region = 4, .first = 3, .count = 5, .place = vv_place(1, 0, true) };
             break;
+        case VV_OP_MOVE:
+            op->move.region = 9;
+            op->move.run_count = 2;
+            op->move.runs = g_new0(VvMoveRun, 2);
+            op->move.runs[0] = (VvMoveRun){ .first = 3, .count = 4, .from = vv_place(1, 0, false), .to = vv_place(2, 7, false) };
+            op->move.runs[1] = (VvMoveRun){ .first = 7, .count = 249, .from = vv_place(0, 9, false), .to = vv_place(2, 11, false) };
+            break;
         case VV_OP_REQUEST:
             op->request.id = g_strdup("id");
             op->request.result = g_strnfill(100000, 'x'); /* longer than a short text can be */
@@ -61,6 +68,10 @@ static void test_round_trip(void)
     const VvOp *map = vv_ops_get(back, VV_OP_MAP);
     g_assert_cmpuint(map->map.changes[0].count, ==, 256);
     g_assert_cmpuint(map->map.changes[1].place, ==, 0);
+    const VvOp *move = vv_ops_get(back, VV_OP_MOVE);
+    g_assert_cmpuint(move->move.run_count, ==, 2);
+    g_assert_cmpuint(move->move.runs[1].count, ==, 249);
+    g_assert_cmpuint(vv_place_block(move->move.runs[1].to), ==, 11);
     g_assert_cmpstr(vv_ops_get(back, VV_OP_LUN_CREATE)->lun_create.name, ==, "db");
 }
 
