@@ -42,6 +42,12 @@
 #define VV_RECLAIM_BATCH_PAGES 512u   /* page visits per reclaim op: each touches at most two regions' pages */
 #define VV_MOVE_VISITS_MAX 1024u      /* branches and pages per move op, as a reclaim op: a region with more stays where it is */
 
+/* ---- repacking */
+#define VV_REPACK_REGIONS_MAX 8u    /* a batch: 8 MiB of new space, and what one sync and one entry make wait */
+#define VV_REPACK_BREAKS_MIN 4u     /* a region with fewer is good enough: as many seeks per MiB cost a disk less than the move */
+#define VV_REPACK_SCAN_REGIONS 256u /* looked at between entries: a quarter GiB of LUN, some milliseconds */
+#define VV_REPACK_BUSY_BYTES (32u << 20) /* per second while others use the pool */
+
 /* ---- memory */
 #define VV_OVERLAY_BYTES_MAX (10u << 20) /* a generation larger than this asks for a checkpoint, and fills no more during one */
 #define VV_PAGE_CACHE_BYTES (12u << 20)

@@ -290,6 +290,35 @@ uint32_t vv_alloc_blocks(VvAlloc *alloc, uint64_t family_id, uint32_t want, VvPl
     return got;
 }
 
+/* In the newest segments first: there the others have not been yet. lock held. */
+static FoundRun search_newest(const VvAllocFamily *family, uint32_t count)
+{
+    FoundRun best = { 0 };
+    unsigned budget = SEARCH_RUNS_MAX;
+    for (uint32_t i = family->segments->len; i > 0 && budget > 0; i--) {
+        const VvAllocSegment *segment = vv_alloc_segment(family, i - 1);
+        if (segment && segment->available >= count && search_segment(segment, 0, UINT32_MAX, count, &budget, &best))
+            break;
+    }
+    return best;
+}
+
+bool vv_alloc_run(VvAlloc *alloc, uint64_t family_id, uint32_t count, VvPlace hint, VvPlace *ret_place)
+{
+    VV_LOCKED(&alloc->lock);
+    VvAllocFamily *family = vv_alloc_family(alloc, family_id);
+    if (family == NULL || family->available < count)
+        return false;
+    FoundRun run = at_hint(family, hint, count);
+    if (run.count < count)
+        run = search_newest(family, count);
+    if (run.count < count)
+        return false;
+    vv_alloc_set(family, vv_alloc_segment(family, run.segment), run.block, count, false);
+    *ret_place = vv_place(run.segment, run.block, true);
+    return true;
+}
+
 /* ---- giving back */
 
 void vv_alloc_unreserve(VvAlloc *alloc, uint64_t family_id, VvPlace place, uint32_t count)

@@ -16,6 +16,9 @@ void vv_alloc_free(VvAlloc *alloc);
 typedef struct { VvPlace place; uint32_t count; } VvAllocRun;
 uint32_t vv_alloc_blocks(VvAlloc *alloc, uint64_t family, uint32_t want, VvPlace hint, VvAllocRun *ret_runs, unsigned runs_max,
                          unsigned *ret_run_count);
+/* One run of @count blocks (at most VV_REGION_BLOCKS), if one is found near @hint or in the newest segments; does not disturb where the others
+ * go on, and asks for no grant. Any thread. */
+bool vv_alloc_run(VvAlloc *alloc, uint64_t family, uint32_t count, VvPlace hint, VvPlace *ret_place);
 /* Blocks that were allocated and never published (a failed write): usable again after their era. */
 void vv_alloc_give_back(VvAlloc *alloc, uint64_t family, VvPlace place, uint32_t count);
 /* A request of the family that wants so many blocks is parked for space: find some, or tell it that there is none (alloc_space.c). */

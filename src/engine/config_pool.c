@@ -10,6 +10,7 @@
  *   default-redirect auto     auto, always                  whether own blocks are overwritten where they are
  *   warn-used        80       1 to 100 percent              doctor warns from here on
  *   restore-keep     0        0 to 1000000                  points of restores kept per LUN; 0: all
+ *   repack           auto     auto, off                     whether scattered LUNs are repacked when the pool is idle
  */
 #include "transaction.h"
 
@@ -33,6 +34,7 @@ static const struct {
     { "default-redirect", KIND_WORD, 0, 1, 0, { "auto", "always", NULL }, "auto or always" },
     { "warn-used", KIND_NUMBER, 1, 100, 80, { NULL }, "1 to 100 (percent)" },
     { "restore-keep", KIND_NUMBER, 0, 1000000, 0, { NULL }, "0 (all) to 1000000" },
+    { "repack", KIND_WORD, 0, 1, 0, { "auto", "off", NULL }, "auto or off" },
 };
 
 static int find_setting(const char *key)

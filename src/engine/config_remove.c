@@ -181,7 +181,9 @@ bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint6
     uint64_t blocks = 0;
 
     for (unsigned try = 0; try < VV_EXCLUSIVE_TRIES; try++) {
+        atomic_fetch_add(&pool->counting, 1);
         int result = count > 0 ? vv_space_exclusive(pool->meta, ids, count, &blocks) : 0;
+        atomic_fetch_sub(&pool->counting, 1);
 
         if (result == 0) {
             *ret_bytes = blocks << VV_BLOCK_SHIFT;

@@ -26,6 +26,7 @@
 #include "pagecache.h"
 #include "places.h"
 #include "pool.h"
+#include "repack.h"
 #include "view.h"
 
 #include <glib.h>
@@ -94,6 +95,7 @@ struct VvPool {
     VvLookup *lookup;            /* look-up helper threads */
     VvIoPool *io_pool;           /* request states and bounce buffers */
     struct VvJobs *jobs;         /* job runner: reclaim, cooling, give-back, exclusive counts */
+    VvRepack *repack;            /* one thread: brings scattered blocks together */
     VvTicker *ticker;            /* one thread, 4 times a second while there is anything to time: parked deadlines, background
                                   * journalling, checkpoints due; sleeps without end when idle */
     VvWorker *service;           /* worker without a source, with its thread: blocking forms run on it */
@@ -112,6 +114,7 @@ struct VvPool {
     _Atomic unsigned journal_waiters; /* requests that are parked because it is too much */
     _Atomic bool failed;              /* a journal, apply or store failure: writes answer -EIO or -EROFS, reads go on */
     _Atomic bool closing, abort_waiting;
+    _Atomic unsigned counting;        /* counts of exclusive space under way: nothing is moved meanwhile */
     /* counters, relaxed */
     _Atomic uint64_t cow_bytes_copied, blocks_redirected, blocks_in_place, journal_entries, quiesce_count, quiesce_max_us,
         checkpoints, page_lookups, page_misses, reclaimed_blocks, journal_waits, checkpoint_waits;

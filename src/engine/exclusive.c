@@ -107,7 +107,9 @@ static int count_now(VvPool *pool, struct VvExclusive *counts, uint64_t id, uint
     if (result < 0)
         return result;
     if (result == 0 && !recall(counts, id, change, &bytes)) {
+        atomic_fetch_add(&pool->counting, 1);
         result = vv_space_exclusive(pool->meta, (const uint64_t *) (const void *) ids->data, ids->len, &blocks);
+        atomic_fetch_sub(&pool->counting, 1);
         if (result < 0)
             return result;
         bytes = blocks << VV_BLOCK_SHIFT;

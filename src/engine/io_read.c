@@ -2,6 +2,19 @@
 /* Reads: map, disks, zeroes where nothing is mapped. */
 #include "io_state.h"
 
+#define LARGE_BLOCKS 32u   /* a read from 128 KiB on */
+#define SMALL_PART 4u      /* that fell into parts of less than 16 KiB, on average, */
+#define SCATTERED_READS 64u /* so often: its LUN is worth a look */
+
+static void note_parts(VvIoState *state, unsigned parts)
+{
+    VvView *view = state->view;
+    if (state->block_count < LARGE_BLOCKS || parts * SMALL_PART <= state->block_count || !view->is_lun)
+        return;
+    if ((__atomic_add_fetch(&view->scattered_reads, 1, __ATOMIC_RELAXED) & (SCATTERED_READS - 1)) == 0)
+        vv_repack_hint(state->pool->repack, view->id);
+}
+
 /* Where the block's bytes go: the caller's memory, or the bounce buffer if the offset is unaligned. */
 static uint8_t *block_memory(const VvIoState *state, unsigned i)
 {
@@ -23,7 +36,7 @@ static void read_finished(VvIoState *state)
 
 static void read_disks(VvIoState *state)
 {
-    unsigned i = 0;
+    unsigned i = 0, parts = 0;
     vv_io_parts_begin(state, read_finished);
     while (i < state->block_count) {
         unsigned end = i + 1;
@@ -37,9 +50,11 @@ static void read_disks(VvIoState *state)
                    vv_io_family_of(state, end) == family)
                 end++;
             vv_io_parts_add(state, false, family, state->old[i], end - i, block_memory(state, i));
+            parts++;
         }
         i = end;
     }
+    note_parts(state, parts);
     vv_io_parts_end(state);
 }
 

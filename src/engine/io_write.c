@@ -10,6 +10,8 @@
  *   ZERO      not mapped                left
  *   ALLOCATE  not mapped                redirected, with zeroes
  *   ALLOCATE  mapped                    left
+ *   any       as for in place, but its  redirected: repack_batch.c
+ *             place is being moved
  *
  * W1  A block that is covered in part is held alone from before its old bytes are read until it is published: lock.c.
  * W2  Nothing waits for space or for the journal while it holds anything: what was allocated goes back, everything is left,
@@ -17,6 +19,7 @@
  * W3  Records, pending and the end of the in-flight count are one critical section: whoever drained the view sees all. */
 #include "alloc_private.h"
 #include "io_state.h"
+#include "moving.h"
 
 #include <errno.h>
 
@@ -81,11 +84,16 @@ static uint8_t decide_block(const VvIoState *state, unsigned i)
 static void decide(VvIoState *state)
 {
     VV_LOCKED(&state->view->lock);
+    VvMoving *moving = state->view->moving;
     state->redirect_count = 0;
-    state->changes_map = false;
+    state->changes_map = state->forced = false;
     state->journal_full = vv_pending_is_full(state->view);
     for (unsigned i = 0; i < state->block_count; i++) {
         uint8_t how = decide_block(state, i);
+        if (moving && how & VV_HOW_IN_PLACE && !vv_moving_allows(moving, state->first_block + i, state->old[i])) {
+            how = VV_HOW_REDIRECT;
+            state->forced = true;
+        }
         state->how[i] |= how;
         state->target[i] = how & VV_HOW_IN_PLACE ? state->old[i] : 0;
         state->redirect_count += (how & VV_HOW_REDIRECT) != 0;
@@ -172,7 +180,27 @@ static unsigned set_targets(VvIoState *state, const VvAllocRun *runs, unsigned r
     return i;
 }
 
-/* Places for all redirected blocks. 0; -EAGAIN: it waits for space; -ENOSPC. A write that gets only some is cut short. */
+/* It was redirected only because its blocks are being moved, and there is no space: after the move it needs none. */
+static void wait_for_move(VvIoState *state)
+{
+    int rc = 0;
+    bool over;
+    vv_io_leave(state);
+    {
+        VV_LOCKED(&state->view->lock);
+        state->resume = vv_io_admit;
+        over = state->view->moving == NULL;
+        if (!over)
+            rc = vv_park(state, VV_PARK_GATE);
+    }
+    if (over)
+        vv_io_admit(state);
+    else if (rc < 0)
+        vv_io_finish(state, rc);
+}
+
+/* Places for all redirected blocks. 0; -EAGAIN: it waits for space; -EBUSY: for a move; -ENOSPC. A write that gets only some is
+ * cut short. */
 static int allocate(VvIoState *state)
 {
     VvAllocRun runs[VV_IO_RUNS_MAX];
@@ -189,6 +217,10 @@ static int allocate(VvIoState *state)
     unsigned end = set_targets(state, runs, run_count);
     if (got == state->redirect_count)
         return 0;
+    if (state->forced) {
+        give_back(state, false);
+        return -EBUSY;
+    }
     bool final = state->space_final || (!state->waits_for_space && vv_alloc_is_hopeless(alloc, state->family));
     if (final && state->io->kind == VV_IO_WRITE && end > 0) {
         state->block_count = end;
@@ -416,8 +448,8 @@ static void write_mapped(VvIoState *state)
         return;
     }
     int rc = state->redirect_count > 0 ? allocate(state) : 0;
-    if (rc == -EAGAIN) {
-        wait_for_space(state);
+    if (rc == -EAGAIN || rc == -EBUSY) {
+        (rc == -EBUSY ? wait_for_move : wait_for_space)(state);
         return;
     }
     if (rc < 0) {

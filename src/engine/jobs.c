@@ -244,8 +244,9 @@ static uint64_t choose_branch(struct VvJobs *jobs, VvJob *ret_first)
     return next;
 }
 
-static void note_progress(struct VvJobs *jobs, uint64_t id, bool before)
+void vv_jobs_note_progress(VvPool *pool, uint64_t id, bool before)
 {
+    struct VvJobs *jobs = pool->jobs;
     uint64_t now_ms = vv_monotonic_ms(), done = 0, total = 0;
     Progress *progress;
 
@@ -284,7 +285,7 @@ static int run_batch(struct VvJobs *jobs)
     if (branch == 0)
         return 0;
     jobs->last_branch = branch;
-    note_progress(jobs, first.id, true);
+    vv_jobs_note_progress(pool, first.id, true);
     ops = vv_ops_new();
     op = vv_ops_add(ops, VV_OP_RECLAIM);
     op->reclaim.branch = branch;
@@ -293,7 +294,7 @@ static int run_batch(struct VvJobs *jobs)
     atomic_store(&jobs->stuck, result < 0);
     if (result < 0)
         return result;
-    note_progress(jobs, first.id, false);
+    vv_jobs_note_progress(pool, first.id, false);
     return 1;
 }
 
@@ -407,6 +408,7 @@ bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_autofree char *object = g_strdup_printf("%" G_GUINT64_FORMAT, id),
                     *hint = g_strdup_printf("vvfs-admin job pause %s", object);
+    bool cancels = false;
     VvOp *op;
 
     if (!vv_transaction_begin(&tx, pool, NULL, false, error))
@@ -419,7 +421,8 @@ bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error
             set_no_job(pool, id, error);
             return false;
         }
-        if (state == VV_JOB_CANCELLED) {
+        cancels = state == VV_JOB_CANCELLED && job->kind == VV_JOB_REPACK;
+        if (state == VV_JOB_CANCELLED && !cancels) {
             vv_set_error(error, VV_ERROR_UNSUPPORTED, object, hint,
                 "job %s returns the space of what is removed already and cannot be cancelled", object);
             return false;
@@ -427,7 +430,7 @@ bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error
         if (state == job->state || (state == VV_JOB_QUEUED && job->state == VV_JOB_RUNNING))
             return true;
     }
-    if (state != VV_JOB_PAUSED && state != VV_JOB_QUEUED) {
+    if (state != VV_JOB_PAUSED && state != VV_JOB_QUEUED && !cancels) {
         vv_set_error(error, VV_ERROR_USAGE, object, NULL, "job %s cannot be made %s", object, vv_job_state_name(state));
         return false;
     }
@@ -437,6 +440,7 @@ bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error
     if (!vv_transaction_commit(&tx, NULL, 0, object, error))
         return false;
     vv_jobs_kick(pool);
+    vv_repack_kick(pool->repack);
     return true;
 }
 

@@ -230,6 +230,7 @@ static void on_segment_shrunk(void *user, const VvSegment *segment, uint8_t old_
 static void on_job_added(void *user, const VvJob *job)
 {
     vv_jobs_added(user, job);
+    vv_repack_kick(((VvPool *) user)->repack);
 }
 
 static void on_job_ended(void *user, const VvJob *job)
@@ -332,6 +333,7 @@ static bool start_parts(VvPool *pool, GError **error)
     pool->io_pool = vv_io_pool_new();
     pool->alloc = vv_alloc_new(pool);
     pool->jobs = vv_jobs_new(pool);
+    pool->repack = vv_repack_new(pool);
     vv_meta_set_hooks(pool->meta, &meta_hooks, pool); /* P1 */
     if (!start_thread(&pool->checkpointer, checkpointer_main, pool, &pool->threads->checkpointer_runs, error))
         return false;
@@ -350,7 +352,7 @@ static bool start_parts(VvPool *pool, GError **error)
             return false;
         }
     }
-    return vv_jobs_start(pool, error);
+    return vv_jobs_start(pool, error) && (pool->read_only || vv_repack_start(pool->repack, error));
 }
 
 static void pool_free(VvPool *pool);
@@ -382,6 +384,7 @@ static void stop_threads(VvPool *pool)
 {
     struct VvPoolThreads *threads = pool->threads;
 
+    vv_repack_stop(pool->repack);
     vv_jobs_stop(pool);
     if (pool->alloc)
         vv_alloc_stop(pool->alloc); /* it commits grants */
@@ -422,6 +425,7 @@ static void pool_free(VvPool *pool)
     g_clear_pointer(&pool->ticker, vv_ticker_free); /* what is kicked until here */
     g_clear_pointer(&pool->ticker, vv_ticker_free);
     g_clear_pointer(&pool->jobs, vv_jobs_free);
+    g_clear_pointer(&pool->repack, vv_repack_free);
     g_clear_pointer(&pool->io_pool, vv_io_pool_free);
     g_clear_pointer(&pool->alloc, vv_alloc_free);
     g_clear_pointer(&pool->cache, vv_page_cache_free);

@@ -46,6 +46,8 @@ struct VvJobs *vv_jobs_new(VvPool *pool);
 bool vv_jobs_start(VvPool *pool, GError **error);
 void vv_jobs_stop(VvPool *pool); /* ends its thread; what is queued is done at the next start */
 void vv_jobs_free(struct VvJobs *jobs);
+/* A batch of the job is about to run, or (@before false) has: for its rate. */
+void vv_jobs_note_progress(VvPool *pool, uint64_t id, bool before);
 /* From meta's hooks. */
 void vv_jobs_added(VvPool *pool, const VvJob *job);
 void vv_jobs_ended(VvPool *pool, const VvJob *job);

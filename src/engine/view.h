@@ -48,6 +48,7 @@ typedef struct { struct VvIoState *first, *last; } VvIoList;
 typedef struct { VvBlockLock *first, *last; } VvBlockLockList;
 /* What a view wrote to a disk. */
 typedef struct { unsigned slot; uint64_t written, synced; } VvDiskMark;
+typedef struct VvMoving VvMoving; /* moving.h */
 
 /* ---- view */
 struct VvView {
@@ -102,6 +103,8 @@ struct VvView {
     VvBlockLockList block_locks[VV_LOCK_BUCKETS]; /* by region: held and waited for, in order of arrival */
     VvIoList parked;        /* waiting for gate, block lock, space or journal */
     VvPlace alloc_hint;     /* behind the last allocation */
+    VvMoving *moving;       /* repacking has marked regions; the mover's. NULL: none */
+    uint32_t scattered_reads; /* large ones that fell apart, for repacking; atomic, without lock */
     VvOpStat stats[VV_N_STATS];
 };
 /* May this block be overwritten where it is? The one decider. @place and @key are what the look-up (applied) found.

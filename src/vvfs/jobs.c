@@ -75,7 +75,7 @@ static void update_from_catalog(VvJobTable *table, const VvMeta *meta, const VvJ
         item = g_new0(VvJobItem, 1);
         item->id = job->id;
         item->number = number_of(job->id);
-        item->kind = g_strdup(job->kind == VV_JOB_MERGE ? "merge" : "reclaim");
+        item->kind = g_strdup(job->kind == VV_JOB_MERGE ? "merge" : job->kind == VV_JOB_REPACK ? "repack" : "reclaim");
         item->object = lun && *lun->name ? g_strdup(lun->name) : NULL;
         item->created_ns = job->created_ns;
         g_ptr_array_add(table->items, item);

@@ -4,7 +4,7 @@
  * The LUN is cut at random sectors into spans; a span belongs to one writer, neighbours share blocks. A writer does one
  * request at a time: writes, discards and reads of 512 bytes to 1 MiB within its spans, with a stamp in each sector. So at any
  * time what a writer's spans hold is a prefix of what it did, and a snapshot must hold, for each writer, exactly
- * some prefix that is not older than when the snapshot began. */
+ * some prefix that is not older than when the snapshot began. Once more with the LUN's regions being moved all the time. */
 #include "engine-pool.h"
 
 #define SECTOR VV_SECTOR_BYTES
@@ -203,6 +203,9 @@ typedef struct {
     TestPool *test;
     uint64_t lun;
     VvHandle *handle;
+    bool moves;
+    _Atomic bool enough; /* the mover ends */
+    uint64_t moved_blocks;
 } Stress;
 
 static void cut_spans(Stress *stress)
@@ -251,6 +254,28 @@ static void check_object(Stress *stress, uint64_t id, const unsigned *least)
     check_prefixes(stress, data, least);
 }
 
+/* Moves random regions of the LUN, one batch after the other. */
+static void *mover_main(void *user)
+{
+    Stress *stress = user;
+    GRand *random = g_rand_new_with_seed(g_rand_int(stress->random));
+    while (!atomic_load(&stress->enough)) {
+        VvRepackBatch batch = { .view = vv_handle_view(stress->handle), .step.kind = VV_OP_JOB_STEP };
+        for (unsigned region = 0; region < LUN_BYTES / VV_REGION_BYTES; region++)
+            if (g_rand_boolean(random))
+                batch.regions[batch.region_count++] = region;
+        {
+            VV_LOCKED(&batch.view->lock);
+            batch.branch = batch.view->branch;
+        }
+        int rc = vv_repack_run(stress->test->pool, &batch);
+        g_assert_true(rc == 0 || rc == -ENOSPC);
+        stress->moved_blocks += batch.moved_blocks;
+    }
+    g_rand_free(random);
+    return NULL;
+}
+
 static void noted(Stress *stress, unsigned *ret_finished)
 {
     for (unsigned w = 0; w < WRITERS; w++) {
@@ -261,14 +286,20 @@ static void noted(Stress *stress, unsigned *ret_finished)
 
 static void run_round(Stress *stress, unsigned round, unsigned least[WRITERS])
 {
-    pthread_t threads[WRITERS];
+    pthread_t threads[WRITERS], mover;
     g_autofree char *object = g_strdup_printf("a@s%u", round);
+    atomic_store(&stress->enough, false);
+    if (stress->moves)
+        g_assert_cmpint(pthread_create(&mover, NULL, mover_main, stress), ==, 0);
     for (unsigned w = 0; w < WRITERS; w++)
         g_assert_cmpint(pthread_create(&threads[w], NULL, writer_main, &stress->writers[w]), ==, 0);
     noted(stress, least);
     test_snapshot(stress->test, object);
     for (unsigned w = 0; w < WRITERS; w++)
         pthread_join(threads[w], NULL);
+    atomic_store(&stress->enough, true);
+    if (stress->moves)
+        pthread_join(mover, NULL);
 }
 
 static void remove_snapshot(Stress *stress, unsigned round)
@@ -310,12 +341,13 @@ static void free_writers(Stress *stress)
     }
 }
 
-static void test_stress(void)
+static void test_stress(gconstpointer moves)
 {
     const char *text = g_getenv("VV_STRESS_ROUNDS");
     unsigned rounds = text ? (unsigned) MIN(g_ascii_strtoull(text, NULL, 10), ROUNDS_MAX) : 6;
     unsigned least[ROUNDS_MAX][WRITERS];
     Stress *stress = g_new0(Stress, 1);
+    stress->moves = moves != NULL;
     guint32 seed = (guint32) g_test_rand_int();
     g_test_message("seed %u", seed);
     stress->random = g_rand_new_with_seed(seed);
@@ -345,6 +377,8 @@ static void test_stress(void)
     for (unsigned w = 0; w < WRITERS; w++)
         worker_stop(&stress->writers[w].worker);
     test_pool_free(stress->test);
+    g_test_message("%" G_GUINT64_FORMAT " blocks moved", stress->moved_blocks);
+    g_assert_true(!stress->moves || stress->moved_blocks > 0);
     free_writers(stress);
     g_rand_free(stress->random);
     g_free(stress);
@@ -410,6 +444,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/model/data-path/two-orders", test_two_orders);
-    g_test_add_func("/model/data-path/stress", test_stress);
+    g_test_add_data_func("/model/data-path/stress", NULL, test_stress);
+    g_test_add_data_func("/model/data-path/stress-moving", "", test_stress);
     return g_test_run();
 }
