@@ -118,6 +118,17 @@ bool vv_run_lun_rename(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **
     return true;
 }
 
+bool vv_run_lun_repack(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
+{
+    g_autoptr(JsonObject) result = vv_call(inv, "lun.repack", vv_params(inv), error);
+
+    if (!result || !vv_job_follow(inv, result, error))
+        return false;
+    if (inv->json)
+        vv_json_print_object(result);
+    return true;
+}
+
 /* ---- attach and detach */
 
 static bool set_error_attached(const VvPlace *place, const char *object, GError **error)

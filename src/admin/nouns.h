@@ -21,6 +21,7 @@ bool vv_run_disk_remove(VvInvocation *inv, int *ret_exit, GError **error);
 /* lun.c; attach and detach serve snapshots too */
 bool vv_run_lun_resize(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_lun_rename(VvInvocation *inv, int *ret_exit, GError **error);
+bool vv_run_lun_repack(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_remove(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_attach(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_detach(VvInvocation *inv, int *ret_exit, GError **error);

@@ -230,7 +230,7 @@ static void on_segment_shrunk(void *user, const VvSegment *segment, uint8_t old_
 static void on_job_added(void *user, const VvJob *job)
 {
     vv_jobs_added(user, job);
-    vv_repack_kick(((VvPool *) user)->repack);
+    vv_repack_added(((VvPool *) user)->repack, job);
 }
 
 static void on_job_ended(void *user, const VvJob *job)

@@ -133,8 +133,8 @@ bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *value
 bool vv_pool_check(VvPool *pool, VvCheckFunc report, void *user, GError **error); /* mounted: looks only */
 
 /* ---- jobs */
-/* Bring the LUN's scattered blocks together again: the number of the job that does (or does so already). Errors: not-found, no-space. It has
- * ended at once if *ret_job is 0. */
+/* Bring the LUN's scattered blocks together again: the number of the job that does (or does so already). It may have
+ * ended already. Errors: not-found, no-space. */
 bool vv_pool_lun_repack(VvPool *pool, const char *name, uint64_t *ret_job, GError **error);
 bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error); /* PAUSED, QUEUED (resume), CANCELLED */
 /* 0 ids: all that run now. True when all have ended; *ret_failed if one failed. timeout error. */

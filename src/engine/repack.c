@@ -42,6 +42,7 @@ struct VvRepack {
     pthread_cond_t changed;
     bool kicked, stopping;
     GHashTable *hinted; /* LUN ids, owned */
+    GHashTable *jobs;   /* LUN id -> its last repack's id; owned keys and values */
 };
 
 /* ---- how scattered */
@@ -343,6 +344,7 @@ VvRepack *vv_repack_new(VvPool *pool)
     pthread_cond_init(&repack->changed, &attributes);
     pthread_condattr_destroy(&attributes);
     repack->hinted = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    repack->jobs = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     repack->looked = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     return repack;
 }
@@ -375,6 +377,7 @@ void vv_repack_free(VvRepack *repack)
         return;
     g_assert(!repack->started);
     g_hash_table_unref(repack->hinted);
+    g_hash_table_unref(repack->jobs);
     g_hash_table_unref(repack->looked);
     pthread_cond_destroy(&repack->changed);
     pthread_mutex_destroy(&repack->lock);
@@ -386,6 +389,18 @@ void vv_repack_kick(VvRepack *repack)
     if (!repack)
         return;
     VV_LOCKED(&repack->lock);
+    repack->kicked = true;
+    pthread_cond_signal(&repack->changed);
+}
+
+void vv_repack_added(VvRepack *repack, const VvJob *job)
+{
+    if (!repack || job->kind != VV_JOB_REPACK)
+        return;
+    VV_LOCKED(&repack->lock);
+    if (g_hash_table_size(repack->jobs) > VV_LUNS_MAX)
+        g_hash_table_remove_all(repack->jobs);
+    g_hash_table_replace(repack->jobs, g_memdup2(&job->lun, sizeof job->lun), g_memdup2(&job->id, sizeof job->id));
     repack->kicked = true;
     pthread_cond_signal(&repack->changed);
 }
@@ -404,9 +419,10 @@ void vv_repack_hint(VvRepack *repack, uint64_t lun_id)
 
 /* ---- asked by people */
 
-/* The LUN's repack; 0: none. Read lock held. */
+/* The LUN's repack, or the one that has just ended. Read lock held. */
 static uint64_t repack_of(const VvPool *pool, uint64_t lun_id)
 {
+    const uint64_t *last;
     GPtrArray *jobs = vv_meta_jobs(pool->meta);
 
     for (unsigned i = 0; i < jobs->len; i++) {
@@ -415,7 +431,9 @@ static uint64_t repack_of(const VvPool *pool, uint64_t lun_id)
         if (job->kind == VV_JOB_REPACK && job->lun == lun_id)
             return job->id;
     }
-    return 0;
+    VV_LOCKED(&pool->repack->lock);
+    last = g_hash_table_lookup(pool->repack->jobs, &lun_id);
+    return last ? *last : 0;
 }
 
 bool vv_pool_lun_repack(VvPool *pool, const char *name, uint64_t *ret_job, GError **error)

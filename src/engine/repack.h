@@ -10,7 +10,8 @@ VvRepack *vv_repack_new(VvPool *pool);
 bool vv_repack_start(VvRepack *repack, GError **error);
 void vv_repack_stop(VvRepack *repack); /* after the batch under way; what is left is done at the next start */
 void vv_repack_free(VvRepack *repack);
-void vv_repack_kick(VvRepack *repack); /* a job was added, resumed or ended. A leaf lock. [any] */
+void vv_repack_kick(VvRepack *repack); /* there may be work. A leaf lock. [any] */
+void vv_repack_added(VvRepack *repack, const VvJob *job); /* from meta's hook; of any kind */
 /* Large reads of the LUN fell apart: worth a look when the pool is idle. [any] */
 void vv_repack_hint(VvRepack *repack, uint64_t lun_id);
 

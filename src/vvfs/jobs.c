@@ -181,11 +181,36 @@ VvJobItem *vv_job_item(VvDaemon *daemon, uint64_t number, GError **error)
     return NULL;
 }
 
-void vv_job_cancelling(VvDaemon *daemon, uint64_t number)
+VvJobItem *vv_job_item_or_ended(VvDaemon *daemon, uint64_t id, const char *kind, const char *object)
+{
+    VvJobTable *table = daemon->jobs;
+    VvJobItem *item;
+    VV_LOCKED(&table->lock);
+
+    refresh_locked(daemon);
+    item = find(table->items, number_of(id));
+    if (!item) {
+        item = g_new0(VvJobItem, 1);
+        item->id = id;
+        item->number = number_of(id);
+        item->kind = g_strdup(kind);
+        item->object = g_strdup(object);
+        item->created_ns = vv_now_ns();
+        mark_ended(table, item);
+        g_ptr_array_add(table->items, item);
+        g_ptr_array_sort(table->items, compare_items);
+    }
+    return copy_item(item);
+}
+
+void vv_job_cancelling(VvDaemon *daemon, uint64_t number, bool cancelling)
 {
     VV_LOCKED(&daemon->jobs->lock);
 
-    g_hash_table_add(daemon->jobs->cancelling, g_memdup2(&number, sizeof(number)));
+    if (cancelling)
+        g_hash_table_add(daemon->jobs->cancelling, g_memdup2(&number, sizeof(number)));
+    else
+        g_hash_table_remove(daemon->jobs->cancelling, &number);
 }
 
 JsonObject *vv_job_json(const VvJobItem *item)

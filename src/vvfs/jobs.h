@@ -34,8 +34,10 @@ void vv_job_table_free(VvJobTable *table);
 GPtrArray *vv_job_items(VvDaemon *daemon, bool all);
 /* Error: not-found. */
 VvJobItem *vv_job_item(VvDaemon *daemon, uint64_t number, GError **error);
-/* It is being cancelled: when it is gone, that is why. */
-void vv_job_cancelling(VvDaemon *daemon, uint64_t number);
+/* One that was just begun: if it ended before anybody saw it, it is told as done. */
+VvJobItem *vv_job_item_or_ended(VvDaemon *daemon, uint64_t id, const char *kind, const char *object);
+/* It is being cancelled (or is not): when it is gone, that is why. */
+void vv_job_cancelling(VvDaemon *daemon, uint64_t number, bool cancelling);
 JsonObject *vv_job_json(const VvJobItem *item);      /* of lists */
 JsonObject *vv_job_json_show(const VvJobItem *item); /* of job.show */
 

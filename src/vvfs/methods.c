@@ -25,6 +25,7 @@ static const VvMethod methods[] = {
     { "lun.rename", vv_rpc_lun_rename, C, "name:s new_name:s" },
     { "lun.remove", vv_rpc_lun_remove, C | D, "names:S with_snapshots?:b if_exists?:b" },
     { "lun.set", vv_rpc_lun_set, C, "name:s settings:m" },
+    { "lun.repack", vv_rpc_lun_repack, C, "name:s" },
     { "lun.clone", vv_rpc_lun_clone, C, "object:s name:s" },
     { "lun.attach_check", vv_rpc_lun_attach_check, C, "object:s read_only?:b shared?:b" },
     { "snapshot.create", vv_rpc_snapshot_create, C, "objects?:S luns?:S prefix?:s form?:s" },

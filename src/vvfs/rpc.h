@@ -135,6 +135,7 @@ bool vv_rpc_lun_resize(VvCall *call, GError **error);
 bool vv_rpc_lun_rename(VvCall *call, GError **error);
 bool vv_rpc_lun_remove(VvCall *call, GError **error);
 bool vv_rpc_lun_set(VvCall *call, GError **error);
+bool vv_rpc_lun_repack(VvCall *call, GError **error);
 bool vv_rpc_lun_clone(VvCall *call, GError **error);
 bool vv_rpc_lun_attach_check(VvCall *call, GError **error);
 bool vv_rpc_snapshot_create(VvCall *call, GError **error);

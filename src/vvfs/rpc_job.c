@@ -41,10 +41,12 @@ static bool set_state(VvCall *call, VvJobState state, GError **error)
             number, vv_job_state_name(item->state));
         return false;
     }
-    if (!vv_pool_job_set(call->daemon->pool, item->id, state, error))
+    if (state == VV_JOB_CANCELLED) /* before: somebody may see its end at once */
+        vv_job_cancelling(call->daemon, number, true);
+    if (!vv_pool_job_set(call->daemon->pool, item->id, state, error)) {
+        vv_job_cancelling(call->daemon, number, false);
         return false;
-    if (state == VV_JOB_CANCELLED)
-        vv_job_cancelling(call->daemon, number);
+    }
     return vv_rpc_job_show(call, error);
 }
 

@@ -2,6 +2,7 @@
 /* Methods of LUNs. Crews' threads. */
 #include "rpc.h"
 
+#include "jobs.h"
 #include "objects.h"
 #include "reserve.h"
 #include "settings.h"
@@ -265,6 +266,21 @@ bool vv_rpc_lun_set(VvCall *call, GError **error)
         !vv_pool_lun_set(call->daemon->pool, name, mask, &props, vv_call_request(call, recipe), error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
+}
+
+/* Asked for again while it runs it does nothing, so request ids need no record here. */
+bool vv_rpc_lun_repack(VvCall *call, GError **error)
+{
+    g_autoptr(VvJobItem) item = NULL;
+    JsonObject *result;
+    uint64_t job;
+
+    if (!vv_pool_lun_repack(call->daemon->pool, vv_call_string(call, "name"), &job, error))
+        return false;
+    item = vv_job_item_or_ended(call->daemon, job, "repack", vv_call_string(call, "name"));
+    result = json_object_new();
+    vv_json_set_u64(result, "job", item->number);
+    return vv_call_done(call, result);
 }
 
 /* ---- attach: the client makes the loop device, the daemon says whether it may */

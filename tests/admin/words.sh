@@ -126,7 +126,7 @@ complete_line() # complete_line LINE: what bash would offer
         _ "$work/bash" "$1" | sort | tr '\n' ' '
 }
 [[ $(complete_line "vvfs-admin sn") == "snapshot " ]]; ok "completes nouns"
-[[ $(complete_line "vvfs-admin lun re") == "remove rename resize " ]]; ok "completes verbs"
+[[ $(complete_line "vvfs-admin lun re") == "remove rename repack resize " ]]; ok "completes verbs"
 [[ $(complete_line "vvfs-admin -p tank snap rest") == "restore " ]]; ok "after options and aliases"
 [[ $(complete_line "vvfs-admin lun create db 1G --cop") == "--copies " ]]; ok "completes options"
 mkdir "$work/asked" && printf '#!/bin/sh\n[ "$1 $2" = "disk list" ] && printf "sda\\nsdb\\n"\n' >"$work/asked/vvfs-admin" && chmod +x "$work/asked/vvfs-admin"

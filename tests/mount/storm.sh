@@ -18,7 +18,7 @@ change_things() # change_things NUMBER
     while [[ ! -e $shm/stop ]]; do
         i=$((i + 1))
         name=$n-$((RANDOM % 5))
-        case $((RANDOM % 14)) in
+        case $((RANDOM % 16)) in
         0) truncate -s $((RANDOM % 64 + 1))M "$l/$name" ;;
         1) cp "$shm/data" "$l/$name" ;;
         2) cp "$l/v$((RANDOM % 2))" "$l/$name" ;;
@@ -32,6 +32,7 @@ change_things() # change_things NUMBER
         10) timeout 60 "$tool" -p "$pool" lun clone "v0@$name" "k-$name" && timeout 60 "$tool" -p "$pool" lun remove "k-$name" ;;
         11) timeout 60 "$tool" -p "$pool" snapshot create "v0@x-$name" "v1@x-$name" && timeout 60 "$tool" -p "$pool" snapshot remove "v0@x-$name" "v1@x-$name" ;;
         12) ls -lR "$mnt" ;;
+        14 | 15) timeout 60 "$tool" -p "$pool" lun repack "v$((RANDOM % 2))" --background ;;
         13) timeout 60 "$tool" -p "$pool" snapshot refresh "v1@$name" || timeout 60 "$tool" -p "$pool" lun list --exact ;;
         esac
     done >/dev/null 2>&1
