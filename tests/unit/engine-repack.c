@@ -4,6 +4,8 @@
  * tests/model/data-path. */
 #include "engine-pool.h"
 
+#include "alloc_private.h"
+
 #include <errno.h>
 
 #define POOL_BYTES ((uint64_t) 256 << 20)
@@ -18,6 +20,7 @@ typedef struct {
     uint8_t *flat;                /* what the LUN holds */
     uint8_t *frozen[3];           /* what its snapshots s0 to s2 hold */
     GRand *random;
+    GPtrArray *reserved; /* places */
 } Fixture;
 
 static void write_block(Fixture *f, unsigned block, unsigned count)
@@ -285,6 +288,78 @@ static void test_old_places_are_redirected(Fixture *f, gconstpointer data)
     assert_all(f);
 }
 
+/* ---- a pool without space: who is redirected for the move alone waits for its end, and is not told that there is no space */
+
+typedef struct {
+    VvView *view;
+    pthread_t thread;
+    int64_t result;
+    _Atomic bool over;
+} LateWrite;
+
+static void *late_write_main(void *user)
+{
+    LateWrite *late = user;
+    g_autofree uint8_t *data = g_malloc(VV_BLOCK_BYTES);
+    memset(data, 0x77, VV_BLOCK_BYTES);
+    late->result = vv_view_write(late->view, data, (uint64_t) 7 * VV_BLOCK_BYTES, VV_BLOCK_BYTES);
+    atomic_store(&late->over, true);
+    return NULL;
+}
+
+static void fill_pool(Fixture *f)
+{
+    g_autoptr(VvHandle) handle = test_open(f->test, test_lun_new(f->test, "big", 2 * POOL_BYTES), true);
+    g_autofree uint8_t *data = g_malloc0(VV_REGION_BYTES);
+    VvAllocRun run;
+    unsigned count;
+    for (uint64_t offset = 0; vv_view_write(vv_handle_view(handle), data, offset, VV_REGION_BYTES) == VV_REGION_BYTES;)
+        offset += VV_REGION_BYTES;
+    while (vv_alloc_blocks(f->test->pool->alloc, vv_handle_view(f->handle)->family, 1, 0, &run, 1, &count) > 0)
+        g_ptr_array_add(f->reserved, GSIZE_TO_POINTER(run.place));
+}
+
+static bool is_parked(VvView *view)
+{
+    VV_LOCKED(&view->lock);
+    return view->parked.first != NULL;
+}
+
+static void test_full_pool_waits(Fixture *f, gconstpointer data)
+{
+    (void) data;
+    VvView *view = vv_handle_view(f->handle);
+    VvAlloc *alloc = f->test->pool->alloc;
+    VvMoving moving = { .region_count = 1, .committing = true };
+    LateWrite late = { .view = view };
+    finish(f, start(f));
+    write_block(f, 7, 1); /* its own from here on */
+    g_assert_cmpint(vv_view_flush(view), ==, 0);
+    f->reserved = g_ptr_array_new();
+    fill_pool(f);
+    moving.from[0][7] = place_of(f, 7);
+    {
+        VV_LOCKED(&view->lock);
+        view->moving = &moving;
+    }
+    g_assert_cmpint(pthread_create(&late.thread, NULL, late_write_main, &late), ==, 0);
+    while (!is_parked(view) && !atomic_load(&late.over))
+        g_usleep(500);
+    g_assert_false(atomic_load(&late.over));
+    {
+        VV_LOCKED(&view->lock);
+        view->moving = NULL;
+    }
+    vv_view_wake(view);
+    pthread_join(late.thread, NULL);
+    g_assert_cmpint(late.result, ==, VV_BLOCK_BYTES);
+    memset(f->flat + (size_t) 7 * VV_BLOCK_BYTES, 0x77, VV_BLOCK_BYTES);
+    assert_all(f);
+    for (unsigned i = 0; i < f->reserved->len; i++)
+        vv_alloc_unreserve(alloc, view->family, (VvPlace) GPOINTER_TO_SIZE(g_ptr_array_index(f->reserved, i)), 1);
+    g_ptr_array_unref(f->reserved);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -292,6 +367,7 @@ int main(int argc, char **argv)
     g_test_add("/repack/writes-go-on", Fixture, NULL, set_up, test_writes_go_on, tear_down);
     g_test_add("/repack/pause-and-cancel", Fixture, NULL, set_up, test_pause_and_cancel, tear_down);
     g_test_add("/repack/overtaken", Fixture, NULL, set_up, test_overtaken, tear_down);
+    g_test_add("/repack/full-pool", Fixture, NULL, set_up, test_full_pool_waits, tear_down);
     g_test_add("/repack/old-places", Fixture, NULL, set_up, test_old_places_are_redirected, tear_down);
     return g_test_run();
 }
