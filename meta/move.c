@@ -11,11 +11,11 @@
  *   the head maps the block elsewhere, or nowhere (write, discard)       the block stays where it is
  *   the head maps the block at the old place                             all versions that name the old place are re-pointed
  *
- * T1  The head of one branch must name the old place from the copy to the apply: as long as a live point beside an in-place
+ * X1  The head of one branch must name the old place from the copy to the apply: as long as a live point beside an in-place
  *     writer sees a block, that writer does not own it; and the head's own writers are the mover's affair.
- * T2  Old blocks are told as freed when no look-up can find them any more: after all pages were changed and every branch of the family
+ * X2  Old blocks are told as freed when no look-up can find them any more: after all pages were changed and every branch of the family
  *     was told, since readers of one branch find pages in another. Otherwise an era could begin between the two.
- * T3  New blocks that are not taken are told as freed, so that who reserved them has them back. */
+ * X3  New blocks that are not taken are told as freed, so that who reserved them has them back. */
 #include "meta_private.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@ static void expand(const VvOp *op, Moves *moves)
     }
 }
 
-/* T3: the runs of to[] that are left. */
+/* X3: the runs of to[] that are left. */
 static void tell_unused(VvMeta *meta, const VvFamily *family, const Moves *moves)
 {
     if (meta->hooks == NULL || meta->hooks->blocks_freed == NULL)
@@ -172,7 +172,7 @@ int vvm_move(VvMeta *meta, const VvOp *op)
     if (result == 0)
         result = keep_heads(meta, branch, op->move.region, &moves, &unused);
     for (guint b = 0; b < family->branches->len && result == 0 && any_left(&moves); b++)
-        result = repoint_branch(meta, g_ptr_array_index(family->branches, b), op->move.region, &moves); /* T2 */
+        result = repoint_branch(meta, g_ptr_array_index(family->branches, b), op->move.region, &moves); /* X2 */
     if (result == -EUCLEAN && vv_meta_failure(meta) == NULL)
         return vvm_damaged(meta, "a page of %s, region %" G_GUINT64_FORMAT ", does not decode", lun->name, op->move.region);
     if (result == 0)

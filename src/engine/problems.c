@@ -263,6 +263,7 @@ static void look_at_disks(VvPool *pool, GPtrArray *problems)
 
 static void look_at_jobs(VvPool *pool, GPtrArray *problems)
 {
+    bool room = vv_repack_has_room(pool);
     VV_META_READ(pool->meta);
     GPtrArray *jobs = vv_meta_jobs(pool->meta);
 
@@ -271,6 +272,12 @@ static void look_at_jobs(VvPool *pool, GPtrArray *problems)
         g_autoptr(GPtrArray) fixes = vv_fixes_new();
         g_autofree char *number = g_strdup_printf("%" G_GUINT64_FORMAT, job->id);
 
+        if (job->kind == VV_JOB_REPACK && job->state != VV_JOB_PAUSED && !room) {
+            vv_fixes_add(fixes, g_strdup_printf("vvfs-admin job cancel %s", number), NULL);
+            vv_problems_add(problems, VV_SEVERITY_INFO, "job", number,
+                g_strdup_printf("job %s (repack) waits until %u %% of the pool is free", number, VV_REPACK_ROOM_PERCENT), fixes);
+            continue;
+        }
         if (job->state != VV_JOB_PAUSED)
             continue;
         vv_fixes_add(fixes, g_strdup_printf("vvfs-admin job resume %s", number), NULL);

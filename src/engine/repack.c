@@ -6,12 +6,12 @@
  * used the pool for a while, and a look at its map says that it is worth it. The job's cursor is the next region; it ends behind
  * the LUN's last one.
  *
- * K1  A batch is bounded in memory (a region's data and a mark), in space (VV_REPACK_REGIONS_MAX regions, and their old blocks while
+ * U1  A batch is bounded in memory (a region's data and a mark), in space (VV_REPACK_REGIONS_MAX regions, and their old blocks while
  *     they cool), and in what its entry does. Space that a LUN uses does not grow: versions share their places before and after.
- * K2  Nothing is moved while less than POOL_ROOM_PERCENT of the pool is free: whoever writes comes first.
- * K3  While others use the pool a batch is one region, and the rest of the time is theirs.
- * K4  A family whose blocks are being counted (exclusive) is left alone: a move would make the count begin anew.
- * K5  repack->lock is a leaf: meta's hooks take it. */
+ * U2  Nothing is moved while less than VV_REPACK_ROOM_PERCENT of the pool is free: whoever writes comes first.
+ * U3  While others use the pool a batch is one region, and the rest of the time is theirs.
+ * U4  A family whose blocks are being counted (exclusive) is left alone: a move would make the count begin anew.
+ * U5  repack->lock is a leaf: meta's hooks take it. */
 #include "repack.h"
 
 #include "pool_private.h"
@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <time.h>
 
-#define POOL_ROOM_PERCENT 10u
 #define BUSY_MS 500u        /* who has used the pool so lately is using it */
 #define BUSY_SHARE 3u       /* then each millisecond of work is followed by so many of rest */
 #define ROOM_WAIT_MS 2000u  /* no room, or an error: look again then */
@@ -94,12 +93,12 @@ static bool is_busy(VvRepack *repack, uint64_t quiet_ms)
     return now_ms - repack->seen_ms < quiet_ms;
 }
 
-static bool has_room(VvPool *pool)
+bool vv_repack_has_room(VvPool *pool)
 {
     VvSpaceSummary space;
 
     vv_meta_space(pool->meta, &space);
-    return space.free_bytes * 100 >= space.total_bytes * POOL_ROOM_PERCENT; /* K2 */
+    return space.free_bytes * 100 >= space.total_bytes * VV_REPACK_ROOM_PERCENT; /* U2 */
 }
 
 static bool is_stopping(VvRepack *repack)
@@ -204,10 +203,10 @@ static uint64_t work_once(VvRepack *repack, const Work *work)
     bool busy = is_busy(repack, BUSY_MS);
     int rc, end;
 
-    if (!has_room(pool))
+    if (!vv_repack_has_room(pool))
         return ROOM_WAIT_MS;
     if (atomic_load(&pool->counting) > 0)
-        return BUSY_MS; /* K4 */
+        return BUSY_MS; /* U4 */
     vv_jobs_note_progress(pool, work->job.id, true);
     rc = end = vv_repack_find(pool, work->branch, &cursor, busy ? 1 : VV_REPACK_REGIONS_MAX, batch.regions, &batch.region_count);
     if (rc >= 0 && batch.region_count > 0)
@@ -222,12 +221,12 @@ static uint64_t work_once(VvRepack *repack, const Work *work)
     if (!busy && !is_busy(repack, BUSY_MS))
         return 0;
     rest_ms = batch.moved_blocks * VV_BLOCK_BYTES * 1000 / VV_REPACK_BUSY_BYTES;
-    return MAX(rest_ms, (vv_monotonic_ms() - began_ms) * BUSY_SHARE); /* K3 */
+    return MAX(rest_ms, (vv_monotonic_ms() - began_ms) * BUSY_SHARE); /* U3 */
 }
 
 /* ---- jobs of our own */
 
-static bool is_worth_it(VvPool *pool, uint64_t lun_id)
+bool vv_repack_is_worth_it(VvPool *pool, uint64_t lun_id)
 {
     uint64_t regions[VV_REPACK_REGIONS_MAX], branch = 0, cursor = 0, used_regions = 0;
     unsigned count, scattered = 0;
@@ -290,10 +289,10 @@ static uint64_t look_at_hints(VvRepack *repack)
     }
     if (!some)
         return 0;
-    if (is_busy(repack, IDLE_MS) || !has_room(pool))
+    if (is_busy(repack, IDLE_MS) || !vv_repack_has_room(pool))
         return HINT_WAIT_MS;
     id = take_hint(repack);
-    if (!was_looked_at(repack, id) && is_worth_it(pool, id)) {
+    if (!was_looked_at(repack, id) && vv_repack_is_worth_it(pool, id)) {
         VvOps *ops = vv_ops_new();
         VvOp *op = vv_ops_add(ops, VV_OP_JOB_ADD);
 
@@ -453,9 +452,9 @@ bool vv_pool_lun_repack(VvPool *pool, const char *name, uint64_t *ret_job, GErro
         id = lun->id;
         regions = (lun->size_bytes + VV_REGION_BYTES - 1) >> VV_REGION_SHIFT;
     }
-    if (!has_room(pool)) {
+    if (!vv_repack_has_room(pool)) {
         vv_set_error(error, VV_ERROR_NO_SPACE, name, "vvfs-admin disk add", "%s cannot be repacked: less than %u %% of the pool is free",
-            name, POOL_ROOM_PERCENT);
+            name, VV_REPACK_ROOM_PERCENT);
         return false;
     }
     op = vv_transaction_add(&tx, VV_OP_JOB_ADD); /* does nothing if there is one */

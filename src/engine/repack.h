@@ -18,6 +18,9 @@ void vv_repack_hint(VvRepack *repack, uint64_t lun_id);
 /* ---- how scattered */
 /* Neighbouring blocks of the region that are both mapped and do not lie side by side. */
 unsigned vv_repack_breaks(const VvPage *page);
+bool vv_repack_has_room(VvPool *pool); /* takes the read lock */
+/* Is so much of the LUN scattered that a repack should begin by itself, and may it? */
+bool vv_repack_is_worth_it(VvPool *pool, uint64_t lun_id);
 /* The first regions at or after *@cursor, at most @most, that are worth moving; *@cursor becomes the first one not looked at. Looks at
  * a bounded number. 0; 1: the end was reached; or an error. */
 int vv_repack_find(VvPool *pool, uint64_t branch, uint64_t *cursor, unsigned most, uint64_t *ret_regions, unsigned *ret_count);

@@ -18,7 +18,7 @@
  * B2  A block that has a record before the entry is applied is either found elsewhere by the entry, or the record comes after it and
  *     frees the new place; so pending blocks are left out only because moving them is of no use.
  * B3  Nobody else writes to a place while this LUN's head sees it: it would have to own it. The entry is valid only while the head is
- *     on the same branch and maps the same place (meta/move.c T1), and the era of step 3 keeps a place from being freed
+ *     on the same branch and maps the same place (meta/move.c X1), and the era of step 3 keeps a place from being freed
  *     and used again in between.
  * B4  Readers may have the old places in hand until their era has ended, and the old blocks are used again only then (I4).
  * B5  A write that must be redirected and finds no space waits for step 8, holding nothing: a LUN that needs no space for its

@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #define POOL_BYTES ((uint64_t) 256 << 20)
-#define LUN_REGIONS 12u
+#define LUN_REGIONS 20u /* a repack begins by itself from 16 scattered ones on */
 #define LUN_BYTES ((uint64_t) LUN_REGIONS << VV_REGION_SHIFT)
 #define WAIT_MS 30000u
 
@@ -199,6 +199,35 @@ static void test_pause_and_cancel(Fixture *f, gconstpointer data)
     assert_all(f);
 }
 
+/* Large reads that fall apart are enough, when nobody uses the pool for a while. */
+static void test_begins_by_itself(Fixture *f, gconstpointer data)
+{
+    (void) data;
+    uint64_t until_ms = vv_monotonic_ms() + WAIT_MS;
+    g_assert_cmpuint(count_breaks(f), >, 0);
+    for (unsigned i = 0; i < 5; i++) /* 100 reads of 1 MiB */
+        assert_object(f, f->lun, f->flat);
+    while (count_breaks(f) > 0 && vv_monotonic_ms() < until_ms)
+        g_usleep(100000);
+    g_assert_cmpuint(count_breaks(f), ==, 0);
+    assert_all(f);
+}
+
+static void test_not_if_turned_off(Fixture *f, gconstpointer data)
+{
+    (void) data;
+    g_autoptr(GError) error = NULL;
+    const char *keys[] = { "repack", NULL }, *values[] = { "off", NULL };
+    vv_pool_set(f->test->pool, keys, values, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_false(vv_repack_is_worth_it(f->test->pool, f->lun));
+    values[0] = "auto";
+    vv_pool_set(f->test->pool, keys, values, NULL, &error);
+    g_assert_true(vv_repack_is_worth_it(f->test->pool, f->lun));
+    finish(f, start(f));
+    g_assert_false(vv_repack_is_worth_it(f->test->pool, f->lun));
+}
+
 static void test_overtaken(Fixture *f, gconstpointer data)
 {
     (void) data;
@@ -366,6 +395,8 @@ int main(int argc, char **argv)
     g_test_add("/repack/comes-together", Fixture, NULL, set_up, test_comes_together, tear_down);
     g_test_add("/repack/writes-go-on", Fixture, NULL, set_up, test_writes_go_on, tear_down);
     g_test_add("/repack/pause-and-cancel", Fixture, NULL, set_up, test_pause_and_cancel, tear_down);
+    g_test_add("/repack/by-itself", Fixture, NULL, set_up, test_begins_by_itself, tear_down);
+    g_test_add("/repack/off", Fixture, NULL, set_up, test_not_if_turned_off, tear_down);
     g_test_add("/repack/overtaken", Fixture, NULL, set_up, test_overtaken, tear_down);
     g_test_add("/repack/full-pool", Fixture, NULL, set_up, test_full_pool_waits, tear_down);
     g_test_add("/repack/old-places", Fixture, NULL, set_up, test_old_places_are_redirected, tear_down);
