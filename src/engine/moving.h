@@ -5,7 +5,8 @@
 
 #include "view.h"
 
-/* view->moving points at it; all its fields: view->lock, save that the mover alone fills @from before it commits. */
+/* view->moving points at it; all its fields: view->lock, save that the mover alone fills @from before it commits; from then on it
+ * stays as it is. */
 struct VvMoving {
     unsigned region_count;
     uint64_t regions[VV_REPACK_REGIONS_MAX]; /* ascending */

@@ -251,7 +251,7 @@ static void give_back(Mover *mover, bool all)
             if (mover->to[r][i] == 0 || (mover->moving.from[r][i] != 0 && !all))
                 continue;
             vv_alloc_give_back(mover->pool->alloc, mover->family, mover->to[r][i], 1);
-            mover->to[r][i] = mover->moving.from[r][i] = 0;
+            mover->to[r][i] = 0;
         }
 }
 
