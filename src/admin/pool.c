@@ -449,14 +449,15 @@ static void print_status(const VvInvocation *inv, JsonObject *status)
 bool vv_run_pool_status(VvInvocation *inv, int *ret_exit, GError **error)
 {
     g_autoptr(JsonObject) status = vv_call(inv, "pool.status", vv_params(inv), error);
+    bool check = vv_option(inv, "check");
 
     if (!status)
         return false;
     if (inv->json)
         vv_json_print_object(status);
-    else if (!inv->quiet)
+    else if (!inv->quiet || !check) /* of a quiet check the exit code is the answer */
         print_status(inv, status);
-    if (vv_option(inv, "check") && g_strcmp0(vv_json_text(status, "state"), "ok") != 0)
+    if (check && g_strcmp0(vv_json_text(status, "state"), "ok") != 0)
         *ret_exit = 5;
     return true;
 }

@@ -188,8 +188,13 @@ a pool status
 gives 0 "tank   full   1 node, 1 disk, 2 LUNs, 3 snapshots                      WARNING: 91 % used, full in about 2 days at the last day's rate
 space  100G = used 88.6G (freeing 12.4G) + held 2.3G + free 9.1G       LUNs promise 80G, of that backed 22.6G
 disk   sdb  ok  100G  free 9.1G                                        job 7  reclaim db  38 %  410M/s  20 s left" "" "pool status, as the manual shows it"
+cp "$work/out" "$work/status"
+a pool status --quiet
+[[ $code -eq 0 ]] && cmp -s "$work/status" "$work/out"; ok "--quiet drops remarks, not what was asked for"
+a pool status --check
+[[ $code -eq 5 ]] && cmp -s "$work/status" "$work/out"; ok "pool status --check: 5"
 a pool status --check --quiet
-gives 5 "" "" "pool status --check: 5"
+gives 5 "" "" "with --quiet the exit code alone"
 a doctor
 gives 5 "warning  pool tank is 91 % used
            vvfs-admin snapshot remove db@before-restore-1       frees 8.1G
