@@ -353,7 +353,8 @@ const VvCommand vv_commands[] = {
     { "top", NULL, NULL, vv_run_top, 0, NULL, "the busiest LUNs, again and again", "Off a terminal: one screen.",
         NULL, .arguments = { { 0 } }, .options = { INTERVAL } },
     { "events", NULL, "events.list", vv_run_events, VV_COMMAND_LIST, event_columns, "what has happened",
-        "TIME is a date, a time, or a span before now such as 10m, 2h or 3d.", "vvfs-admin events --since 2h",
+        "TIME is a time such as 10:00 (of today, or of yesterday if that is still to come), a date with or without a time "
+        "(\"2026-11-02 04:07\"), or a span before now such as 10m, 2h or 3d.", "vvfs-admin events --since 2h",
         .arguments = { { 0 } },
         .options = { { "follow", 0, NULL, NULL, VV_VALUE_FLAG, 0, "go on printing, until Ctrl-C" },
             { "since", 0, "TIME", NULL, VV_VALUE_TEXT, 0, "only newer ones" } } },

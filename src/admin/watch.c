@@ -249,7 +249,23 @@ bool vv_run_top(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
 
 /* ---- events */
 
-/* A span before now ("10m", "2h", "3d"), or a local date with or without time, or RFC 3339. */
+/* "10:00" or "10:00:30", when it was last so: today, or yesterday if that is still to come. NULL: @text is no time of day. */
+static GDateTime *time_of_day(const char *text, GTimeZone *zone)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_now(zone);
+    g_autofree char *today = g_date_time_format(now, "%Y-%m-%d");
+    g_autofree char *full = g_strconcat(today, "T", text, strlen(text) == 5 ? ":00" : "", NULL);
+    g_autoptr(GDateTime) time = NULL;
+
+    if ((strlen(text) != 5 && strlen(text) != 8) || text[2] != ':')
+        return NULL;
+    time = g_date_time_new_from_iso8601(full, zone);
+    if (time && g_date_time_compare(time, now) > 0)
+        return g_date_time_add_days(time, -1);
+    return g_steal_pointer(&time);
+}
+
+/* A span before now ("10m", "2h", "3d"), a time of day, a local date with or without time, or RFC 3339. */
 static bool since_parse(const char *text, uint64_t *ret_ns, GError **error)
 {
     static const char units[] = "smhdw";
@@ -273,10 +289,12 @@ static bool since_parse(const char *text, uint64_t *ret_ns, GError **error)
     full = strlen(iso) == 10   ? g_strconcat(iso, "T00:00:00", NULL)
            : strlen(iso) == 16 ? g_strconcat(iso, ":00", NULL)
                                : g_strdup(iso);
-    time = g_date_time_new_from_iso8601(full, zone);
+    time = time_of_day(text, zone);
+    if (!time)
+        time = g_date_time_new_from_iso8601(full, zone);
     if (!time || g_date_time_to_unix(time) < 0) {
         vv_set_error(error, VV_ERROR_USAGE, text, NULL,
-            "`%s` is no time: write 2026-11-02, \"2026-11-02 04:07\", or a span before now such as 10m, 2h, 3d", text);
+            "`%s` is no time: write 04:07, 2026-11-02, \"2026-11-02 04:07\", or a span before now such as 10m, 2h, 3d", text);
         return false;
     }
     *ret_ns = (uint64_t) g_date_time_to_unix(time) * 1000000000u;

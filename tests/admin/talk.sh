@@ -47,6 +47,7 @@ daemon tank "{
      \"promised\": 85899345920, \"backed\": 24266565222, \"full_in_seconds\": 172800, \"stale_since\": null,
      \"space\": {\"total\": 107374182400, \"used\": 95133525606, \"free\": 9771050598, \"held\": 2469606195, \"freeing\": 13314398618, \"missing\": 0},
      \"jobs\": [{\"id\": 7, \"kind\": \"reclaim\", \"object\": \"db\", \"done\": 38, \"total\": 100, \"state\": \"running\", \"rate\": 429916160, \"seconds_left\": 20}]}},
+  \"events.list\": {\"result\": {\"items\": [], \"next\": null}},
   \"job.list\": {\"result\": {\"items\": [], \"next\": null}},
   \"pool.get\": {\"result\": {\"settings\": {\"a\": \"1\", \"b\": \"x y\"}}}
 }"
@@ -201,6 +202,19 @@ gives 5 "warning  pool tank is 91 % used
            vvfs-admin disk add /dev/sdc                         adds 200G (empty, unused)" "" "doctor, as the manual shows it"
 a doctor --color always
 [[ $code -eq 5 && $(head -n1 "$work/out") == $'\033[33mwarning\033[0m  pool'* ]]; ok "colour when asked for"
+
+# ---- events
+for words in "00:00 0" "10:00 36000" "23:59:30 86370"; do
+    a events --since "${words% *}"
+    [[ $code -eq 0 ]] && "$python" -c 'import json,sys,time
+since = json.loads(sys.argv[1])[1]["since_ns"] / 1e9
+assert 0 <= time.time() - since < 86400 + 60 and since % 86400 == int(sys.argv[2]), since' "$(last_request)" "${words#* }"
+    ok "since ${words% *}: the last time it was that"
+done
+for text in 25:00 10:0 10-00 ab:cd 10:00:99 "" 10:00: :; do
+    a events --since "$text"
+    [[ $code -eq 2 ]] && grep -q 'is no time: write 04:07' "$work/err"; ok "\"$text\" is no time"
+done
 
 # ---- strangers
 pool other
