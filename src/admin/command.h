@@ -169,8 +169,12 @@ char *vv_command_synopsis(const VvCommand *command);
 const VvOption *vv_command_option(const VvCommand *command, unsigned index, bool all);
 /* Refuse a noun or a verb that the table does not have, with the best hint. */
 void vv_set_error_unknown(GError **error, const char *noun, const char *verb);
-bool vv_help_print(const char *noun, const char *verb, GError **error);
+bool vv_help_print(const VvInvocation *inv, const char *noun, const char *verb, GError **error);
 bool vv_run_help(VvInvocation *inv, int *ret_exit, GError **error);
+
+/* ---- help_json.c */
+/* The table, or what it has of @noun, or of one command; both exist. NULL: all. */
+void vv_help_print_json(const char *noun, const char *verb);
 
 /* ---- complete.c */
 bool vv_completion_print(const char *shell, GError **error);

@@ -307,24 +307,42 @@ static void print_all(void)
          "vvfs-admin(8)");
 }
 
-bool vv_help_print(const char *noun, const char *verb, GError **error)
+bool vv_help_print(const VvInvocation *inv, const char *noun, const char *verb, GError **error)
 {
     const VvCommand *command;
 
-    if (!noun) {
-        print_all();
-        return true;
-    }
-    noun = vv_alias_resolve(noun);
+    noun = noun ? vv_alias_resolve(noun) : NULL;
     verb = verb ? vv_alias_resolve(verb) : NULL;
-    command = vv_command_lookup(noun, verb);
-    if (command)
+    command = noun ? vv_command_lookup(noun, verb) : NULL;
+    if (noun && !command && (verb || !vv_noun_exists(noun))) {
+        vv_set_error_unknown(error, noun, verb);
+        return false;
+    }
+    if (inv->json)
+        vv_help_print_json(noun, verb);
+    else if (command)
         print_command(command);
-    else if (!verb && vv_noun_exists(noun))
+    else if (noun)
         print_noun(noun);
     else
-        vv_set_error_unknown(error, noun, verb);
-    return command || (!verb && vv_noun_exists(noun));
+        print_all();
+    return true;
+}
+
+/* What other programs read as it is is no document. */
+static bool refuse_json(const VvInvocation *inv, GError **error)
+{
+    static const char *const texts[] = { "completion", "udev-link", "mdoc-synopsis", "mdoc-list" };
+
+    for (unsigned i = 0; inv->json && i < G_N_ELEMENTS(texts); i++) {
+        g_autofree char *option = vv_option(inv, texts[i]) ? g_strdup_printf("--%s", texts[i]) : NULL;
+
+        if (!option)
+            continue;
+        vv_set_error(error, VV_ERROR_USAGE, option, NULL, "help %s prints text for another program: it has no --json", option);
+        return true;
+    }
+    return false;
 }
 
 bool vv_run_help(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
@@ -334,6 +352,8 @@ bool vv_run_help(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
     const char *shell = vv_option(inv, "completion");
     const char *device = vv_option(inv, "udev-link");
 
+    if (refuse_json(inv, error))
+        return false;
     if (shell)
         return vv_completion_print(shell, error);
     if (device)
@@ -342,5 +362,5 @@ bool vv_run_help(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
         vv_mdoc_print(noun, vv_option(inv, "mdoc-list"));
         return true;
     }
-    return vv_help_print(noun, verb, error);
+    return vv_help_print(inv, noun, verb, error);
 }

@@ -22,7 +22,7 @@ static bool show_help(const VvInvocation *inv, GError **error)
     const VvCommand *command = inv->command;
     const char *noun = inv->words->len > 0 ? g_ptr_array_index(inv->words, 0) : NULL;
 
-    return command ? vv_help_print(command->noun, command->verb, error) : vv_help_print(noun, NULL, error);
+    return command ? vv_help_print(inv, command->noun, command->verb, error) : vv_help_print(inv, noun, NULL, error);
 }
 
 int main(int argc, char **argv)

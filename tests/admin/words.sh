@@ -111,6 +111,24 @@ a snap rm --help
 [[ $code -eq 0 ]] && grep -q '^vvfs-admin snapshot remove:' "$work/out"; ok "aliases: snap rm"
 a lun --help
 [[ $code -eq 0 ]] && grep -q 'lun create' "$work/out"; ok "help of a noun"
+a help --json
+[[ $code -eq 0 && ! -s $work/err ]] && json "sorted(c['command'] for c in d['commands']) == sorted(open('$work/commands').read().splitlines())"; ok "in JSON too"
+json 'all(o["help"] and (o["name"] or o["letter"]) for o in d["options"] + [o for c in d["commands"] for o in c["options"]])'; ok "with every option"
+json 'all(set(c) == set("command noun verb synopsis help text examples columns arguments options".split()) for c in d["commands"])'; ok "and every key"
+a help disk --json
+json '{c["noun"] for c in d["commands"]} == {"disk"} and len(d["commands"]) > 3'; ok "of a noun"
+for words in "help snap rm" "snap rm --help"; do
+    # shellcheck disable=SC2086
+    a --json $words
+    json '[c["command"] for c in d["commands"]] == ["snapshot remove"] and d["commands"][0]["arguments"] == [{"name": "LUN@SNAP", "optional": False, "many": True}]'
+    ok "of a command: $words"
+done
+a help lun rollback --json
+[[ $code -eq 2 ]] && json 'd["error"]["code"] == "usage"'; ok "of what is not there: an error in JSON"
+for option in --completion=bash --udev-link=/dev/loop0 --mdoc-list --mdoc-synopsis; do
+    a help $option --json
+    [[ $code -eq 2 ]] && json 'd["error"]["object"] == "'"${option%=*}"'"'; ok "help $option is no document"
+done
 a help --mdoc-list
 [[ $code -eq 0 && $(grep -c '^\.It Xo' "$work/out") -eq $(wc -l <"$work/commands") ]]; ok "mdoc has every command"
 if [[ -n ${VV_MANDOC-} ]]; then
