@@ -178,6 +178,21 @@ client.result("lun.remove", names=["placed", "c"], with_snapshots=True)
 ok(wait_for(lambda: "result" in client.call("disk.remove", disk="d1"), "the disk is free"), "without them it is")
 client.result("disk.remove", disk="d2")
 
+# ---- the words of docs/admin-protocol.md, section 5
+DOCUMENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "admin-protocol.md")
+with open(DOCUMENT, encoding="utf-8") as lines:
+    refusals = [line.rstrip("\n") for line in lines if line.startswith("|") and "`denied`" in line]
+same([line for line in refusals if "no `yes`" in line and not line.endswith("| `` `--yes` does it.`` |")], [], "what lacks a yes has one hint")
+client.result("snapshot.create", objects=["once@kept1", "once@kept2"])
+client.result("snapshot.set", object="once@kept*", settings={"keep": "on"}, yes=True)
+same(client.error("snapshot.remove", objects=[names[0], "once@kept2", "once@kept1"]), ("keep", "once@kept2 is kept (keep=on)"),
+     "several refused objects: the first is named")
+same(client.error("snapshot.remove", objects=["once@kept*"], yes=True), ("keep", "once@kept1 is kept (keep=on)"), "  of a pattern too")
+same(client.error("lun.remove", names=["nope1", "once", "nope2"]), ("not-found", "no LUN nope1 in pool tank"), "  and of LUNs")
+same(client.error("disk.remove", disk="disk0", lost=True), ("unsupported", "not in this version: giving up a lost disk"), "a lost disk")
+client.result("snapshot.set", object="once@kept*", settings={"keep": "off"}, yes=True)
+client.result("snapshot.remove", objects=["once@kept*"], yes=True)
+
 # ---- patterns and yes
 error = client.error("snapshot.remove", objects=["once@hourly-*"])
 same(error[0], "denied", "a pattern that matches several needs yes")
