@@ -122,6 +122,18 @@ static bool choose_place(VvInvocation *inv, GError **error)
     return vv_place_need(inv, error);
 }
 
+/* What stays as it was, for somebody may wonder later whose disk that is. */
+static void note_left(const VvInvocation *inv, JsonObject *result)
+{
+    JsonArray *left = vv_json_array(result, "left");
+
+    for (unsigned i = 0; left && i < json_array_get_length(left); i++)
+        vv_note(inv, "%s %s left as it is: not there, not writable, or no disk of %s any more.", vv_json_element_text(left, i),
+            inv->dry_run ? "would be" : "is", inv->place->name);
+    if (!left)
+        vv_note(inv, "the metadata cannot be read: disks outside of %s are left as they are.", inv->place->directory);
+}
+
 bool vv_run_pool_destroy(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
 {
     g_autoptr(JsonObject) params = json_object_new();
@@ -157,11 +169,13 @@ bool vv_run_pool_destroy(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError 
     } else if (inv->dry_run) {
         JsonArray *removed = vv_json_array(result, "removed");
 
-        printf("would destroy pool %s and remove", inv->place->name);
+        printf("would destroy pool %s and let go:", inv->place->name);
         for (unsigned i = 0; removed && i < json_array_get_length(removed); i++)
             printf(" %s", vv_json_element_text(removed, i));
         putchar('\n');
     }
+    if (!inv->json)
+        note_left(inv, result);
     return true;
 }
 

@@ -167,7 +167,7 @@ const VvCommand vv_commands[] = {
         .options = { { "repair", 0, NULL, "repair", VV_VALUE_FLAG, 0,
             "repair what can be repaired without guessing" } } },
     { "pool", "destroy", "pool.destroy", vv_run_pool_destroy, VV_COMMAND_LOCAL | CONFIRMS | DRY_RUN, NULL,
-        "end a pool, with all that is in it", "Refused while it is mounted. Clears the labels of its disks.",
+        "end a pool, with all that is in it", "Refused while it is mounted. Clears the labels of its disks; one that it cannot clear is named and left.",
         "vvfs-admin pool destroy /srv/pools/test --yes",
         .arguments = { { "DIR", NULL, VV_VALUE_PATH, VV_OPTIONAL } }, .options = { { 0 } } },
 

@@ -25,8 +25,17 @@ typedef struct {
 bool vv_pool_create(const VvPoolCreate *create, GError **error);
 /* Would it be made? All refusals, and nothing is changed. */
 bool vv_pool_create_check(const VvPoolCreate *create, GError **error);
-/* End the unmounted pool in @directory: clear its disks' labels, remove the files vvfs made. */
-bool vv_pool_destroy(const char *directory, GError **error);
+/* What the end of a pool lets go; absolute paths. */
+typedef struct {
+    char **disks;  /* their labels are cleared, or they are files of the pool directory and removed */
+    char **left;   /* disks of the pool that are not touched: not there, not writable, or of another pool by now */
+    bool all_told; /* false: the metadata cannot be read, so there may be more */
+} VvDestroyed;
+void vv_destroyed_clear(VvDestroyed *destroyed);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvDestroyed, vv_destroyed_clear)
+/* End the unmounted pool in @directory: clear its disks' labels, remove the files vvfs made. @ret_destroyed: NULL, or cleared
+ * by the caller; of a dry run: what would be. */
+bool vv_pool_destroy(const char *directory, bool dry_run, VvDestroyed *ret_destroyed, GError **error);
 /* `pool check` of an unmounted pool. */
 bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc report, void *user, GError **error);
 

@@ -374,15 +374,18 @@ static bool refuse_mounted(const char *directory, const char *name, GError **err
     return true;
 }
 
-static void erase_disks(const char *directory, const VvUuid *pool_uuid)
+void vv_destroyed_clear(VvDestroyed *destroyed)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(VvMeta) meta = vv_meta_open(directory, true, NULL, &error);
-    g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+    g_clear_pointer(&destroyed->disks, g_strfreev);
+    g_clear_pointer(&destroyed->left, g_strfreev);
+}
 
-    if (!meta)
-        vv_log(VV_LOG_WARNING, "the metadata cannot be read (%s): labels of disks elsewhere are left", error->message);
-    g_ptr_array_add(paths, g_strdup(FIRST_DISK));
+/* As they are stored. What creates leave behind when they are cut short is not in the metadata. */
+static GPtrArray *stored_paths(const char *directory, VvMeta *meta)
+{
+    GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *first = g_build_filename(directory, FIRST_DISK, NULL);
+
     if (meta) {
         VV_META_READ(meta);
         GPtrArray *disks = vv_meta_disks(meta);
@@ -390,22 +393,46 @@ static void erase_disks(const char *directory, const VvUuid *pool_uuid)
         for (unsigned i = 0; i < disks->len; i++)
             g_ptr_array_add(paths, g_strdup(((const VvDiskInfo *) g_ptr_array_index(disks, i))->path));
     }
+    if (!g_ptr_array_find_with_equal_func(paths, FIRST_DISK, g_str_equal, NULL) && g_file_test(first, G_FILE_TEST_EXISTS))
+        g_ptr_array_add(paths, g_strdup(FIRST_DISK));
+    return paths;
+}
+
+/* False: it is left as it is. */
+static bool let_go(const char *stored, const char *path, const VvUuid *pool_uuid, bool dry_run)
+{
+    VvLabel label;
+
+    if (!vv_disk_read_label(path, &label, NULL, NULL) || !vv_uuid_equal(&label.pool_uuid, pool_uuid))
+        return false;
+    if (dry_run)
+        return true;
+    return *stored != '/' ? unlink(path) == 0 : vv_disk_erase_label(path, &label.disk_uuid, NULL);
+}
+
+static void let_disks_go(const char *directory, const VvUuid *pool_uuid, bool dry_run, VvDestroyed *destroyed)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VvMeta) meta = vv_meta_open(directory, true, NULL, &error);
+    g_autoptr(GPtrArray) paths = stored_paths(directory, meta);
+    g_autoptr(GStrvBuilder) disks = g_strv_builder_new(), left = g_strv_builder_new();
+
+    destroyed->all_told = meta;
+    if (!meta)
+        vv_log(VV_LOG_WARNING, "the metadata cannot be read (%s): labels of disks elsewhere are left", error->message);
     for (unsigned i = 0; i < paths->len; i++) {
         const char *stored = g_ptr_array_index(paths, i);
         g_autofree char *path = vv_pool_disk_path(directory, stored);
-        VvLabel label;
 
-        if (!vv_disk_read_label(path, &label, NULL, NULL) || !vv_uuid_equal(&label.pool_uuid, pool_uuid))
-            continue;
-        if (*stored != '/')
-            (void) unlink(path);
-        else if (!vv_disk_erase_label(path, &label.disk_uuid, NULL))
-            vv_log(VV_LOG_WARNING, "the label of %s could not be erased", path);
+        g_strv_builder_add(let_go(stored, path, pool_uuid, dry_run) ? disks : left, path);
     }
+    destroyed->disks = g_strv_builder_end(disks);
+    destroyed->left = g_strv_builder_end(left);
 }
 
-bool vv_pool_destroy(const char *directory, GError **error)
+bool vv_pool_destroy(const char *directory, bool dry_run, VvDestroyed *ret_destroyed, GError **error)
 {
+    g_auto(VvDestroyed) destroyed = { .disks = NULL };
     g_autofree char *absolute = g_canonicalize_filename(directory, NULL), *name = NULL;
     vv_autofd int lock_fd = -1;
     VvUuid uuid;
@@ -415,10 +442,16 @@ bool vv_pool_destroy(const char *directory, GError **error)
     lock_fd = vv_pool_take_lock(absolute, END_WAIT_MS, error);
     if (lock_fd < 0)
         return false;
-    erase_disks(absolute, &uuid);
-    remove_metadata(absolute);
-    if (rmdir(absolute) < 0 && errno != ENOENT)
-        vv_log(VV_LOG_NOTE, "%s is left: %s", absolute, g_strerror(errno));
+    let_disks_go(absolute, &uuid, dry_run, &destroyed);
+    if (!dry_run) {
+        remove_metadata(absolute);
+        if (rmdir(absolute) < 0 && errno != ENOENT)
+            vv_log(VV_LOG_NOTE, "%s is left: %s", absolute, g_strerror(errno));
+    }
+    if (ret_destroyed) {
+        *ret_destroyed = destroyed;
+        destroyed = (VvDestroyed){ .disks = NULL };
+    }
     return true;
 }
 

@@ -196,8 +196,10 @@ static JsonObject *pool_destroy(JsonObject *params, GError **error)
     g_autofree char *name = NULL, *uuid = NULL, *lock = NULL, *socket = NULL;
     vv_autofd int lock_fd = -1;
     bool dry = param_bool(params, "dry_run");
+    g_auto(VvDestroyed) destroyed = { .disks = NULL };
     const char *directory;
     JsonObject *result;
+    JsonArray *removed;
     VvUuid id;
 
     if (!need_directory(params, &directory, error) || (lock_fd = take_pool(directory, &name, &id, error)) < 0)
@@ -210,10 +212,11 @@ static JsonObject *pool_destroy(JsonObject *params, GError **error)
     uuid = vv_uuid_format(&id);
     lock = g_build_filename(directory, VV_LOCK_FILE, NULL);
     socket = g_build_filename(directory, VV_ADMIN_SOCKET, NULL);
-    if (!dry) {
+    if (!dry)
         unlink(socket);
-        if (!vv_pool_destroy(directory, error))
-            return NULL;
+    if (!vv_pool_destroy(directory, dry, &destroyed, error))
+        return NULL;
+    if (!dry) {
         unlink(lock);
         rmdir(directory); /* stays if foreign files are in it */
     }
@@ -221,7 +224,14 @@ static JsonObject *pool_destroy(JsonObject *params, GError **error)
     vv_json_set_string(result, "name", name);
     vv_json_set_string(result, "uuid", uuid);
     vv_json_set_string(result, "directory", directory);
-    vv_json_add_string(vv_json_set_array(result, "removed"), directory);
+    removed = vv_json_set_array(result, "removed");
+    vv_json_add_string(removed, directory);
+    for (char **disk = destroyed.disks; *disk; disk++)
+        vv_json_add_string(removed, *disk);
+    if (destroyed.all_told)
+        vv_json_set_strings(result, "left", (const char *const *) destroyed.left);
+    else
+        vv_json_set_null(result, "left");
     if (dry)
         vv_json_set_bool(result, "dry_run", true);
     return result;

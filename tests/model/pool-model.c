@@ -670,7 +670,7 @@ static void run_model(const char *base, uint64_t step_count)
                 (unsigned) status, directory);
     }
     last_session(directory);
-    vv_pool_destroy(directory, &error);
+    vv_pool_destroy(directory, false, NULL, &error);
     g_assert_no_error(error);
     g_assert_cmpint(rmdir(folder), ==, 0);
     g_test_message("%" G_GUINT64_FORMAT " steps, %" G_GUINT64_FORMAT " crashes", model->step, model->crashes);

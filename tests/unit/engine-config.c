@@ -452,26 +452,46 @@ static void test_second_opener(void)
     test_pool_free(test);
 }
 
+static void assert_destroyed(const VvDestroyed *destroyed, const char *own, const char *outside, const char *lost)
+{
+    const char *const disks[] = { own, outside, NULL }, *const left[] = { lost, NULL };
+
+    g_assert_cmpstrv(destroyed->disks, disks);
+    g_assert_cmpstrv(destroyed->left, left);
+    g_assert_true(destroyed->all_told);
+}
+
 static void test_destroy(void)
 {
     TestPool *test = test_pool_new(POOL_BYTES);
     g_autoptr(GError) error = NULL;
     g_autofree char *outside = g_build_filename(test->folder, "outside", NULL),
-                    *foreign = g_build_filename(test->directory, "foreign", NULL);
+                    *foreign = g_build_filename(test->directory, "foreign", NULL),
+                    *lost = g_build_filename(test->folder, "lost", NULL), *own = g_build_filename(test->directory, "disk0", NULL);
+    g_auto(VvDestroyed) destroyed = { .disks = NULL };
     VvLabel label;
 
     g_assert_true(vv_pool_disk_add(test->pool, outside, POOL_BYTES, NULL, false, NULL, NULL, &error));
+    g_assert_true(vv_pool_disk_add(test->pool, lost, POOL_BYTES, NULL, false, NULL, NULL, &error));
     vv_pool_close(test->pool);
     test->pool = NULL;
     g_assert_true(g_file_set_contents(foreign, "mine", -1, NULL));
-    g_assert_true(vv_pool_destroy(test->directory, &error));
+    g_assert_cmpint(g_remove(lost), ==, 0);
+    g_assert_true(vv_pool_destroy(test->directory, true, &destroyed, &error));
+    assert_destroyed(&destroyed, own, outside, lost);
+    vv_destroyed_clear(&destroyed);
+    g_assert_true(vv_disk_read_label(outside, &label, NULL, NULL)); /* it was a dry run */
+    g_assert_true(g_file_test(own, G_FILE_TEST_EXISTS));
+    g_assert_true(vv_pool_destroy(test->directory, false, &destroyed, &error));
+    assert_destroyed(&destroyed, own, outside, lost);
+    g_assert_false(g_file_test(own, G_FILE_TEST_EXISTS));
     g_assert_true(g_file_test(foreign, G_FILE_TEST_EXISTS)); /* not vvfs' */
     g_assert_true(g_file_test(outside, G_FILE_TEST_EXISTS)); /* not in the pool directory: only its label goes */
     g_assert_false(vv_disk_read_label(outside, &label, NULL, NULL));
     g_assert_cmpint(g_remove(foreign), ==, 0);
     g_assert_cmpint(g_rmdir(test->directory), ==, 0); /* nothing else was left */
     g_assert_cmpint(g_remove(outside), ==, 0);
-    assert_refused(vv_pool_destroy(test->directory, &error), &error, VV_ERROR_NOT_FOUND, NULL, NULL);
+    assert_refused(vv_pool_destroy(test->directory, false, NULL, &error), &error, VV_ERROR_NOT_FOUND, NULL, NULL);
     g_assert_cmpint(g_rmdir(test->folder), ==, 0);
     g_free(test->folder);
     g_free(test->directory);
@@ -538,7 +558,7 @@ static void test_create_all_or_none(void)
     g_assert_no_error(error);
     assert_refused(
         vv_pool_create_check(&create, &error), &error, VV_ERROR_EXISTS, "is the directory of pool tank", NULL);
-    g_assert_true(vv_pool_destroy(directory, &error));
+    g_assert_true(vv_pool_destroy(directory, false, NULL, &error));
     g_assert_cmpint(rmdir(directory), ==, -1);
     test_folder_free(folder);
 }

@@ -292,7 +292,7 @@ static void test_killed(void)
     vv_handle_close(handle);
     g_autoptr(GError) error = NULL;
     vv_pool_close(test->pool);
-    vv_pool_destroy(copy, &error);
+    vv_pool_destroy(copy, false, NULL, &error);
     g_assert_no_error(error);
     (void) g_rmdir(copy);
     test->directory = g_steal_pointer(&original);

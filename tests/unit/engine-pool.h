@@ -58,7 +58,7 @@ static inline void test_pool_free(TestPool *test)
 {
     g_autoptr(GError) error = NULL;
     vv_pool_close(test->pool);
-    vv_pool_destroy(test->directory, &error);
+    vv_pool_destroy(test->directory, false, NULL, &error);
     g_assert_no_error(error);
     (void) g_rmdir(test->directory);
     test_folder_free(test->folder);
