@@ -134,6 +134,7 @@ JsonObject *vv_disk_json(VvDaemon *daemon, const VvDiskItem *item)
     vv_json_set_string(object, "node", daemon->node);
     vv_json_set_string(object, "path", item->path);
     vv_json_set_u64(object, "size", item->size_bytes);
+    vv_json_set_u64(object, "used", item->used_bytes);
     vv_json_set_u64(object, "free", item->free_bytes);
     vv_json_set_string(object, "state", vv_state_name(item->state));
     paths = vv_json_set_object(object, "paths");
@@ -211,6 +212,5 @@ void vv_disk_json_more(VvDaemon *daemon, const VvDiskItem *item, JsonObject *obj
 
     (void) daemon;
     vv_json_set_string(object, "kind", there ? S_ISBLK(st.st_mode) ? "device" : "file" : NULL);
-    vv_json_set_u64(object, "used", item->used_bytes);
     vv_json_set_u64(object, "label_version", 1);
 }

@@ -32,6 +32,8 @@ try "by path and in any order" a lun create both 1G --disks "slow,$shm/fast"
 try "on any disk" a lun create web 1G
 is "lun show tells it" "$(disks db) $(disks both) $(disks web)" '["fast"] ["fast","slow"] []'
 is "for people" "$(get lun show db | awk '$1 == "disks" { print $2 }')" fast
+is "disk list tells what is used, as disk show" "$(get disk list -H -o used | tr '\n' ' ')" \
+    "$(for name in $(get disk list -H -o name); do get --json disk show "$name" | jq .used; done | tr '\n' ' ')"
 is "lun list has a column" "$(get lun list -H -o name,disks --sort name | tr '\t\n' ': ')" "both:fast,slow db:fast web:- "
 try "there already, on that disk" a lun create db 1G --disks fast --if-not-exists
 gives 1 'LUN db exists' "there already, elsewhere" lun create db 1G --disks slow --if-not-exists
