@@ -46,6 +46,7 @@
 #define VV_REPACK_REGIONS_MAX 8u    /* a batch: 8 MiB of new space, and what one sync and one entry make wait */
 #define VV_REPACK_BREAKS_MIN 4u     /* a region with fewer is good enough: as many seeks per MiB cost a disk less than the move */
 #define VV_REPACK_SCAN_REGIONS 256u /* looked at between entries: a quarter GiB of LUN, some milliseconds */
+#define VV_REPACK_AMPLE_PERCENT 25u /* must be free beside what a LUN maps before it is repacked by itself */
 #define VV_REPACK_ROOM_PERCENT 10u  /* of the pool must be free: the same that makes grants small */
 #define VV_REPACK_BUSY_BYTES (32u << 20) /* per second while others use the pool */
 

@@ -11,7 +11,8 @@
  * U2  Nothing is moved while less than VV_REPACK_ROOM_PERCENT of the pool is free: whoever writes comes first.
  * U3  While others use the pool a batch is one region, and the rest of the time is theirs.
  * U4  A family whose blocks are being counted (exclusive) is left alone: a move would make the count begin anew.
- * U5  repack->lock is a leaf: meta's hooks take it. */
+ * U5  repack->lock is a leaf: meta's hooks take it.
+ * U6  A repack that nobody asked for begins only where what the LUN maps and VV_REPACK_AMPLE_PERCENT of the pool are free. */
 #include "repack.h"
 
 #include "pool_private.h"
@@ -99,6 +100,18 @@ bool vv_repack_has_room(VvPool *pool)
 
     vv_meta_space(pool->meta, &space);
     return space.free_bytes * 100 >= space.total_bytes * VV_REPACK_ROOM_PERCENT; /* U2 */
+}
+
+/* Segments that a LUN leaves may stay with its family, with holes that only its own blocks fill: up to about what the LUN maps. So
+ * much must be to spare before one is repacked that nobody asked for (U6). */
+static bool has_ample_room(VvPool *pool, uint64_t lun_id)
+{
+    VvSpaceSummary space;
+    VvViewStat stat;
+
+    vv_meta_space(pool->meta, &space);
+    return vv_pool_stat(pool, lun_id, &stat) == 0 &&
+           space.free_bytes >= stat.used_bytes + space.total_bytes / 100 * VV_REPACK_AMPLE_PERCENT;
 }
 
 static bool is_stopping(VvRepack *repack)
@@ -292,7 +305,7 @@ static uint64_t look_at_hints(VvRepack *repack)
     if (is_busy(repack, IDLE_MS) || !vv_repack_has_room(pool))
         return HINT_WAIT_MS;
     id = take_hint(repack);
-    if (!was_looked_at(repack, id) && vv_repack_is_worth_it(pool, id)) {
+    if (!was_looked_at(repack, id) && has_ample_room(pool, id) && vv_repack_is_worth_it(pool, id)) {
         VvOps *ops = vv_ops_new();
         VvOp *op = vv_ops_add(ops, VV_OP_JOB_ADD);
 
