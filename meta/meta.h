@@ -114,9 +114,11 @@ bool vv_space_may_adopt(const VvMeta *meta, const VvLun *lun, uint64_t branch);
 int vv_space_piece(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t piece, uint64_t *ret_bits /* [128] */);
 
 /* What removing these objects (a LUN: with all its snapshots) would free, exactly, in blocks, opens not counted; by walking
- * the pages of the families concerned. @count 0: what the jobs now queued will free. Takes the read lock in slices;
- * -EAGAIN if a family changed meanwhile (try again); -EUCLEAN, -EIO. */
+ * the pages of the families concerned. The id of a LUN's branch: what its head alone sees, as its snapshots stay. @count 0: what
+ * the jobs now queued will free. Takes the read lock in slices; -EAGAIN if a family changed meanwhile (try again); -EUCLEAN, -EIO. */
 int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t *ret_blocks);
+/* The same for cutting a LUN to @size_bytes: what only its head sees, in blocks that lie wholly behind that. */
+int vv_space_cut(VvMeta *meta, uint64_t lun, uint64_t size_bytes, uint64_t *ret_blocks);
 
 /* ---- requests (CLI.md --id): the recorded result or NULL; newly allocated. Takes the read lock. */
 char *vv_meta_request_result(VvMeta *meta, const char *id);

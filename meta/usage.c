@@ -4,7 +4,10 @@
  * now, and as seen by somebody afterwards.
  *
  * A point is a root if it is read through (named, open, or two branches hang on it): what it sees stays. A point that
- * would be merged (R7) is no root: what it sees stays only where the branch that hangs on it looks through. */
+ * would be merged (R7) is no root: what it sees stays only where the branch that hangs on it looks through.
+ *
+ * Of a LUN that is cut nothing goes but what its head sees behind the cut: all points and branches stay, so the fates do, and
+ * behind the cut the head is taken for blind. */
 #include "meta_private.h"
 
 #include <errno.h>
@@ -17,10 +20,17 @@ typedef struct {
     GHashTable *removed; /* ids: snapshots and LUNs; NULL: none */
     GHashTable *fates;   /* VvSnapshot -> Fate + 1 */
     GHashTable *weights; /* VvBranch -> hangs on its origin still: 2, or 1 */
+    uint64_t blind;      /* id of a branch whose head is there and looks at nothing; 0: none */
 } Future;
 
 static bool is_removed(const Future *f, uint64_t id) { return f->removed != NULL && g_hash_table_contains(f->removed, &id); }
-static bool head_stays(const Future *f, const VvBranch *branch) { return branch->lun != 0 && !is_removed(f, branch->lun); }
+
+static bool head_stays(const Future *f, const VvBranch *branch)
+{
+    return branch->lun != 0 && !is_removed(f, branch->lun) && !is_removed(f, branch->id);
+}
+
+static bool head_looks(const Future *f, const VvBranch *branch) { return head_stays(f, branch) && branch->id != f->blind; }
 
 static bool point_is_kept(const Future *f, const VvSnapshot *point)
 {
@@ -97,7 +107,7 @@ static int branch_looks_through(Future *f, VvStoreRead *read, const VvBranch *br
         else if (fate == POINT_MERGED && (result = looks_through(f, read, point, region, ret_seen)) != 0)
             return result;
     }
-    if (head_stays(f, branch) && branch->epoch < before)
+    if (head_looks(f, branch) && branch->epoch < before)
         *ret_seen = true;
     return 0;
 }
@@ -117,7 +127,7 @@ static int looks_through(Future *f, VvStoreRead *read, const VvSnapshot *point, 
 static int version_is_seen(Future *f, VvStoreRead *read, const VvBranch *branch, uint64_t region, uint64_t from, uint64_t before,
                            bool *ret_seen)
 {
-    *ret_seen = head_stays(f, branch) && branch->epoch >= from && branch->epoch < before;
+    *ret_seen = head_looks(f, branch) && branch->epoch >= from && branch->epoch < before;
     const VvSnapshot *point = from == 0 ? vvm_branch_first_point(branch) : vvm_branch_point_above(branch, from - 1);
     while (point != NULL && point->epoch < before && !*ret_seen) {
         Fate fate = fate_of(f, point);
@@ -139,7 +149,14 @@ typedef struct {
     GHashTable *segments; /* number -> uint64_t words: now, then afterwards */
 } Marks;
 
-static void mark(Marks *marks, const VvFamily *family, const VvPage *page, bool now, bool after)
+/* Who sees a version. */
+typedef struct {
+    bool now, after;
+    bool behind;   /* afterwards, of the blocks from @edge on */
+    unsigned edge; /* VV_REGION_BLOCKS: none */
+} Seen;
+
+static void mark(Marks *marks, const VvFamily *family, const VvPage *page, const Seen *seen)
 {
     for (unsigned i = 0; i < VV_REGION_BLOCKS; i++) {
         VvPlace place = page->place[i];
@@ -153,8 +170,8 @@ static void mark(Marks *marks, const VvFamily *family, const VvPage *page, bool 
             bits = g_new0(uint64_t, 2 * words);
             g_hash_table_insert(marks->segments, GUINT_TO_POINTER(number), bits);
         }
-        bits[block / 64] |= (uint64_t) now << (block % 64);
-        bits[words + block / 64] |= (uint64_t) after << (block % 64);
+        bits[block / 64] |= (uint64_t) seen->now << (block % 64);
+        bits[words + block / 64] |= (uint64_t) (i < seen->edge ? seen->after : seen->behind) << (block % 64);
     }
 }
 
@@ -178,9 +195,17 @@ typedef struct {
     VvMeta *meta;
     uint64_t family;
     uint64_t change_number;
-    Future now, after;
+    Future now, after, behind;
+    uint64_t cut_block; /* of the LUN whose branch is blind in @behind; UINT64_MAX: nothing is cut */
     Marks marks;
 } Count;
+
+static unsigned edge_in(const Count *c, uint64_t region)
+{
+    uint64_t first = region * VV_REGION_BLOCKS;
+
+    return c->cut_block <= first ? 0 : (unsigned) MIN(c->cut_block - first, VV_REGION_BLOCKS);
+}
 
 static int count_region(Count *c, VvStoreRead *read, const VvFamily *family, const VvBranch *branch, uint64_t region)
 {
@@ -188,18 +213,20 @@ static int count_region(Count *c, VvStoreRead *read, const VvFamily *family, con
     VvVersion version;
     int result;
     while ((result = vvm_version_at_or_below(c->meta, read, branch->id, region, before - 1, &version)) == 0) {
-        bool now, after;
+        Seen seen = { .edge = edge_in(c, region) };
         uint64_t epoch = version.key.epoch;
         VvPage page;
         result = vv_page_decode(version.bytes, version.length_bytes, &version.key, &page);
         if (result == 0)
-            result = version_is_seen(&c->now, read, branch, region, epoch, before, &now);
+            result = version_is_seen(&c->now, read, branch, region, epoch, before, &seen.now);
         if (result == 0)
-            result = version_is_seen(&c->after, read, branch, region, epoch, before, &after);
+            result = version_is_seen(&c->after, read, branch, region, epoch, before, &seen.after);
+        if (result == 0 && seen.edge < VV_REGION_BLOCKS)
+            result = version_is_seen(&c->behind, read, branch, region, epoch, before, &seen.behind);
         if (result != 0)
             return result;
-        if (now || after)
-            mark(&c->marks, family, &page, now, after);
+        if (seen.now || seen.after)
+            mark(&c->marks, family, &page, &seen);
         if (epoch == 0)
             return 0;
         before = epoch;
@@ -230,9 +257,11 @@ static int count_slice(Count *c, uint64_t branch_id, uint64_t *region)
     return result == -ENODATA ? 1 : result;
 }
 
-static int count_family(VvMeta *meta, uint64_t family_id, GHashTable *removed, uint64_t *ret_blocks)
+/* What goes when @removed (NULL: nothing) does and the head of @cut_branch (0: none) loses its blocks from @cut_block on. */
+static int count_family(VvMeta *meta, uint64_t family_id, GHashTable *removed, uint64_t cut_branch, uint64_t cut_block,
+                        uint64_t *ret_blocks)
 {
-    Count c = { .meta = meta, .family = family_id };
+    Count c = { .meta = meta, .family = family_id, .cut_block = cut_branch != 0 ? cut_block : UINT64_MAX };
     g_autoptr(GArray) branches = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     vv_meta_read_lock(meta);
     const VvFamily *family = vv_meta_family(meta, family_id);
@@ -244,6 +273,8 @@ static int count_family(VvMeta *meta, uint64_t family_id, GHashTable *removed, u
     c.marks.segments = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     future_init(&c.now, meta, family, NULL);
     future_init(&c.after, meta, family, removed);
+    future_init(&c.behind, meta, family, removed);
+    c.behind.blind = cut_branch;
     for (guint i = 0; i < family->branches->len; i++)
         g_array_append_val(branches, ((const VvBranch *) g_ptr_array_index(family->branches, i))->id);
     vv_meta_read_unlock(meta);
@@ -260,10 +291,11 @@ static int count_family(VvMeta *meta, uint64_t family_id, GHashTable *removed, u
     if (result == 1 && (family == NULL || family->change_number != c.change_number))
         result = -EAGAIN;
     if (result == 1)
-        *ret_blocks += count_marks(&c.marks, family, removed == NULL);
+        *ret_blocks += count_marks(&c.marks, family, removed == NULL && cut_branch == 0);
     vv_meta_read_unlock(meta);
     future_clear(&c.now);
     future_clear(&c.after);
+    future_clear(&c.behind);
     g_hash_table_unref(c.marks.segments);
     return result == 1 ? 0 : result;
 }
@@ -281,14 +313,13 @@ static void add_family_of(VvMeta *meta, GHashTable *families, uint64_t branch_id
         add_id(families, branch->family);
 }
 
-/* A LUN goes with its snapshots, which may be in branches of other families. */
+/* A LUN goes with its snapshots, which may be in branches of other families; of a branch, its head. */
 static void add_object(VvMeta *meta, GHashTable *removed, GHashTable *families, uint64_t id)
 {
     const VvLun *lun = vv_meta_lun(meta, id);
     const VvSnapshot *snapshot = vv_meta_snapshot(meta, id);
     add_id(removed, id);
-    if (snapshot != NULL)
-        add_family_of(meta, families, snapshot->branch);
+    add_family_of(meta, families, snapshot != NULL ? snapshot->branch : id);
     if (lun == NULL)
         return;
     add_family_of(meta, families, lun->branch);
@@ -314,10 +345,25 @@ int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64
     gpointer family;
     g_hash_table_iter_init(&iter, families);
     while (g_hash_table_iter_next(&iter, &family, NULL)) {
-        int result = count_family(meta, *(const uint64_t *) family, count == 0 ? NULL : removed, &blocks);
+        int result = count_family(meta, *(const uint64_t *) family, count == 0 ? NULL : removed, 0, 0, &blocks);
         if (result != 0)
             return result;
     }
     *ret_blocks = blocks;
     return 0;
+}
+
+int vv_space_cut(VvMeta *meta, uint64_t lun_id, uint64_t size_bytes, uint64_t *ret_blocks)
+{
+    vv_meta_read_lock(meta);
+    const VvLun *lun = vv_meta_lun(meta, lun_id);
+    const VvBranch *branch = lun != NULL ? vv_meta_branch(meta, lun->branch) : NULL;
+    uint64_t branch_id = branch != NULL ? branch->id : 0, family = branch != NULL ? branch->family : 0, blocks = 0;
+    vv_meta_read_unlock(meta);
+    if (branch_id == 0)
+        return -EAGAIN;
+    int result = count_family(meta, family, NULL, branch_id, (size_bytes + VV_BLOCK_BYTES - 1) / VV_BLOCK_BYTES, &blocks);
+    if (result == 0)
+        *ret_blocks = blocks;
+    return result;
 }

@@ -167,9 +167,10 @@ bool vv_run_pool_destroy(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError 
     if (inv->json) {
         vv_json_print_object(result);
     } else if (inv->dry_run) {
+        g_autofree char *freed = vv_freed_text(result);
         JsonArray *removed = vv_json_array(result, "removed");
 
-        printf("would destroy pool %s and let go:", inv->place->name);
+        printf("would destroy pool %s, free %s and let go:", inv->place->name, freed);
         for (unsigned i = 0; removed && i < json_array_get_length(removed); i++)
             printf(" %s", vv_json_element_text(removed, i));
         putchar('\n');

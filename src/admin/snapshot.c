@@ -269,6 +269,7 @@ bool vv_run_snapshot_restore(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GEr
     const char *object = vv_json_text(inv->params, "object");
     int lun_length = (int) strcspn(object, "@");
     g_autoptr(JsonObject) result = vv_call(inv, "snapshot.restore", vv_params(inv), error);
+    g_autofree char *freed = result ? vv_freed_text(result) : NULL;
     const char *kept;
 
     if (!result)
@@ -279,6 +280,8 @@ bool vv_run_snapshot_restore(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GEr
     } else if (inv->dry_run) {
         if (kept)
             printf("would restore %.*s to %s and keep what it holds now as %s\n", lun_length, object, object, kept);
+        else if (vv_json_is_number(result, "freed"))
+            printf("would restore %.*s to %s, discard what it holds now and free %s\n", lun_length, object, object, freed);
         else
             printf("would restore %.*s to %s and discard what it holds now (what that frees is not counted)\n",
                 lun_length, object, object);

@@ -148,6 +148,34 @@ static void tell(VvPool *pool, const Plan *plan)
         pool->hooks.object_removed(pool->hooks_user, g_array_index(plan->dropped, uint64_t, i));
 }
 
+/* The LUN's head, unless it is kept, and restore points that are too many. */
+static bool find_losses(VvPool *pool, const char *object, bool discard, GArray *ids)
+{
+    g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
+    g_auto(Plan) plan = { .dropped = g_array_new(FALSE, FALSE, sizeof(uint64_t)) };
+    const VvLun *lun;
+
+    if (!vv_transaction_begin(&tx, pool, NULL, true, NULL) || !make_plan(&tx, object, discard, &plan, NULL))
+        return false;
+    find_old_points(&tx, &plan);
+    g_array_append_vals(ids, plan.dropped->data, plan.dropped->len);
+    VV_META_READ(pool->meta);
+    lun = vv_meta_lun(pool->meta, plan.lun_id);
+    if (lun && discard)
+        g_array_append_val(ids, lun->branch);
+    return lun;
+}
+
+bool vv_pool_restore_frees(VvPool *pool, const char *object, bool discard, uint64_t *ret_bytes)
+{
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+
+    if (!find_losses(pool, object, discard, ids))
+        return false;
+    *ret_bytes = 0;
+    return ids->len == 0 || vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, ret_bytes);
+}
+
 bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run,
     VvRequest *request, char **ret_kept, GError **error)
 {

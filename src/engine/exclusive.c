@@ -143,6 +143,37 @@ bool vv_exclusive_step(VvPool *pool)
     return more;
 }
 
+/* The id of a LUN and the size that it has; false: there is none. */
+static bool find_size(VvPool *pool, const char *name, uint64_t *ret_id, uint64_t *ret_bytes)
+{
+    VV_META_READ(pool->meta);
+    const VvLun *lun = vv_find_lun(pool, name, NULL);
+
+    if (!lun)
+        return false;
+    *ret_id = lun->id;
+    *ret_bytes = lun->size_bytes;
+    return true;
+}
+
+bool vv_pool_resize_frees(VvPool *pool, const char *name, uint64_t size_bytes, uint64_t *ret_bytes)
+{
+    uint64_t id, old_bytes, blocks = 0;
+
+    if (!find_size(pool, name, &id, &old_bytes))
+        return false;
+    for (unsigned try = 0; size_bytes < old_bytes && try < VV_EXCLUSIVE_TRIES; try++) {
+        int result = vv_space_cut(pool->meta, id, size_bytes, &blocks);
+
+        if (result == 0)
+            break;
+        if (result != -EAGAIN || try + 1 == VV_EXCLUSIVE_TRIES)
+            return false;
+    }
+    *ret_bytes = blocks << VV_BLOCK_SHIFT;
+    return true;
+}
+
 bool vv_pool_exclusive(VvPool *pool, uint64_t object_id, bool wait, uint64_t *ret_bytes)
 {
     struct VvExclusive *counts = vv_jobs_exclusive(pool);

@@ -416,8 +416,12 @@ static void let_disks_go(const char *directory, const VvUuid *pool_uuid, bool dr
     g_autoptr(VvMeta) meta = vv_meta_open(directory, true, NULL, &error);
     g_autoptr(GPtrArray) paths = stored_paths(directory, meta);
     g_autoptr(GStrvBuilder) disks = g_strv_builder_new(), left = g_strv_builder_new();
+    VvSpaceSummary space = { 0 };
 
     destroyed->all_told = meta;
+    if (meta)
+        vv_meta_space(meta, &space);
+    destroyed->freed_bytes = space.used_bytes;
     if (!meta)
         vv_log(VV_LOG_WARNING, "the metadata cannot be read (%s): labels of disks elsewhere are left", error->message);
     for (unsigned i = 0; i < paths->len; i++) {

@@ -232,6 +232,10 @@ static JsonObject *pool_destroy(JsonObject *params, GError **error)
         vv_json_set_strings(result, "left", (const char *const *) destroyed.left);
     else
         vv_json_set_null(result, "left");
+    if (destroyed.all_told)
+        vv_json_set_u64(result, "freed", destroyed.freed_bytes);
+    else
+        vv_json_set_null(result, "freed");
     if (dry)
         vv_json_set_bool(result, "dry_run", true);
     return result;

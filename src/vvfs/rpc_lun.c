@@ -186,12 +186,12 @@ bool vv_rpc_lun_resize(VvCall *call, GError **error)
     VvDaemon *daemon = call->daemon;
     g_autoptr(VvLunItem) item = vv_lun_item(daemon, vv_call_string(call, "name"), error);
     g_autoptr(JsonObject) recipe = json_object_new();
-    uint64_t size_bytes;
+    uint64_t size_bytes, freed;
 
     if (!item || !wanted_size(call, item, &size_bytes, error))
         return false;
     vv_json_set_u64(recipe, "size", size_bytes);
-    /* What a shrink frees depends on what snapshots and clones share: it is not counted. */
+    /* What a shrink frees depends on what snapshots and clones share: it is counted for who asks beforehand. */
     if (size_bytes >= item->size_bytes)
         vv_json_set_u64(recipe, "freed", 0);
     else
@@ -201,6 +201,8 @@ bool vv_rpc_lun_resize(VvCall *call, GError **error)
     if (!vv_pool_lun_resize(daemon->pool, item->name, size_bytes, vv_call_bool(call, "shrink"), vv_call_dry(call),
             vv_call_request(call, recipe), error))
         return false;
+    if (vv_call_dry(call) && vv_pool_resize_frees(daemon->pool, item->name, size_bytes, &freed))
+        vv_json_set_u64(recipe, "freed", freed);
     return vv_call_done(call, g_steal_pointer(&recipe));
 }
 

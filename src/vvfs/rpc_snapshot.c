@@ -447,13 +447,19 @@ bool vv_rpc_snapshot_restore(VvCall *call, GError **error)
     VvPool *pool = call->daemon->pool;
     g_autoptr(JsonObject) recipe = json_object_new();
     g_autofree char *would_keep = NULL, *kept = NULL;
+    uint64_t freed;
 
     if (dry || vv_call_records(call)) {
         if (!vv_pool_snapshot_restore(pool, object, force, discard, true, NULL, &would_keep, error))
             return false;
         set_restored(recipe, object, would_keep, discard);
-        if (dry)
-            vv_json_set_bool(recipe, "dry_run", true);
+    }
+    if (dry) {
+        vv_json_set_bool(recipe, "dry_run", true);
+        if (vv_pool_restore_frees(pool, object, discard, &freed))
+            vv_json_set_u64(recipe, "freed", freed);
+        else
+            vv_json_set_null(recipe, "freed");
     }
     if (!dry) {
         if (!vv_pool_snapshot_restore(pool, object, force, discard, false, vv_call_request(call, recipe), &kept, error))

@@ -29,7 +29,8 @@ daemon tank "{
     {\"error\": [\"busy\", \"db is open for writing on web1: /dev/loop0, mounted at /srv/db\", \"db\", \"Unmount it and \`vvfs-admin lun detach db\`; \`--force\` restores under the mounted file system and will damage it.\"]},
     {\"result\": {\"restored\": \"db\", \"kept\": \"db@before-restore-1\", \"freed\": 0}},
     {\"result\": {\"restored\": \"db\", \"kept\": \"db@before-restore-1\", \"freed\": 0}},
-    {\"result\": {\"restored\": \"db\", \"kept\": null, \"freed\": null}}],
+    {\"result\": {\"restored\": \"db\", \"kept\": null, \"freed\": null}},
+    {\"result\": {\"restored\": \"db\", \"kept\": null, \"freed\": 1536}}],
   \"snapshot.create\": {\"result\": {\"created\": [{\"object\": \"db@h-1\", \"lun\": \"db\"}, {\"object\": \"web@h-1\", \"lun\": \"web\"}]}},
   \"snapshot.remove\": {\"result\": {\"removed\": [\"db@a1\", \"db@a2\"], \"freed\": 13314398618, \"freed_alone\": 3328599654, \"confirm\": true, \"dry_run\": true}},
   \"snapshot.prune\": [{\"result\": {\"removed\": [\"db@h-1\", \"db@h-2\"], \"freed\": 1503238553, \"considered\": 27}},
@@ -127,6 +128,8 @@ a lun resize db 1G --shrink --dry-run
 gives 0 "would make db 1G (what that frees is not counted)" "" "a dry run does not call unknown bytes 0"
 a snapshot restore db@x --discard --dry-run
 gives 0 "would restore db to db@x and discard what it holds now (what that frees is not counted)" "" "nor that of restore --discard"
+a snapshot restore db@x --discard --dry-run
+gives 0 "would restore db to db@x, discard what it holds now and free 1.5K" "" "and tells what is counted"
 
 # ---- a terminal that says yes, and one that says no
 on_terminal() # on_terminal ANSWER ARGUMENT...

@@ -202,7 +202,7 @@ echo '{"jsonrpc":"2.0","method":"progress","params":{"id":null,"done":1,"total":
 case $2 in
 pool.create) echo '{"jsonrpc":"2.0","id":null,"result":{"name":"n","uuid":"u","directory":"/d/n","disks":[]}}' ;;
 pool.check) echo '{"jsonrpc":"2.0","id":null,"result":{"ok":false,"errors":[{"code":"leak","object":"db","message":"3 blocks","repaired":false}]}}' ;;
-pool.destroy) [[ $params == *'"dry_run": true'* ]] && echo '{"jsonrpc":"2.0","id":null,"result":{"name":"tank","removed":["/p/tank","/dev/sdx"],"left":["/dev/sdy"],"dry_run":true}}' && exit
+pool.destroy) [[ $params == *'"dry_run": true'* ]] && echo '{"jsonrpc":"2.0","id":null,"result":{"name":"tank","removed":["/p/tank","/dev/sdx"],"left":["/dev/sdy"],"freed":1536,"dry_run":true}}' && exit
     echo '{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"m","data":{"code":"busy","object":null,"hint":null}}}' ;;
 esac
 END
@@ -221,7 +221,7 @@ a pool destroy "$VVFS_POOLS_DIRECTORY/tank" --yes
 gives 1 "" "vvfs-admin: m" "an error of the program"
 [[ $(tail -n1 "$work/vvfs.log") == *'"yes": true}' ]]; ok "yes is sent"
 a pool destroy "$VVFS_POOLS_DIRECTORY/tank" --dry-run
-gives 0 "would destroy pool tank and let go: /p/tank /dev/sdx" \
+gives 0 "would destroy pool tank, free 1.5K and let go: /p/tank /dev/sdx" \
     "note: /dev/sdy would be left as it is: not there, not writable, or no disk of tank any more." "its dry run names the disks"
 VVFS_DAEMON=$work/none a pool create --name n
 [[ $code -eq 1 ]] && grep -q "vvfs is not installed" "$work/err"; ok "no program"

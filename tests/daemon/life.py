@@ -158,21 +158,28 @@ if not os.environ.get("VV_SANITIZERS"):
     total = int(values["RssAnon"]) + int(values["VmLck"])
     ok(total < 128 << 10, f"RssAnon and locked are under 128 MiB ({total} KiB)")
 far, gone = os.path.join(pool.base, "far"), os.path.join(pool.base, "gone")
+pool.client().result("lun.create", name="held", size=4 << 20)
+with open(os.path.join(mnt, "luns", "held"), "r+b") as held:
+    held.write(os.urandom(3 << 20))
+    os.fsync(held.fileno())
 for path in (far, gone):
     pool.client().result("disk.add", path=path, size=32 << 20)
+status = pool.client().result("pool.status")
 same(pool.stop(), 0, "the end")
 os.unlink(gone)
 
 # ---- offline: ending a pool
 response = offline("pool.destroy", {"dir": pool.directory})
 same(response["error"]["data"]["code"], "denied", "destroy needs yes")
+meant = status["space"]["used"]
 would = offline("pool.destroy", {"dir": pool.directory, "dry_run": True})["result"]
 same((would["name"], would["dry_run"]), ("tank", True), "its dry run")
 ok(os.path.exists(pool.directory + "/vvfs-pool"), "  changes nothing")
 same(would["removed"], [pool.directory, pool.directory + "/disk0", far], "  and names the directory and the disks")
 same(would["left"], [gone], "  and what it cannot let go")
+same((would["freed"], would["freed"] >= 3 << 20), (meant, True), "  and what would be freed")
 ended = offline("pool.destroy", {"dir": pool.directory, "yes": True})["result"]
-same({key: ended[key] for key in ("name", "removed", "left")}, {key: would[key] for key in ("name", "removed", "left")}, "destroy does that")
+same({key: ended[key] for key in ("name", "removed", "left", "freed")}, {key: would[key] for key in ("name", "removed", "left", "freed")}, "destroy does that")
 ok(not os.path.exists(pool.directory), "  leaves nothing")
 same(offline("pool.check", {"dir": pool.directory})["error"]["data"]["code"], "not-found", "then there is no pool")
 same(offline("pool.create", {"dir": pool.directory, "name": "a b"})["error"]["data"]["code"], "invalid-name", "create: a bad name")

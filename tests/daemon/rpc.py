@@ -215,6 +215,39 @@ for _ in range(2):
          "  an id is recorded with it")
 client.result("snapshot.remove", objects=["once@s*"], yes=True)
 
+# ---- what a dry run would free is what the real one frees
+client.result("lun.create", name="cut", size=8 << 20)
+with open(os.path.join(pool.mountpoint, "luns", "cut"), "r+b") as lun:
+    lun.write(os.urandom(6 << 20))
+    os.fsync(lun.fileno())
+    client.result("snapshot.create", objects=["cut@s"])
+    lun.seek(3 << 20)
+    lun.write(os.urandom(4 << 20))
+    os.fsync(lun.fileno())
+
+
+def used():
+    """Of the pool, when all that was removed has come back."""
+    wait_for(lambda: client.result("pool.status")["space"]["freeing"] == 0 and not client.result("job.list")["items"], "jobs to end")
+    return client.result("pool.status")["space"]["used"]
+
+
+def frees(method, bytes_, what, **params):
+    wait_for(lambda: client.result("lun.show", name="cut")["openers"] == [], "the last close")
+    before = used()
+    would = client.result(method, dry_run=True, **params)
+    same((would["freed"], would["dry_run"]), (bytes_, True), f"{what}: told")
+    same(used(), before, "  and not done")
+    client.result(method, **params)
+    ok(wait_for(lambda: before - used() == bytes_, "it to come back"), "  then it is done, and they come back")
+
+
+same(client.result("lun.resize", name="cut", size=16 << 20, dry_run=True)["freed"], 0, "growing frees nothing")
+frees("lun.resize", 2 << 20, "a shrink: what the snapshot has not", name="cut", size=5 << 20, shrink=True)
+frees("snapshot.restore", 2 << 20, "a restore with discard", object="cut@s", discard=True)
+same(client.result("snapshot.restore", object="cut@s", dry_run=True)["freed"], 0, "one without keeps what was there")
+client.result("lun.remove", names=["cut"], with_snapshots=True)
+
 # ---- lists in pieces
 seen, cursor, pieces = [], None, 0
 while True:

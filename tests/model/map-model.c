@@ -521,6 +521,54 @@ static uint64_t count_exclusive(Model *m, const uint64_t *ids, unsigned count)
     return blocks;
 }
 
+static void assert_freed(Model *m, const char *what, uint64_t before, uint64_t told)
+{
+    while (op_reclaim(m, 64))
+        ;
+    if (before - used_blocks(m) != told)
+        fail(m, "%s was said to free %" G_GUINT64_FORMAT " blocks, it freed %" G_GUINT64_FORMAT, what, told, before - used_blocks(m));
+}
+
+/* Everything of a LUN from a block on becomes a hole. */
+static void op_cut(Model *m, Object *o, uint64_t first_block)
+{
+    VvMapChange changes[REGIONS * SPOTS];
+    uint32_t count = 0;
+    for (unsigned i = 0; i < REGIONS * SPOTS; i++) {
+        unsigned region = i / SPOTS, block = spot_block[i % SPOTS];
+        if (region * (uint64_t) VV_REGION_BLOCKS + block < first_block)
+            continue;
+        o->cell[i] = 0;
+        changes[count++] = (VvMapChange){ .region = region, .place = 0, .first = (uint8_t) block, .count = 1 };
+    }
+    if (count == 0)
+        return;
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_MAP);
+    op->map.lun = o->id;
+    op->map.size_bytes = UINT64_MAX;
+    op->map.changes = g_memdup2(changes, count * sizeof changes[0]);
+    op->map.change_count = count;
+    commit(m, ops);
+}
+
+/* The same of what goes with a cut LUN, and with what a LUN holds when it is restored. */
+static void op_exclusive_head(Model *m)
+{
+    Object *lun = pick_object(m, true, false), *s = pick_object(m, false, false);
+    uint64_t before = used_blocks(m), told, block = pick(m, REGIONS * VV_REGION_BLOCKS);
+    if (lun != NULL && pick(m, 2) == 0) {
+        g_assert_cmpint(vv_space_cut(m->meta, lun->id, block * VV_BLOCK_BYTES - pick(m, 2) * (block > 0), &told), ==, 0);
+        op_cut(m, lun, block);
+        assert_freed(m, "a cut", before, told);
+    } else if (s != NULL) {
+        uint64_t branch = vv_meta_lun(m->meta, s->lun)->branch;
+        told = count_exclusive(m, &branch, 1);
+        op_restore(m, s);
+        assert_freed(m, "a restore", before, told);
+    }
+}
+
 /* What is told to go free must be what goes free: first what jobs owe, then an object's removal. */
 static void op_exclusive(Model *m)
 {
@@ -529,6 +577,10 @@ static void op_exclusive(Model *m)
         ;
     if (before - used_blocks(m) != told)
         fail(m, "jobs were said to free %" G_GUINT64_FORMAT " blocks, they freed %" G_GUINT64_FORMAT, told, before - used_blocks(m));
+    if (pick(m, 2) == 0) {
+        op_exclusive_head(m);
+        return;
+    }
     Object *o = pick_object(m, pick(m, 3) == 0, false);
     if (o == NULL)
         return;
@@ -540,10 +592,7 @@ static void op_exclusive(Model *m)
     else
         op_unsnap(m, o);
     m->no_orphans = false;
-    while (op_reclaim(m, 64))
-        ;
-    if (before - used_blocks(m) != told)
-        fail(m, "removing %s was said to free %" G_GUINT64_FORMAT " blocks, it freed %" G_GUINT64_FORMAT, o->name, told, before - used_blocks(m));
+    assert_freed(m, o->name, before, told);
 }
 
 static void op_move(Model *m, const Object *o);
