@@ -67,11 +67,11 @@ static int compare_file(const char *name, const struct stat *file)
 /* Does @backing lie beside @path: in the same tree of luns or snapshots? */
 static bool in_same_mount(const char *backing, const char *path)
 {
-    const char *part = g_strrstr(path, "/snapshots/");
+    const char *snapshots = g_strrstr(path, "/snapshots/");
+    const char *luns = g_strrstr(path, "/luns/");
+    const char *part = !snapshots || (luns && luns > snapshots) ? luns : snapshots; /* the mount point may have such parts too */
     size_t length;
 
-    if (!part)
-        part = g_strrstr(path, "/luns/");
     length = part ? (size_t) (part - path) + 1 : strlen(path);
     return strncmp(backing, path, length) == 0;
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `lun`, and attaching and detaching for snapshots too. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "loop.h"
 #include "nouns.h"
 #include "util.h"
+
+#define ANSWER_TIMEOUT_MS 2000u
 
 /* "2 LUNs and 3 snapshots" of a result's `removed`, newly allocated. */
 static char *removed_text(JsonObject *result)
@@ -224,23 +228,71 @@ static bool check_unused(const char *object, const char *name, GError **error)
     return false;
 }
 
+static bool contains(GPtrArray *names, const char *name)
+{
+    return g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL);
+}
+
+/* A file of a mount whose daemon hangs is not looked at: that would hang too. */
+static bool daemon_answers(const VvPlace *place)
+{
+    VvClient *client = vv_client_open(place, NULL, ANSWER_TIMEOUT_MS, NULL);
+
+    if (client)
+        vv_client_free(client);
+    return client;
+}
+
+/* Of @loops, all over a file of that name below the mount point, those that go: the ones over the object as it is now. Without
+ * any (or with nobody to ask) all go, as somebody must be able to clear away what an object left that was removed. */
+static GPtrArray *choose_loops(const VvInvocation *inv, const char *object, GPtrArray *loops, JsonArray *left)
+{
+    bool asks = daemon_answers(inv->place);
+    GPtrArray *present = loops_of(inv->place, object, asks);
+    g_autofree char *path = vv_object_path(inv->place->mountpoint, object);
+    bool gone = asks && access(path, F_OK) < 0 && errno == ENOENT;
+
+    for (unsigned i = 0; i < loops->len; i++) {
+        const char *name = g_ptr_array_index(loops, i);
+
+        if (contains(present, name) && !gone)
+            continue;
+        if (present->len > 0 && !contains(present, name)) {
+            g_autofree char *device = g_build_filename("/dev", name, NULL);
+
+            json_array_add_string_element(left, device);
+            vv_note(inv, "%s is left: it is over an older %s, which was removed: losetup -d %s", device, object, device);
+        } else {
+            vv_note(inv, "/dev/%s is over %s%s, which was removed.", name, gone ? "" : "an older ", object);
+        }
+    }
+    if (present->len > 0)
+        return present;
+    g_ptr_array_unref(present);
+    return g_ptr_array_ref(loops);
+}
+
 bool vv_run_detach(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)
 {
     const char *object = vv_json_text(inv->params, "object");
+    g_autoptr(GPtrArray) all = NULL;
     g_autoptr(GPtrArray) loops = NULL;
     g_autoptr(JsonObject) result = json_object_new();
     g_autofree char *link = NULL;
     JsonArray *detached = json_array_new();
+    JsonArray *left = json_array_new();
 
     json_object_set_array_member(result, "detached", detached);
+    json_object_set_array_member(result, "left", left);
     if (!need_mount(inv, error))
         return false;
     link = vv_object_link(inv->place->name, object);
-    loops = loops_of(inv->place, object, false);
-    if (loops->len == 0) {
+    all = loops_of(inv->place, object, false);
+    if (all->len == 0) {
         vv_set_error(error, VV_ERROR_NOT_FOUND, object, NULL, "%s is not attached on this node", object);
         return false;
     }
+    loops = choose_loops(inv, object, all, left);
     for (unsigned i = 0; i < loops->len; i++)
         if (!check_unused(object, g_ptr_array_index(loops, i), error))
             return false;

@@ -15,7 +15,7 @@ losetup -d "$try"
 mnt=$work/mnt name=vvt$$
 cleanup()
 {
-    umount "$work/fs" 2>/dev/null
+    umount "$work/fs" "$mnt/snapshots/db" 2>/dev/null
     for device in $(losetup -nO NAME,BACK-FILE | awk -v work="$work" 'index($2, work) {print $1}'); do losetup -d "$device"; done
     rm -rf "/dev/vvfs/$name"
     finish
@@ -82,4 +82,34 @@ gives 0 "" "" "detach"
 [[ ! -e /dev/vvfs/$name && -z $(losetup -nO BACK-FILE "$device" 2>/dev/null) ]]; ok "device and link are gone"
 a lun detach web
 gives 1 "" "vvfs-admin: web is not attached on this node" "twice is refused"
+
+# ---- an older snapshot of that name: its device still says the same path, as the kernel does not know that it went
+old=$(losetup -r -f --show "$mnt/snapshots/db/s")
+mount -t tmpfs -o size=4M tmpfs "$mnt/snapshots/db" && truncate -s 1M "$mnt/snapshots/db/s"; ok "another file takes its place"
+new=$(losetup -r -f --show "$mnt/snapshots/db/s")
+far=$(losetup -r -f --show "$work/try")
+[[ $(losetup -nO BACK-FILE "$old") == "$(losetup -nO BACK-FILE "$new")" ]]; ok "two devices, one path"
+a snapshot detach db@s --json
+[[ $code -eq 0 ]] && json "d == {'detached': ['$new'], 'left': ['$old']}"; ok "the present one is detached"
+err_is "note: $old is left: it is over an older db@s, which was removed: losetup -d $old"; ok "and the older one named"
+[[ -n $(losetup -nO BACK-FILE "$old") && -z $(losetup -nO BACK-FILE "$new" 2>/dev/null) ]]; ok "it is still there"
+a snapshot detach db@s
+gives 0 "" "note: $old is over an older db@s, which was removed." "then it goes too, and is named"
+a snapshot detach db@s
+gives 1 "" "vvfs-admin: db@s is not attached on this node" "then there is none"
+old=$(losetup -r -f --show "$mnt/snapshots/db/s")
+rm "$mnt/snapshots/db/s" && truncate -s 1M "$mnt/snapshots/db/other"
+a snapshot detach db@s
+gives 1 "" "vvfs-admin: db@s is not attached on this node" "a deleted file that the kernel knows of is another's affair"
+losetup -d "$old"
+[[ -n $(losetup -nO BACK-FILE "$far") ]]; ok "what is not below the mount point stays"
+losetup -d "$far"
+kill "${daemons[0]}"
+wait "${daemons[0]}" 2>/dev/null
+daemons=()
+old=$(losetup -r -f --show "$mnt/snapshots/db/other")
+a snapshot detach db@other
+gives 0 "" "" "without the daemon it works too"
+[[ -z $(losetup -nO BACK-FILE "$old" 2>/dev/null) ]]; ok "and is done"
+umount "$mnt/snapshots/db"
 done_testing
