@@ -3,7 +3,7 @@
 
 Every thing made has its end pushed on an ExitStack at once, so it is taken down in the opposite order whatever happens. Nothing
 here touches a path below a mount that may hang without a limit of time: what is mounted is read from /proc/self/mountinfo."""
-import contextlib, os, shutil, signal, subprocess, sys, tempfile, time
+import contextlib, os, re, shutil, signal, subprocess, sys, tempfile, time
 
 READY_SECONDS = 60   # for a peer to answer
 END_SECONDS = 60     # for its process to end after the unmount: vvfs writes a checkpoint then
@@ -40,6 +40,19 @@ def mounts():
             words = line.split()
             found[words[4].replace("\\040", " ")] = int(words[2].split(":")[1])
     return found
+
+
+def let_go(needed):
+    """Unmount the copies that this mount namespace got of others' file systems on loop devices and of others' pools: they would keep
+    them busy until the run ends. Those that a path of @needed lies in stay."""
+    needed = [os.path.realpath(path) for path in needed]
+    with open("/proc/self/mountinfo") as lines:
+        found = [(line.split()[4], *line.split(" - ")[1].split()[:2]) for line in lines]
+    for where, kind, source in reversed(found):
+        where = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), where)
+        if (source.startswith("/dev/loop") or kind == "fuse.vvfs") and not any(
+                os.path.commonpath([where, path]) == where for path in needed):
+            subprocess.run(["umount", "-l", where], capture_output=True)
 
 
 def tail(path):

@@ -111,6 +111,23 @@ else
     pass_over "a medium that is too small" "no tmpfs can be mounted"
 fi
 
+# ---- others' mounts
+truncate -s 64M "$disk/theirs.img"
+mkdir "$disk/theirs"
+device=$(losetup -f --show "$disk/theirs.img") && make_fs ext4 "$device" && mount "$device" "$disk/theirs"
+ok "somebody has a file system on a loop device"
+: >"$disk/.started"
+start "$bench" --bin "$build" --out "$results" --tmpfs "$shm" --media tmpfs --size 16M --seconds 3600 --peers raw --workloads r16
+running=$!
+wait_for 60 grep -q 'raw: 16 MiB written' "$disk/.started"
+ok "a run is under way" || tell "$disk/.started" started
+is_free() { [[ -z $(losetup -nO BACK-FILE "$device" 2>/dev/null) ]]; }
+umount "$disk/theirs" && losetup -d "$device" && wait_for 10 is_free && ! gone "$running"
+ok "it does not keep that busy"
+kill -INT "$running"
+ended "$running" 120
+rmdir "$disk/theirs" && rm "$disk/theirs.img"
+
 # ---- in the middle
 for signal in INT TERM; do
     : >"$disk/.started"
