@@ -3,6 +3,7 @@
  * thrown away), and a new branch begins at the snapshot. Both gates are closed from the drain until the view looks at the
  * new branch, so that no request sees half of each. */
 #include "config_point.h"
+#include "frees.h"
 
 #include <errno.h>
 #include <stdio.h>

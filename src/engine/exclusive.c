@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Exclusive counts: what removing an object would free. A count walks the pages of a family, so it is remembered with the
  * family's change number and made by the jobs' thread when somebody asks. */
+#include "frees.h"
 #include "pool_private.h"
 #include "transaction.h"
 

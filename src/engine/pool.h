@@ -25,13 +25,10 @@ typedef struct {
 bool vv_pool_create(const VvPoolCreate *create, GError **error);
 /* Would it be made? All refusals, and nothing is changed. */
 bool vv_pool_create_check(const VvPoolCreate *create, GError **error);
-/* What the end of a pool lets go; absolute paths. */
-typedef struct {
-    char **disks;  /* their labels are cleared, or they are files of the pool directory and removed */
-    char **left;   /* disks of the pool that are not touched: not there, not writable, or of another pool by now */
-    bool all_told; /* false: the metadata cannot be read, so there may be more, and what follows is 0 */
-    uint64_t freed_bytes; /* what its LUNs and snapshots hold on its disks */
-} VvDestroyed;
+/* What the end of a pool lets go, as absolute paths. @disks: labels cleared, or files of the pool directory, removed. @left: not touched,
+ * as not there, not writable, or of another pool by now. @all_told: false if the metadata cannot be read, so there may be more, and
+ * @freed_bytes, what LUNs and snapshots hold, is 0. */
+typedef struct { char **disks, **left; bool all_told; uint64_t freed_bytes; } VvDestroyed;
 void vv_destroyed_clear(VvDestroyed *destroyed);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvDestroyed, vv_destroyed_clear)
 /* End the unmounted pool in @directory: clear its disks' labels, remove the files vvfs made. @ret_destroyed: NULL, or cleared
@@ -125,10 +122,6 @@ bool vv_pool_snapshot_rename(VvPool *pool, const char *object, const char *new_n
 /* All or none; NULL leaves a setting as it is. limit: more than VV_SETTINGS_PER_COMMAND, or their notes do not fit one entry. */
 bool vv_pool_snapshot_set(VvPool *pool, const char *const *objects, const uint64_t *keep_until_ns, const char *note, VvRequest *request, GError **error);
 bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *request, GError **error);
-/* What a resize to @size_bytes, or a restore with or without @discard, would free, exactly as far as it is applied; walks the pages
- * of families, without the configuration lock. False: nothing such, or it changes faster than it can be counted. */
-bool vv_pool_resize_frees(VvPool *pool, const char *name, uint64_t size_bytes, uint64_t *ret_bytes);
-bool vv_pool_restore_frees(VvPool *pool, const char *object, bool discard, uint64_t *ret_bytes);
 /* *ret_kept: "LUN@before-restore-N", or NULL with @discard. */
 bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run, VvRequest *request, char **ret_kept, GError **error);
 /* Ranges in which @from (a snapshot) differs from @to (a snapshot, or NULL: the LUN now, flushed first). */

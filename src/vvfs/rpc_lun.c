@@ -2,6 +2,7 @@
 /* Methods of LUNs. Crews' threads. */
 #include "rpc.h"
 
+#include "frees.h"
 #include "jobs.h"
 #include "objects.h"
 #include "reserve.h"

@@ -2,6 +2,7 @@
 /* Methods of snapshots. Crews' threads. */
 #include "rpc.h"
 
+#include "frees.h"
 #include "objects.h"
 #include "settings.h"
 
