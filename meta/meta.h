@@ -101,8 +101,11 @@ typedef bool (*VvDiffFunc)(void *user, uint64_t offset_bytes, uint64_t length_by
 int vv_map_diff(VvMeta *meta, const VvPoint *from, const VvPoint *to, VvDiffFunc range, void *user);
 
 /* ---- space */
+/* total = used + held + free. @freeing_bytes is the part of @used_bytes that jobs will free: exact for a family in which at most one
+ * LUN or snapshot is left, elsewhere at most all that the largest of them does not map; 0 while nothing will be freed. */
 typedef struct { uint64_t total_bytes, used_bytes, free_bytes, held_bytes, freeing_bytes; } VvSpaceSummary;
-void vv_meta_space(VvMeta *meta, VvSpaceSummary *ret_space); /* takes the read lock */
+/* Takes the read lock. Walks the jobs, and the LUNs and snapshots of the families that have some. */
+void vv_meta_space(VvMeta *meta, VvSpaceSummary *ret_space);
 /* A free aligned run of 1 << @shift bytes: best fit over @disks (NULL: all; most free first), outside of the segments
  * @taken (NULL: none). Read lock held. The caller reserves it by logging the grant before it asks again. False: none. */
 bool vv_space_find_run(

@@ -393,6 +393,75 @@ int vvm_space_shrink(VvMeta *meta, uint64_t family_id, uint32_t number, uint8_t 
     return 0;
 }
 
+/* ---- what jobs will free: told at once, as vv_space_exclusive() would have to read every page of the family for it */
+
+/* What somebody can read: blocks of the largest object, and the number of objects. */
+static uint64_t largest_kept(const VvMeta *meta, const VvFamily *family, unsigned *ret_count)
+{
+    uint64_t blocks = 0;
+    *ret_count = 0;
+    for (guint i = 0; i < family->branches->len; i++) {
+        const VvBranch *branch = g_ptr_array_index(family->branches, i);
+        const VvLun *lun = branch->lun != 0 ? vv_meta_lun(meta, branch->lun) : NULL;
+        if (lun != NULL) {
+            blocks = MAX(blocks, lun->used_blocks);
+            ++*ret_count;
+        }
+        for (guint n = 0; n < branch->points->len; n++) {
+            const VvSnapshot *point = g_ptr_array_index(branch->points, n);
+            if (point->hidden && !point->orphan)
+                continue;
+            blocks = MAX(blocks, point->used_blocks);
+            ++*ret_count;
+        }
+    }
+    return blocks;
+}
+
+/* Pages that a job has yet to visit, each of which may free a region; a head that is written meanwhile makes them more than were
+ * counted. */
+static uint64_t blocks_to_visit(const VvJob *job)
+{
+    uint64_t pages = job->total_pages > job->done_pages ? job->total_pages - job->done_pages : 1;
+    return pages * VV_REGION_BLOCKS;
+}
+
+/* Of one family: exact if at most one object is left in it, as all that this does not map goes; else an upper bound, save that a
+ * merge may queue another removal. 0 only if nothing will be freed. */
+static uint64_t freeing_blocks_of(const VvMeta *meta, const VvFamily *family, uint64_t to_visit)
+{
+    unsigned count;
+    uint64_t kept = largest_kept(meta, family, &count);
+    uint64_t others = family->used_blocks > kept ? family->used_blocks - kept : 0;
+    return count <= 1 ? others : MIN(others, to_visit);
+}
+
+/* Read lock held. */
+static uint64_t freeing_blocks(const VvMeta *meta)
+{
+    g_autoptr(GHashTable) to_visit = g_hash_table_new_full(NULL, NULL, NULL, g_free); /* VvFamily -> blocks */
+    GHashTableIter iter;
+    gpointer key, value;
+    uint64_t blocks = 0;
+    for (guint i = 0; i < meta->job_list->len; i++) {
+        const VvJob *job = g_ptr_array_index(meta->job_list, i);
+        const VvBranch *branch = vv_meta_branch(meta, job->branch);
+        const VvFamily *family = branch != NULL ? vv_meta_family(meta, branch->family) : NULL;
+        if (family == NULL)
+            continue;
+        uint64_t *sum = g_hash_table_lookup(to_visit, family);
+        if (sum == NULL) {
+            sum = g_new0(uint64_t, 1);
+            g_hash_table_insert(to_visit, (gpointer) family, sum);
+        }
+        *sum += blocks_to_visit(job);
+    }
+    g_hash_table_iter_init(&iter, to_visit);
+    while (g_hash_table_iter_next(&iter, &key, &value))
+        blocks += freeing_blocks_of(meta, key, *(const uint64_t *) value);
+    return blocks;
+}
+
 void vv_meta_space(VvMeta *meta, VvSpaceSummary *ret_space)
 {
     VvSpaceSummary space = { 0 };
@@ -404,6 +473,7 @@ void vv_meta_space(VvMeta *meta, VvSpaceSummary *ret_space)
     }
     space.used_bytes = meta->total_used_blocks << VV_BLOCK_SHIFT;
     space.held_bytes = meta->total_held_blocks << VV_BLOCK_SHIFT;
+    space.freeing_bytes = freeing_blocks(meta) << VV_BLOCK_SHIFT;
     vv_meta_read_unlock(meta);
     *ret_space = space;
 }

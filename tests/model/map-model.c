@@ -511,7 +511,16 @@ static uint64_t used_blocks(Model *m)
 {
     VvSpaceSummary space;
     vv_meta_space(m->meta, &space);
+    if (space.freeing_bytes > space.used_bytes || (space.freeing_bytes > 0 && vv_meta_jobs(m->meta)->len == 0))
+        fail(m, "%" G_GUINT64_FORMAT " bytes are told to go free of %" G_GUINT64_FORMAT, space.freeing_bytes, space.used_bytes);
     return space.used_bytes / VV_BLOCK_BYTES;
+}
+
+static uint64_t freeing_blocks(Model *m)
+{
+    VvSpaceSummary space;
+    vv_meta_space(m->meta, &space);
+    return space.freeing_bytes / VV_BLOCK_BYTES;
 }
 
 static uint64_t count_exclusive(Model *m, const uint64_t *ids, unsigned count)
@@ -573,6 +582,8 @@ static void op_exclusive_head(Model *m)
 static void op_exclusive(Model *m)
 {
     uint64_t before = used_blocks(m), told = count_exclusive(m, NULL, 0);
+    if (told > 0 && freeing_blocks(m) == 0)
+        fail(m, "nothing is told to go free, of %" G_GUINT64_FORMAT " blocks", told);
     while (op_reclaim(m, 64))
         ;
     if (before - used_blocks(m) != told)

@@ -174,6 +174,88 @@ static void test_paused_job(void)
     test_pool_free(test);
 }
 
+/* ---- what is told to be on its way back, before and while jobs run */
+
+static void assert_freeing(TestPool *test, uint64_t blocks)
+{
+    VvSpaceSummary space;
+    vv_pool_space(test->pool, &space);
+    g_assert_cmpuint(space.freeing_bytes, ==, blocks * BLOCK);
+    g_assert_cmpuint(space.freeing_bytes, <=, space.used_bytes);
+    g_assert_cmpuint(space.used_bytes + space.held_bytes + space.free_bytes, ==, space.total_bytes);
+}
+
+static void run_jobs(TestPool *test)
+{
+    g_autoptr(GError) error = NULL;
+    g_assert_true(vv_jobs_start(test->pool, &error));
+    vv_pool_job_wait(test->pool, NULL, 0, 60000, NULL, &error);
+    g_assert_no_error(error);
+    vv_jobs_stop(test->pool);
+}
+
+static void write_and_flush(VvView *view, uint64_t blocks, int value)
+{
+    write_all(view, 0, blocks * BLOCK, value);
+    g_assert_cmpint(vv_view_flush(view), ==, 0);
+}
+
+/* "a" with 512 blocks; "a@s" and "a@t" each have 100 that it has no more, and the clone "c" of "a@s" wrote 300. */
+static void make_family(TestPool *test)
+{
+    g_autoptr(GError) error = NULL;
+    uint64_t id;
+    VvHandle *handle = test_open(test, test_lun_new(test, "a", 512 * BLOCK), true);
+    write_and_flush(vv_handle_view(handle), 512, 7);
+    test_snapshot(test, "a@s");
+    write_and_flush(vv_handle_view(handle), 100, 8);
+    test_snapshot(test, "a@t");
+    write_and_flush(vv_handle_view(handle), 100, 9);
+    vv_handle_close(handle);
+    g_assert_true(vv_pool_clone(test->pool, "a@s", "c", 0, NULL, NULL, &id, &error));
+    handle = test_open(test, id, true);
+    write_and_flush(vv_handle_view(handle), 300, 6);
+    vv_handle_close(handle);
+    vv_jobs_drain_closed(test->pool);
+    vv_jobs_stop(test->pool);
+}
+
+static void remove_lun(TestPool *test, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    const char *names[] = { name, NULL };
+    vv_pool_lun_remove(test->pool, names, true, false, false, NULL, NULL, &error);
+    g_assert_no_error(error);
+}
+
+static void test_freeing(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    make_family(test);
+    assert_freeing(test, 0);
+    remove_snapshot(test, "a@t"); /* several are left: all that the largest of them does not map, at most the job's one region */
+    assert_freeing(test, 256);
+    run_jobs(test);
+    assert_freeing(test, 0);
+    remove_lun(test, "c"); /* two are left, of which the largest does not map 100 and 300, in the two regions that "c" wrote */
+    assert_freeing(test, 400);
+    run_jobs(test);
+    assert_freeing(test, 0);
+    remove_snapshot(test, "a@s"); /* one is left: exactly */
+    assert_freeing(test, 100);
+    run_jobs(test);
+    assert_freeing(test, 0);
+    remove_lun(test, "a"); /* none is left: all */
+    assert_freeing(test, 512);
+    test_pool_reopen(test); /* it starts the jobs */
+    g_autoptr(GError) error = NULL;
+    vv_pool_job_wait(test->pool, NULL, 0, 60000, NULL, &error);
+    g_assert_no_error(error);
+    assert_freeing(test, 0);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
 /* ---- what is free: also what others could return at once */
 
 /* "a" is empty again and keeps its segments, for no job runs; the rest of the pool is full. */
@@ -506,6 +588,7 @@ int main(int argc, char **argv)
     g_test_add_func("/engine/space/zero-shared", test_zero_shared);
     g_test_add_func("/engine/space/zero-makes-room", test_zero_makes_room);
     g_test_add_func("/engine/space/paused-job", test_paused_job);
+    g_test_add_func("/engine/space/freeing", test_freeing);
     g_test_add_func("/engine/space/free", test_free);
     g_test_add_func("/engine/space/returning", test_returning);
     g_test_add_func("/engine/space/family-changes", test_family_changes);
