@@ -141,8 +141,9 @@ int vvm_page_put(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fr
 int vvm_page_remove(VvMeta *meta, const VvPageKey *key);
 /* Put, or (R6) remove if it is empty and hides nothing. */
 int vvm_page_store(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh);
-/* One region's changes at apply (R1, R2, R6). */
+/* One region's changes at apply (R1, R2, R6); its moves (move.c). */
 int vvm_map_edit(VvMeta *meta, VvLun *lun, const VvMapChange *changes, unsigned count);
+int vvm_move(VvMeta *meta, const VvOp *op);
 
 /* ---- summary.c: which regions a chain of origins need not be searched for */
 /* May the point's branch hold a version of @region at or below the point's epoch? Read lock. */
@@ -155,9 +156,6 @@ void vvm_summary_drop(VvMeta *meta, VvSnapshot *point);
 void vvm_summary_put(VvMeta *meta, const VvBranch *branch, const VvPageKey *key);
 /* For check: do all summaries that must hold this page's region hold it? */
 bool vvm_summaries_hold(const VvBranch *branch, const VvPageKey *key);
-
-/* ---- move.c */
-int vvm_move(VvMeta *meta, const VvOp *op);
 
 /* ---- space.c */
 int vvm_space_use(VvMeta *meta, VvFamily *family, VvPlace place, unsigned count);

@@ -89,8 +89,7 @@ struct VvIoState {
     } regions[2];
     VvPlace hint; /* where the next allocation had best be; 0: none */
     unsigned redirect_count;
-    bool changes_map, journal_full; /* the latter: it must wait for the journal before it may */
-    bool forced;                    /* some block is redirected because it is being moved */
+    bool changes_map, journal_full, forced; /* it must wait for the journal before it may; a block is being moved */
     VvPlace old[VV_IO_RUNS_MAX], target[VV_IO_RUNS_MAX];
     uint8_t how[VV_IO_RUNS_MAX];
 

@@ -8,6 +8,7 @@
  *     releases the lock finds it there.
  * J3  jobs->lock is a leaf: meta's hooks take it with meta's write lock held. */
 #include "alloc_private.h"
+#include "pool_jobs.h"
 #include "pool_private.h"
 #include "transaction.h"
 
@@ -37,6 +38,7 @@ struct VvJobs {
     pthread_cond_t changed; /* a job ended, closed objects were seen to, or the pool failed */
     bool kicked, stopping;
     GHashTable *live; /* job id -> Progress */
+    GQueue ended;     /* VvEndedJob, owned: the last VV_ENDED_JOBS_MAX, oldest first */
     GQueue closed;    /* u64, owned; taken out by the thread alone */
     uint64_t closed_asked, closed_done;
 };
@@ -70,6 +72,7 @@ struct VvJobs *vv_jobs_new(VvPool *pool)
     init_condition(&jobs->changed);
     jobs->live = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, g_free);
     g_queue_init(&jobs->closed);
+    g_queue_init(&jobs->ended);
     VV_META_READ(pool->meta);
     list = vv_meta_jobs(pool->meta);
     for (unsigned i = 0; i < list->len; i++) {
@@ -88,6 +91,7 @@ void vv_jobs_free(struct VvJobs *jobs)
     g_assert(!jobs->started);
     vv_exclusive_free(jobs->exclusive);
     g_queue_clear_full(&jobs->closed, g_free);
+    g_queue_clear_full(&jobs->ended, vv_ended_job_free);
     g_hash_table_unref(jobs->live);
     pthread_cond_destroy(&jobs->work);
     pthread_cond_destroy(&jobs->changed);
@@ -131,14 +135,35 @@ void vv_jobs_added(VvPool *pool, const VvJob *job)
     pthread_cond_signal(&jobs->work);
 }
 
+void vv_ended_job_free(void *job)
+{
+    g_free(((VvEndedJob *) job)->lun);
+    g_free(job);
+}
+
+static VvEndedJob *ended_job_new(const VvEndedJob *from)
+{
+    VvEndedJob *job = g_memdup2(from, sizeof *from);
+
+    job->lun = g_strdup(from->lun);
+    return job;
+}
+
+/* Meta's write lock is held: the job and its LUN stay while this looks at them. */
 void vv_jobs_ended(VvPool *pool, const VvJob *job)
 {
     struct VvJobs *jobs = pool->jobs;
+    const VvLun *lun = vv_meta_lun(pool->meta, job->lun);
+    VvEndedJob ended = { .id = job->id, .kind = job->kind, .total_pages = job->total_pages, .created_ns = job->created_ns,
+        .ended_ns = vv_now_ns(), .lun = lun && *lun->name ? lun->name : NULL };
 
     if (!jobs)
         return;
     VV_LOCKED(&jobs->lock);
     g_hash_table_remove(jobs->live, &job->id);
+    if (jobs->ended.length >= VV_ENDED_JOBS_MAX)
+        vv_ended_job_free(g_queue_pop_head(&jobs->ended));
+    g_queue_push_tail(&jobs->ended, ended_job_new(&ended));
     pthread_cond_broadcast(&jobs->changed);
 }
 
@@ -442,6 +467,16 @@ bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error
     vv_jobs_kick(pool);
     vv_repack_kick(pool->repack);
     return true;
+}
+
+GPtrArray *vv_pool_ended_jobs(VvPool *pool)
+{
+    GPtrArray *copies = g_ptr_array_new_with_free_func(vv_ended_job_free);
+    VV_LOCKED(&pool->jobs->lock);
+
+    for (GList *i = pool->jobs->ended.head; i; i = i->next)
+        g_ptr_array_add(copies, ended_job_new(i->data));
+    return copies;
 }
 
 /* Any of @ids that has not ended? */

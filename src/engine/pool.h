@@ -139,17 +139,6 @@ char **vv_pool_settings(VvPool *pool);
 bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request, GError **error);
 bool vv_pool_check(VvPool *pool, VvCheckFunc report, void *user, GError **error); /* mounted: looks only */
 
-/* ---- jobs */
-/* Bring the LUN's scattered blocks together again: the number of the job that does (or does so already). It may have
- * ended already. Errors: not-found, no-space. */
-bool vv_pool_lun_repack(VvPool *pool, const char *name, uint64_t *ret_job, GError **error);
-bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error); /* PAUSED, QUEUED (resume), CANCELLED */
-/* 0 ids: all that run now. True when all have ended; *ret_failed if one failed. timeout error. */
-bool vv_pool_job_wait(VvPool *pool, const uint64_t *ids, unsigned count, unsigned timeout_ms, bool *ret_failed, GError **error);
-/* Progress as the runner knows it. [any] */
-typedef struct { uint64_t rate_bytes; uint64_t seconds_left; } VvJobRate;
-bool vv_pool_job_rate(VvPool *pool, uint64_t id, VvJobRate *ret_rate);
-
 /* ---- looking [any] */
 typedef struct { pid_t pid; char *process; bool write; char *device; char *mountpoint; } VvOpener; /* device: /dev/loopN or NULL */
 void vv_opener_free(VvOpener *opener);

@@ -15,6 +15,7 @@
  * U6  A repack that nobody asked for begins only where what the LUN maps and VV_REPACK_AMPLE_PERCENT of the pool are free. */
 #include "repack.h"
 
+#include "pool_jobs.h"
 #include "pool_private.h"
 #include "transaction.h"
 

@@ -3,6 +3,7 @@
 #include "jobs.h"
 
 #include "error.h"
+#include "pool_jobs.h"
 
 struct VvJobTable {
     pthread_mutex_t lock;   /* guards all below; taken before the catalog's read lock */
@@ -65,36 +66,61 @@ static VvJobItem *copy_item(const VvJobItem *item)
 }
 
 /* ---- bringing up to date; table->lock held */
+static VvJobItem *add_item(VvJobTable *table, uint64_t id, VvJobKind kind, const char *lun, uint64_t created_ns)
+{
+    VvJobItem *item = g_new0(VvJobItem, 1);
+
+    item->id = id;
+    item->number = number_of(id);
+    item->kind = g_strdup(kind == VV_JOB_MERGE ? "merge" : kind == VV_JOB_REPACK ? "repack" : "reclaim");
+    item->object = lun && *lun ? g_strdup(lun) : NULL;
+    item->created_ns = created_ns;
+    g_ptr_array_add(table->items, item);
+    return item;
+}
+
 /* The catalog's read lock is held too. */
 static void update_from_catalog(VvJobTable *table, const VvMeta *meta, const VvJob *job)
 {
     VvJobItem *item = find(table->items, number_of(job->id));
     const VvLun *lun = vv_meta_lun(meta, job->lun);
 
-    if (!item) {
-        item = g_new0(VvJobItem, 1);
-        item->id = job->id;
-        item->number = number_of(job->id);
-        item->kind = g_strdup(job->kind == VV_JOB_MERGE ? "merge" : job->kind == VV_JOB_REPACK ? "repack" : "reclaim");
-        item->object = lun && *lun->name ? g_strdup(lun->name) : NULL;
-        item->created_ns = job->created_ns;
-        g_ptr_array_add(table->items, item);
-    }
+    if (!item)
+        item = add_item(table, job->id, job->kind, lun ? lun->name : NULL, job->created_ns);
     item->done = job->done_pages;
     item->total = job->total_pages;
     item->state = job->state;
     item->ended = false;
 }
 
-static void mark_ended(VvJobTable *table, VvJobItem *item)
+static void mark_ended(VvJobTable *table, VvJobItem *item, uint64_t ended_ns)
 {
     item->ended = true;
-    item->ended_ns = vv_now_ns();
+    item->ended_ns = ended_ns;
     item->state = g_hash_table_remove(table->cancelling, &item->number) ? VV_JOB_CANCELLED : VV_JOB_DONE;
     if (item->state == VV_JOB_DONE)
         item->done = item->total;
     item->rate_bytes = 0;
     item->seconds_left = 0;
+}
+
+/* Those that nobody saw running, too. After the catalog was looked at: what ended meanwhile is among them. */
+static void update_from_ended(VvDaemon *daemon)
+{
+    VvJobTable *table = daemon->jobs;
+    g_autoptr(GPtrArray) ended = vv_pool_ended_jobs(daemon->pool);
+
+    for (unsigned i = 0; i < ended->len; i++) {
+        const VvEndedJob *job = ended->pdata[i];
+        VvJobItem *item = find(table->items, number_of(job->id));
+
+        if (!item)
+            item = add_item(table, job->id, job->kind, job->lun, job->created_ns);
+        if (item->ended)
+            continue;
+        item->total = job->total_pages;
+        mark_ended(table, item, job->ended_ns);
+    }
 }
 
 static void forget_old(VvJobTable *table)
@@ -135,6 +161,7 @@ static void refresh_locked(VvDaemon *daemon)
         g_hash_table_add(living, &find(table->items, number)->number);
     }
     vv_meta_read_unlock(meta);
+    update_from_ended(daemon);
     for (unsigned i = 0; i < table->items->len; i++) {
         VvJobItem *item = table->items->pdata[i];
         VvJobRate rate;
@@ -142,7 +169,7 @@ static void refresh_locked(VvDaemon *daemon)
         if (item->ended)
             continue;
         if (!g_hash_table_contains(living, &item->number))
-            mark_ended(table, item);
+            mark_ended(table, item, vv_now_ns());
         else if (vv_pool_job_rate(daemon->pool, item->id, &rate)) {
             item->rate_bytes = rate.rate_bytes;
             item->seconds_left = rate.seconds_left;
@@ -196,7 +223,7 @@ VvJobItem *vv_job_item_or_ended(VvDaemon *daemon, uint64_t id, const char *kind,
         item->kind = g_strdup(kind);
         item->object = g_strdup(object);
         item->created_ns = vv_now_ns();
-        mark_ended(table, item);
+        mark_ended(table, item, vv_now_ns());
         g_ptr_array_add(table->items, item);
         g_ptr_array_sort(table->items, compare_items);
     }

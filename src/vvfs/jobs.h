@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Jobs as people see them: small numbers, and remembered for a day after they ended. The engine forgets a job when it has
- * ended; this table is brought up to date whenever somebody looks. Any thread but the loop's (takes the catalog's lock). */
+/* Jobs as people see them: small numbers, and remembered for a day after they ended. The catalog forgets a job when it has
+ * ended; the engine notes the last VV_ENDED_JOBS_MAX then, and this table is brought up to date whenever somebody looks. Any thread but the loop's (takes the catalog's lock). */
 #ifndef VV_DAEMON_JOBS_H
 #define VV_DAEMON_JOBS_H
 
@@ -10,7 +10,6 @@
 #include <glib.h>
 #include <stdbool.h>
 
-#define VV_ENDED_JOBS_MAX 256u
 #define VV_ENDED_JOB_SECONDS 86400u
 
 typedef struct VvJobTable VvJobTable;

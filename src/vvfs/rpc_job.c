@@ -3,6 +3,7 @@
 #include "rpc.h"
 
 #include "jobs.h"
+#include "pool_jobs.h"
 
 bool vv_rpc_job_list(VvCall *call, GError **error)
 {

@@ -5,6 +5,7 @@
 #include "frees.h"
 #include "jobs.h"
 #include "objects.h"
+#include "pool_jobs.h"
 #include "reserve.h"
 #include "settings.h"
 

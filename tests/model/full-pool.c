@@ -6,6 +6,7 @@
  * Nothing is lost. A LUN that waits gets its space, since some comes all the time; one that does not wait is told before its time
  * limit. What breaks this is a lost wake-up or a deadlock; where it hangs, the alarm ends it. */
 #include "engine-pool.h"
+#include "pool_jobs.h"
 
 #include <errno.h>
 #include <stdlib.h>

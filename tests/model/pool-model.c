@@ -11,6 +11,7 @@
 #include "pool-state.h"
 
 #include "error.h"
+#include "pool_jobs.h"
 #include "util.h"
 
 #include <errno.h>

@@ -15,6 +15,14 @@ all=$(free slow) # of which the LUN web will hold 1 MiB
 disks() { get lun show "$1" --json | jq -c .disks; }
 put() { dd if="$shm/chunk" of="$l/$1" bs=1M seek="$2" conv=notrunc,fsync 2>"$err"; } # put LUN MIB: the chunk there
 
+# ---- a job that is over before anybody looks is remembered
+is_told() { get --json job list --all | jq -e '[.[] | select(.kind == "reclaim" and .state == "done" and .done == .total)] | length == 1' >/dev/null; }
+try "a LUN" a lun create short 1G
+try "with a block" dd if=/dev/zero of="$l/short" bs=4k count=1 conv=notrunc,fsync
+try "removed" a lun remove short --yes
+wait_for 60 is_told
+ok "job list --all tells of its job"
+
 # ---- refused, in clear words, with nothing made
 gives 1 'no disk nope in pool.*disk list' "an unknown disk" lun create db 1G --disks fast,nope
 gives 1 "no disk $shm/chunk in pool" "a path that is none" lun create db 1G --disks "$shm/chunk"

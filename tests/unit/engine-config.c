@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Configuration transactions: what is refused and in which words, request ids, dry runs, disks, settings. */
 #include "engine-pool.h"
+#include "pool_jobs.h"
 
 #include <glib/gstdio.h>
 

@@ -3,6 +3,7 @@
 #include "engine-pool.h"
 
 #include "io_state.h"
+#include "pool_jobs.h"
 
 #define POOL_BYTES ((uint64_t) 64 << 20)
 #define LUN_BYTES ((uint64_t) 8 << 20)

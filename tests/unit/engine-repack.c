@@ -5,6 +5,7 @@
 #include "engine-pool.h"
 
 #include "alloc_private.h"
+#include "pool_jobs.h"
 
 #include <errno.h>
 

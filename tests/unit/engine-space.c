@@ -3,6 +3,7 @@
  * jobs do not wait for transactions. */
 #include "alloc_private.h"
 #include "engine-pool.h"
+#include "pool_jobs.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -253,6 +254,33 @@ static void test_freeing(void)
     g_assert_no_error(error);
     assert_freeing(test, 0);
     test_pool_check(test);
+    test_pool_free(test);
+}
+
+/* ---- jobs are remembered when they have ended, the last of them */
+
+static void test_ended_jobs(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    g_autoptr(GPtrArray) ended = NULL;
+    uint64_t jobs[VV_ENDED_JOBS_MAX + 3];
+    test_lun_new(test, "a", 1 << 20);
+    VvJob job = { .kind = VV_JOB_MERGE, .total_pages = 5, .created_ns = 6 };
+    for (unsigned i = 0; i < G_N_ELEMENTS(jobs); i++) {
+        jobs[i] = job.id = 1000 + i;
+        vv_meta_read_lock(test->pool->meta);
+        job.lun = vv_meta_lun_by_name(test->pool->meta, "a")->id;
+        vv_jobs_ended(test->pool, &job);
+        vv_meta_read_unlock(test->pool->meta);
+    }
+    ended = vv_pool_ended_jobs(test->pool);
+    g_assert_cmpuint(ended->len, ==, VV_ENDED_JOBS_MAX);
+    for (unsigned i = 0; i < ended->len; i++) {
+        const VvEndedJob *one = g_ptr_array_index(ended, i);
+        g_assert_cmpuint(one->id, ==, jobs[i + 3]);
+        g_assert_cmpstr(one->lun, ==, "a");
+        g_assert_cmpuint(one->total_pages, ==, 5);
+    }
     test_pool_free(test);
 }
 
@@ -589,6 +617,7 @@ int main(int argc, char **argv)
     g_test_add_func("/engine/space/zero-makes-room", test_zero_makes_room);
     g_test_add_func("/engine/space/paused-job", test_paused_job);
     g_test_add_func("/engine/space/freeing", test_freeing);
+    g_test_add_func("/engine/space/ended-jobs", test_ended_jobs);
     g_test_add_func("/engine/space/free", test_free);
     g_test_add_func("/engine/space/returning", test_returning);
     g_test_add_func("/engine/space/family-changes", test_family_changes);
