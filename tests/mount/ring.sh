@@ -38,7 +38,7 @@ for threads in 1 2; do
     unmount_pool && mount_pool ring,threads=$threads
     ok "threads=$threads"
     try "random reads and writes of many sizes, verified" fio --name=verify --filename="$mnt/luns/v" --size=64M --rw=randrw \
-        --bsrange=512-256k --iodepth=64 --ioengine=io_uring --direct=1 --verify=crc32c --verify_fatal=1 --allow_file_create=0
+        --bsrange=512-256k --iodepth=64 --ioengine=io_uring --direct=1 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --allow_file_create=0
     try "large ones, more than the queues have places" fio --name=large --filename="$mnt/luns/v" --size=64M --rw=write \
         --bs=1M --iodepth=64 --numjobs=4 --ioengine=io_uring --direct=1 --allow_file_create=0
 done
