@@ -4,6 +4,7 @@
 # it writes, and that nothing of it is left, at its end and after SIGINT and SIGTERM.
 # shellcheck disable=SC1091,SC2154,SC2317
 . "$(dirname "$0")/lib.sh"
+[[ -z ${VV_SANITIZERS-} ]] || skip_all "what is measured with sanitizers says nothing"
 needs fio python3 setpriv
 bench=${VV_SRCDIR:-$here/../..}/bench/bench
 [[ -x $build/bench/floor ]] || skip_all "bench/floor is not built"

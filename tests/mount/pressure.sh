@@ -7,6 +7,8 @@
 needs fio
 
 limit=$((128 << 20))
+seconds=12
+[[ -z ${VV_SANITIZERS-} ]] || seconds=4
 watch_memory() # watch_memory PID FILE: the most that it had, until $FILE.stop appears
 {
     local now most=0
@@ -105,7 +107,7 @@ rm -rf "$pool"
 new_pool "$shm/pool" --size 4G && mount_pool || exit 99
 a lun create v 64G
 begin_watch
-try "random 4 KiB" "${load[@]}" --filename="$l/v" --rw=randwrite --bs=4k --iodepth=64 --numjobs=4 --norandommap --size=64G --time_based --runtime=20
+try "random 4 KiB" "${load[@]}" --filename="$l/v" --rw=randwrite --bs=4k --iodepth=64 --numjobs=4 --norandommap --size=64G --time_based --runtime="$seconds"
 peak_is_small "random"
 note "$(get --json stats | jq -c '[.memory, .pool.journal_waits, .pool.checkpoint_waits, .pool.checkpoints]')"
 try "a snapshot goes through" a snapshot create v@s
