@@ -197,6 +197,8 @@ static void wait_for_move(VvIoState *state)
         vv_io_admit(state);
     else if (rc < 0)
         vv_io_finish(state, rc);
+    else
+        vv_park_told(state);
 }
 
 /* Places for all redirected blocks. 0; -EAGAIN: it waits for space; -EBUSY: for a move; -ENOSPC. A write that gets only some is

@@ -49,7 +49,7 @@ void vv_records_clear(VvRecordRing *ring);
 void vv_pending_count(VvView *view, const VvRecord *record);
 /* Records that took so much are gone. Whoever waits is woken by vv_pending_wake, which the caller calls without view->lock. */
 void vv_pending_uncount(VvView *view, uint64_t data_bytes, uint64_t memory_bytes);
-/* May no more change the map through @view for now? view->lock held. */
+/* Must who changes the map through @view wait until less is pending? view->lock held. */
 bool vv_pending_is_full(const VvView *view);
 /* Bring back the writes that wait for the journal, if there is room again. [any] */
 void vv_pending_wake(VvPool *pool);

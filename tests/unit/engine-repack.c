@@ -321,20 +321,47 @@ static void test_old_places_are_redirected(Fixture *f, gconstpointer data)
 /* ---- a pool without space: who is redirected for the move alone waits for its end, and is not told that there is no space */
 
 typedef struct {
-    VvView *view;
-    pthread_t thread;
-    int64_t result;
+    VvTask task; /* submits it, on the pool's own worker */
+    VvIo io;
+    uint8_t *data;
+    atomic_uint parked, resumed; /* what the submitter was told */
     _Atomic bool over;
 } LateWrite;
 
-static void *late_write_main(void *user)
+static void late_write_run(VvTask *task)
 {
-    LateWrite *late = user;
-    g_autofree uint8_t *data = g_malloc(VV_BLOCK_BYTES);
-    memset(data, 0x77, VV_BLOCK_BYTES);
-    late->result = vv_view_write(late->view, data, (uint64_t) 7 * VV_BLOCK_BYTES, VV_BLOCK_BYTES);
+    LateWrite *late = (LateWrite *) (void *) task;
+    vv_io_submit(vv_worker_current(), &late->io);
+}
+
+static void late_write_waits(VvIo *io, bool waits)
+{
+    LateWrite *late = io->user;
+    atomic_fetch_add(waits ? &late->parked : &late->resumed, 1);
+}
+
+static void late_write_done(VvIo *io)
+{
+    LateWrite *late = io->user;
     atomic_store(&late->over, true);
-    return NULL;
+}
+
+static void late_write_start(Fixture *f, LateWrite *late)
+{
+    late->data = aligned_alloc(VV_BLOCK_BYTES, VV_BLOCK_BYTES);
+    memset(late->data, 0x77, VV_BLOCK_BYTES);
+    late->task.run = late_write_run;
+    late->io = (VvIo){
+        .kind = VV_IO_WRITE,
+        .view = vv_handle_view(f->handle),
+        .data = late->data,
+        .offset = (uint64_t) 7 * VV_BLOCK_BYTES,
+        .length_bytes = VV_BLOCK_BYTES,
+        .done = late_write_done,
+        .waits = late_write_waits,
+        .user = late,
+    };
+    vv_worker_post(f->test->pool->service, &late->task);
 }
 
 static void fill_pool(Fixture *f)
@@ -349,19 +376,13 @@ static void fill_pool(Fixture *f)
         g_ptr_array_add(f->reserved, GSIZE_TO_POINTER(run.place));
 }
 
-static bool is_parked(VvView *view)
-{
-    VV_LOCKED(&view->lock);
-    return view->parked.first != NULL;
-}
-
 static void test_full_pool_waits(Fixture *f, gconstpointer data)
 {
     (void) data;
     VvView *view = vv_handle_view(f->handle);
     VvAlloc *alloc = f->test->pool->alloc;
     VvMoving moving = { .region_count = 1, .committing = true };
-    LateWrite late = { .view = view };
+    LateWrite late = { .data = NULL };
     finish(f, start(f));
     write_block(f, 7, 1); /* its own from here on */
     g_assert_cmpint(vv_view_flush(view), ==, 0);
@@ -372,17 +393,21 @@ static void test_full_pool_waits(Fixture *f, gconstpointer data)
         VV_LOCKED(&view->lock);
         view->moving = &moving;
     }
-    g_assert_cmpint(pthread_create(&late.thread, NULL, late_write_main, &late), ==, 0);
-    while (!is_parked(view) && !atomic_load(&late.over))
+    late_write_start(f, &late);
+    for (unsigned i = 0; i < 20000 && atomic_load(&late.parked) == 0; i++) /* its memory counts as what waits, not as what runs */
         g_usleep(500);
+    g_assert_cmpuint(atomic_load(&late.parked), ==, 1);
     g_assert_false(atomic_load(&late.over));
     {
         VV_LOCKED(&view->lock);
         view->moving = NULL;
     }
     vv_view_wake(view);
-    pthread_join(late.thread, NULL);
-    g_assert_cmpint(late.result, ==, VV_BLOCK_BYTES);
+    while (!atomic_load(&late.over))
+        g_usleep(500);
+    g_assert_cmpuint(atomic_load(&late.resumed), ==, 1);
+    g_assert_cmpint(late.io.result, ==, VV_BLOCK_BYTES);
+    free(late.data);
     memset(f->flat + (size_t) 7 * VV_BLOCK_BYTES, 0x77, VV_BLOCK_BYTES);
     assert_all(f);
     for (unsigned i = 0; i < f->reserved->len; i++)
