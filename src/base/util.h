@@ -70,6 +70,15 @@ static inline VvMutexHolder *vv_mutex_hold(pthread_mutex_t *m)
     pthread_mutex_lock(m);
     return m;
 }
+/* A lock that is held for less time than a sleep and a wake-up take: who finds it held spins a little before it sleeps. */
+static inline void vv_mutex_init_short(pthread_mutex_t *m)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(m, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
 /* VV_LOCKED(&lock): hold until the end of the enclosing block. */
 #define VV_LOCKED_NAME2(line) vv_locked_##line
 #define VV_LOCKED_NAME(line) VV_LOCKED_NAME2(line)

@@ -46,7 +46,7 @@ VvAlloc *vv_alloc_new(VvPool *pool)
 {
     VvAlloc *alloc = g_new0(VvAlloc, 1);
     alloc->pool = pool;
-    pthread_mutex_init(&alloc->lock, NULL);
+    vv_mutex_init_short(&alloc->lock);
     alloc->families = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, family_free);
     vv_alloc_start(alloc);
     return alloc;

@@ -93,12 +93,15 @@ static int admit_locked(VvIoState *state, bool *ret_cut_tail)
     if (is_read(state)) {
         view->reads_in_flight++;
         state->counted_read = true;
+        vv_io_read_pending(state);
         return 1;
     }
     view->writes_in_flight++;
     state->counted_write = true;
-    if (vv_block_lock_acquire(state, state->io->kind == VV_IO_ALLOCATE))
+    if (vv_block_lock_acquire(state, state->io->kind == VV_IO_ALLOCATE)) {
+        vv_io_read_pending(state);
         return 1;
+    }
     state->resume = vv_io_write_start;
     return vv_park(state, VV_PARK_LOCK);
 }
@@ -144,7 +147,7 @@ void vv_io_leave(VvIoState *state)
     VvIoList woken = { NULL, NULL };
     if (state->in_era)
         vv_era_leave(state->pool, state->era);
-    state->in_era = false;
+    state->in_era = state->pending_read = false;
     vv_bounce_put(state);
     vv_io_parts_free(state);
     if (!state->counted_read && !state->counted_write)
@@ -192,6 +195,13 @@ static void count_locked(VvIoState *state, int64_t result)
     stat->buckets[bucket_of(nanoseconds)]++;
 }
 
+void vv_io_account_locked(VvIoState *state, int64_t result, VvIoList *woken)
+{
+    vv_io_leave_locked(state, woken);
+    count_locked(state, result);
+    state->accounted = true;
+}
+
 void vv_io_finish(VvIoState *state, int64_t result)
 {
     VvIo *io = state->io;
@@ -201,10 +211,9 @@ void vv_io_finish(VvIoState *state, int64_t result)
     state->in_era = false;
     vv_bounce_put(state);
     vv_io_parts_free(state);
-    {
+    if (!state->accounted) {
         VV_LOCKED(&state->view->lock);
-        vv_io_leave_locked(state, &woken);
-        count_locked(state, result);
+        vv_io_account_locked(state, result, &woken);
     }
     vv_wake(&woken);
     io->result = result;

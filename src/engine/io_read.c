@@ -71,7 +71,5 @@ static void read_mapped(VvIoState *state)
 
 void vv_io_read_start(VvIoState *state)
 {
-    state->era = vv_era_enter(state->pool);
-    state->in_era = true;
     vv_io_map(state, read_mapped);
 }

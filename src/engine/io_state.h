@@ -4,7 +4,7 @@
  * States of a request, and the function that moves it on (all on its worker's thread):
  *
  *   admitted    io.c vv_io_admit         gate passed, counted in flight, block locks asked for; else parked
- *   locked      io_read.c, io_write.c    its era entered
+ *   locked      io_read.c, io_write.c    its era entered, pending looked up (at admission, if it had not to wait)
  *   mapped      lookup.c vv_io_map       old[] known: pending, then page cache, then the helper
  *   decided     io_write.c               how[] known
  *   allocated   io_write.c               target[] known; no space, or too much is pending: all given up, parked, admitted anew
@@ -16,6 +16,7 @@
 #define VV_IO_STATE_H
 
 #include "engine.h"
+#include "flush.h"
 #include "pending.h"
 
 typedef struct VvIoState VvIoState;
@@ -69,6 +70,7 @@ struct VvIoState {
 
     /* what it holds */
     bool counted_read, counted_write, in_era;
+    bool pending_read, accounted; /* pending was looked up at admission; all was left under the lock of publish */
     uint32_t era;
     unsigned lock_count, blockers; /* view->lock */
     VvBlockLock locks[2];
@@ -146,12 +148,16 @@ void vv_bounce_put(VvIoState *state);
 void vv_io_leave(VvIoState *state);
 /* The same under view->lock, save the era. */
 void vv_io_leave_locked(VvIoState *state, VvIoList *woken);
+/* What vv_io_finish would do under view->lock, for who holds it: a lock less for each write. */
+void vv_io_account_locked(VvIoState *state, int64_t result, VvIoList *woken);
 /* Leave what is still held, free the state, call done. */
 void vv_io_finish(VvIoState *state, int64_t result);
 /* (Re)start a request: io.c. */
 void vv_io_admit(VvIoState *state);
 
 /* ---- lookup.c */
+/* Enter the era and look up what is pending. view->lock held. */
+void vv_io_read_pending(VvIoState *state);
 /* Fill old[] and regions[]; then @next, at once or later. -errno: @next gets part_result. */
 void vv_io_map(VvIoState *state, void (*next)(VvIoState *state));
 static inline unsigned vv_io_region_of(const VvIoState *state, unsigned block)
@@ -173,18 +179,9 @@ static inline bool vv_place_follows(VvPlace place, VvPlace next)
            vv_place_segment(place) == vv_place_segment(next);
 }
 
-/* ---- io_read.c, io_write.c, io_flush.c: from admission on */
+/* ---- io_read.c, io_write.c: from admission on */
 void vv_io_read_start(VvIoState *state);
 void vv_io_write_start(VvIoState *state);
-/* Everything acknowledged on @view before is durable, then @done on any thread, perhaps before this returns. */
-typedef void (*VvFlushDone)(void *user, int result);
-void vv_flush_start(VvView *view, bool commit, VvFlushDone done, void *user);
-/* Such flushes of all views (of @families, a set of ids; NULL: of all) that have something pending since @since_ms or before,
- * one each at a time. Returns how many views have such, or are being flushed so. */
-unsigned vv_flush_background(VvPool *pool, uint64_t since_ms, GHashTable *families);
-bool vv_flush_has_pending(VvPool *pool); /* some view has */
-void vv_ticker_flush_begin(VvTicker *ticker); /* one of them begins, ends: ticker.c */
-void vv_ticker_flush_end(VvTicker *ticker);
 
 /* ---- view.c */
 /* Does a ticket cover everything that was written? view->lock held. */

@@ -304,8 +304,8 @@ static void mark_disks_locked(VvIoState *state)
             vv_view_mark(state->view, 64 * word + (unsigned) __builtin_ctzll(bits))->written++;
 }
 
-/* W3. False: the view is gone meanwhile, and nothing was recorded. */
-static bool publish(VvIoState *state, bool changed)
+/* W3, and the end of the request's account. @return @result, or -ESTALE: the view is gone meanwhile, and nothing was recorded. */
+static int64_t publish(VvIoState *state, bool changed, int64_t result)
 {
     VvView *view = state->view;
     VvIoList woken = { NULL, NULL };
@@ -320,10 +320,12 @@ static bool publish(VvIoState *state, bool changed)
             view->mtime_dirty = true;
             vv_view_has_pending(view);
         }
-        vv_io_leave_locked(state, &woken);
+        if (gone && result >= 0)
+            result = -ESTALE;
+        vv_io_account_locked(state, result, &woken);
     }
     vv_wake(&woken);
-    return !gone;
+    return result;
 }
 
 static void count_blocks(VvIoState *state)
@@ -346,23 +348,20 @@ static void count_blocks(VvIoState *state)
 static void write_finished(VvIoState *state)
 {
     int rc = state->part_result;
-    uint64_t length_bytes = state->end - state->offset;
     bool changed = false;
     for (unsigned i = 0; i < state->block_count && !changed; i++)
         changed = (state->how[i] & (VV_HOW_IN_PLACE | VV_HOW_REDIRECT | VV_HOW_DISCARD)) != 0;
     if (rc < 0) {
         give_back(state, true);
-        (void) publish(state, false);
-        vv_io_finish(state, rc);
+        vv_io_finish(state, publish(state, false, rc));
         return;
     }
-    if (!publish(state, changed)) {
+    int64_t result = publish(state, changed, state->io->kind == VV_IO_WRITE ? (int64_t) (state->end - state->offset) : 0);
+    if (result < 0)
         give_back(state, true);
-        vv_io_finish(state, -ESTALE);
-        return;
-    }
-    count_blocks(state);
-    vv_io_finish(state, state->io->kind == VV_IO_WRITE ? (int64_t) length_bytes : 0);
+    else
+        count_blocks(state);
+    vv_io_finish(state, result);
 }
 
 /* ---- disks */
@@ -475,7 +474,5 @@ static void write_mapped(VvIoState *state)
 
 void vv_io_write_start(VvIoState *state)
 {
-    state->era = vv_era_enter(state->pool);
-    state->in_era = true;
     vv_io_map(state, write_mapped);
 }

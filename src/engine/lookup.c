@@ -61,6 +61,15 @@ static void read_pending(VvIoState *state)
     }
 }
 
+void vv_io_read_pending(VvIoState *state)
+{
+    if (!state->in_era) /* M2 */
+        state->era = vv_era_enter(state->pool);
+    state->in_era = true;
+    read_pending(state); /* M1 */
+    state->pending_read = true;
+}
+
 static void take_applied(VvIoState *state, unsigned r, const VvCachedPage *page, const VvPlace *places)
 {
     unsigned i, first;
@@ -181,10 +190,11 @@ void vv_io_map(VvIoState *state, void (*next)(VvIoState *state))
 {
     VvLookup *lookup = state->pool->lookup;
     state->part_result = 0;
-    {
+    if (!state->pending_read) {
         VV_LOCKED(&state->view->lock);
-        read_pending(state); /* M1 */
+        vv_io_read_pending(state);
     }
+    state->pending_read = false; /* who maps again looks again */
     atomic_fetch_add_explicit(&state->pool->page_lookups, 1, memory_order_relaxed);
     if (read_cache(state)) {
         next(state);

@@ -52,7 +52,7 @@ VvPageCache *vv_page_cache_new(uint64_t bytes_max)
     memset(cache, 0, sizeof *cache);
     cache->stripe_bytes_max = bytes_max / STRIPES;
     for (unsigned i = 0; i < STRIPES; i++)
-        pthread_mutex_init(&cache->stripes[i].lock, NULL);
+        vv_mutex_init_short(&cache->stripes[i].lock);
     return cache;
 }
 

@@ -72,7 +72,7 @@ static VvView *new_view(VvPool *pool, uint64_t id)
     view->id = id;
     view->refs = 1;
     pthread_condattr_t attributes;
-    pthread_mutex_init(&view->lock, NULL);
+    vv_mutex_init_short(&view->lock);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&view->drained, &attributes);

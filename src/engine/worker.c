@@ -15,7 +15,7 @@
  *     before it sleeps. Tasks that the owner posts need no write: it looks before it sleeps.
  * W5  Inline I/Os wait in a queue while requests are taken and while others complete. So the stack does not grow with the
  *     number of I/Os, and what was taken together is answered together: the client wakes up once for all of it. No more than
- *     INLINE_BATCH_BYTES wait: their data shall still be in the CPU's cache when they are answered.
+ *     INLINE_BATCH_BYTES wait: with all that a client has under way in one batch, it and the worker would run in turn.
  * W7  While the source is shut (take said -EBUSY) it is neither read nor polled; every round asks take again, and what brings
  *     the round is what take waits for: a completion or a task.
  * W6  When run returns nothing of this worker is left in the kernel: the poll and the eventfd read are cancelled and
@@ -37,7 +37,7 @@
 #define COMMAND_OFFSET 48u /* of a command's bytes in its entry, which has 128 */
 #define COMPLETIONS_MAX 256u /* copied out at once: docs/fuse.md */
 #define TAKES_MAX 32u        /* requests taken per wake-up: no gain beyond (docs/fuse.md) */
-#define INLINE_BATCH_BYTES (128u << 10)
+#define INLINE_BATCH_BYTES (16u << 10)
 #define PROBES_EMPTY_MAX 4u  /* a look for further requests is left out at most 15 times */
 
 /* user_data of the loop's own requests; anything else is a VvDiskIo, or with this bit a VvCommand. */
