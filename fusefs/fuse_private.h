@@ -74,7 +74,8 @@ typedef struct {
     /* with option ring: uring.c */
     struct VvUringEntry *entries; /* owned */
     unsigned entry_count;
-    unsigned entries_alive; /* its thread */
+    unsigned entries_alive;            /* its thread */
+    struct VvUringPlace *place;        /* owned; its thread. NULL: stays where the scheduler puts it */
     VvTask start_task;
 } VvServer;
 

@@ -356,7 +356,7 @@ static void *serve(void *user)
     bool ring = server->index < fuse->ring_count;
     vv_slots_own(&server->slots);
     if (ring) {
-        vv_uring_pin(server, fuse->queue_count, fuse->ring_count);
+        vv_uring_place(server, fuse->queue_count, fuse->ring_count);
         vv_uring_start(server, fuse->queue_count, fuse->ring_count);
     } else {
         server->spare = vv_slot_get(&server->slots);

@@ -12,7 +12,12 @@
  *     flags              256     8       0
  *     commit id          264     8       to be repeated in the answer
  *     payload bytes      272     4
- *     padding            276     12 */
+ *     padding            276     12
+ *
+ * U5  Where a server's thread runs. Requests that come one at a time are served fastest on the CPU that they come from: nobody has
+ *     to wake another CPU. Where many come together, client and server had better run at the same time, so the scheduler may
+ *     move the thread. A queue belongs to a CPU, so the server knows which it is; how many requests come in a round tells the
+ *     rest. */
 #include "uring.h"
 
 #include <fcntl.h>
@@ -25,6 +30,9 @@
 #define ENTRIES_WANTED 32u /* in all: 1 MiB each once it was used */
 #define ENTRIES_MAX 16u    /* per queue: no gain beyond (docs/fuse.md) */
 #define ENTRIES_MIN 2u
+#define PLACE_REQUESTS 64u /* between two looks at where to run: under a millisecond when it matters */
+#define TOGETHER_MIN 3u    /* requests in a round, on average: from here on not bound; */
+#define SINGLE_MAX_PERCENT 150u /* up to here bound again */
 #define REGISTER_TRIES_MAX 1000u /* 1 ms each: the kernel has not finished with INIT */
 
 /* The kernel's interface since 6.14; <linux/fuse.h> of older systems has none of it. */
@@ -61,6 +69,13 @@ struct VvUringEntry {
     uint16_t queue;
     bool registered;
     unsigned tries;
+};
+
+struct VvUringPlace {
+    cpu_set_t anywhere, near;
+    bool bound;
+    unsigned requests; /* since the last look */
+    uint64_t rounds;   /* the worker's, then */
 };
 
 /* ---- what can be had */
@@ -150,6 +165,23 @@ static void entry_gone(VvUringEntry *entry)
         vv_worker_stop(server->worker);
 }
 
+/* U5 */
+static void look_at_place(VvServer *server)
+{
+    struct VvUringPlace *place = server->place;
+    if (place == NULL || ++place->requests < PLACE_REQUESTS)
+        return;
+    uint64_t rounds = vv_worker_rounds(server->worker), count = rounds - place->rounds;
+    bool together = place->requests >= TOGETHER_MIN * count;
+    bool single = (uint64_t) place->requests * 100 <= SINGLE_MAX_PERCENT * count;
+    place->requests = 0;
+    place->rounds = rounds;
+    if (place->bound ? !together : !single)
+        return;
+    place->bound = !place->bound;
+    (void) pthread_setaffinity_np(pthread_self(), sizeof place->near, place->bound ? &place->near : &place->anywhere);
+}
+
 static void fetched(VvUringEntry *entry)
 {
     VvSlot *slot = entry->slot;
@@ -170,6 +202,7 @@ static void fetched(VvUringEntry *entry)
     memcpy(request + sizeof in, header->op_in, argument_bytes);
     slot->request = (const void *) request;
     slot->touched_bytes = MAX(slot->touched_bytes, header->payload_bytes);
+    look_at_place(entry->server);
     vv_take_slot(entry->server, slot, in.len);
 }
 
@@ -262,20 +295,27 @@ void vv_uring_start(VvServer *server, unsigned queue_count, unsigned server_coun
     vv_worker_post(server->worker, &server->start_task);
 }
 
-void vv_uring_pin(const VvServer *server, unsigned queue_count, unsigned server_count)
+void vv_uring_place(VvServer *server, unsigned queue_count, unsigned server_count)
 {
+    struct VvUringPlace *place;
     if (queue_count != server_count)
         return;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(server->index, &set);
-    if (pthread_setaffinity_np(pthread_self(), sizeof set, &set) != 0)
-        vv_log(VV_LOG_DEBUG, "worker %u is not bound to its CPU", server->index);
+    place = g_new0(struct VvUringPlace, 1);
+    CPU_SET(server->index, &place->near);
+    place->bound = true;
+    if (pthread_getaffinity_np(pthread_self(), sizeof place->anywhere, &place->anywhere) == 0 &&
+        pthread_setaffinity_np(pthread_self(), sizeof place->near, &place->near) == 0) {
+        server->place = place;
+        return;
+    }
+    vv_log(VV_LOG_DEBUG, "worker %u is not bound to its CPU", server->index);
+    g_free(place);
 }
 
 void vv_uring_clear(VvServer *server)
 {
     g_assert(server->entries_alive == 0);
     g_clear_pointer(&server->entries, g_free);
+    g_clear_pointer(&server->place, g_free);
     server->entry_count = 0;
 }

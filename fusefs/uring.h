@@ -33,8 +33,9 @@ bool vv_uring_is_offered(const void *request, size_t length_bytes);
 void vv_uring_accept(struct fuse_init_out *out);
 /* Before the server's thread runs its worker: have it register entries for the queues that are its own. */
 void vv_uring_start(VvServer *server, unsigned queue_count, unsigned server_count);
-/* The server's thread stays on the CPU whose queue it serves, if it is one. On that thread. */
-void vv_uring_pin(const VvServer *server, unsigned queue_count, unsigned server_count);
+/* Whether the server's thread stays on the CPU whose queue it serves, if it is one, is from now on decided by what comes (uring.c,
+ * U5). On that thread. */
+void vv_uring_place(VvServer *server, unsigned queue_count, unsigned server_count);
 /* The server has ended. */
 void vv_uring_clear(VvServer *server);
 /* Answer the request in @slot, which must not be used any more (U2: any thread). @iov: data behind the header, may point into

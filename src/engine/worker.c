@@ -67,6 +67,7 @@ struct VvWorker {
     unsigned in_ring;      /* disk I/Os given to it, W2 */
     VvDiskIoQueue waiting; /* for room in it */
     unsigned holds;
+    uint64_t rounds; /* times that the ring was entered */
     bool wide;
     unsigned commands;              /* with their drivers, or waiting for room */
     VvCommand *first_command, **last_command; /* waiting for room */
@@ -97,6 +98,11 @@ VvWorker *vv_worker_current(void)
 unsigned vv_worker_index(const VvWorker *worker)
 {
     return worker->index;
+}
+
+uint64_t vv_worker_rounds(const VvWorker *worker)
+{
+    return worker->rounds;
 }
 
 /* ---- queues of I/Os */
@@ -460,6 +466,7 @@ static void arm_source(VvWorker *worker)
 /* Give the ring what is prepared; with @wait, sleep until something completes. */
 static void enter_ring(VvWorker *worker, bool wait)
 {
+    worker->rounds++;
     int rc = wait ? io_uring_submit_and_wait(&worker->ring, 1) : io_uring_submit_and_get_events(&worker->ring);
     /* EAGAIN: no memory for a request now; EBUSY: completions must be reaped first. Both: reap, and come again. */
     g_assert(rc >= 0 || rc == -EINTR || rc == -EAGAIN || rc == -EBUSY);

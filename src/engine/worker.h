@@ -72,6 +72,8 @@ void vv_worker_run(VvWorker *worker);
 /* Any thread. A worker inside the blocking read of its source notices at the next request or when the source ends
  * (the mount going away is how that is brought about). */
 void vv_worker_stop(VvWorker *worker);
+/* How often it has entered its ring so far: what came between two of them came together. Owner's thread only. */
+uint64_t vv_worker_rounds(const VvWorker *worker);
 /* The worker whose thread this is, or NULL. */
 VvWorker *vv_worker_current(void);
 
