@@ -2,7 +2,11 @@
 /* From records to entries: MAP ops of several views share an entry up to its limits.
  *
  * An entry that is being built belongs to nobody yet: what it holds of a view is noted when it was logged. Within one
- * entry a view may come twice (two requests of one batch): the second time goes on where the entry ends. */
+ * entry a view may come twice (two requests of one batch): the second time goes on where the entry ends.
+ *
+ * B1  Changes of a MAP op are sorted by region, those of one region in the order in which they were acknowledged. So a page is
+ *     changed once for all of them: writes in random order come back to a region many times within an entry. The order
+ *     between regions says nothing: an entry is applied whole, and what it frees is used again only after it. */
 #include "commit_private.h"
 
 /* An encoded change takes 11 bytes and at most 10 of its region's head; half of an entry is left for the ops around. */
@@ -12,7 +16,8 @@
 
 void vv_batch_init(VvBatchBuilder *builder)
 {
-    *builder = (VvBatchBuilder){ .entries = g_array_new(FALSE, FALSE, sizeof(VvBatchEntry)) };
+    *builder = (VvBatchBuilder){ .entries = g_array_new(FALSE, FALSE, sizeof(VvBatchEntry)),
+        .op_regions = g_hash_table_new(g_int64_hash, g_int64_equal) };
 }
 
 void vv_batch_entry_clear(VvBatchEntry *entry)
@@ -37,12 +42,32 @@ void vv_batch_free(VvBatchBuilder *builder)
         vv_batch_entry_clear(&entry);
     vv_batch_clear(builder);
     g_array_unref(builder->entries);
+    g_hash_table_unref(builder->op_regions);
+}
+
+static int compare_regions(gconstpointer a, gconstpointer b, gpointer user)
+{
+    const VvMapChange *one = a, *other = b;
+    (void) user;
+    return one->region < other->region ? -1 : one->region > other->region;
+}
+
+/* B1 */
+static void sort_changes(VvOps *ops)
+{
+    for (unsigned i = 0; i < ops->len; i++) {
+        VvOp *op = vv_ops_get(ops, i);
+        if (op->kind == VV_OP_MAP)
+            g_qsort_with_data(
+                op->map.changes, (int) op->map.change_count, sizeof *op->map.changes, compare_regions, NULL); /* stable */
+    }
 }
 
 bool vv_batch_take_entry(VvBatchBuilder *builder, VvBatchEntry *ret_entry)
 {
     if (builder->ops == NULL)
         return false;
+    sort_changes(builder->ops);
     *ret_entry = (VvBatchEntry){ .ops = g_steal_pointer(&builder->ops), .parts = g_steal_pointer(&builder->parts) };
     builder->region_count = builder->change_count = 0;
     return true;
@@ -80,7 +105,8 @@ static bool add_record(VvBatchBuilder *builder, GArray *changes, const VvRecord 
         last->count = (uint16_t) (last->count + record->count);
         return true;
     }
-    bool new_region = last == NULL || last->region != record->region;
+    bool new_region = (last == NULL || last->region != record->region) &&
+                      !g_hash_table_contains(builder->op_regions, &record->region);
     if (builder->change_count == CHANGES_MAX || (new_region && builder->region_count == VV_ENTRY_REGIONS_MAX))
         return false;
     builder->change_count++;
@@ -89,6 +115,8 @@ static bool add_record(VvBatchBuilder *builder, GArray *changes, const VvRecord 
         .region = record->region, .place = record->place, .first = record->first, .count = record->count
     };
     g_array_append_val(changes, change);
+    if (new_region) /* the keys stay where they are: the ring is not changed while an op is built */
+        g_hash_table_add(builder->op_regions, (gpointer) &record->region);
     return true;
 }
 
@@ -131,6 +159,7 @@ bool vv_batch_add_view(VvBatchBuilder *builder, VvView *view, uint64_t sequence,
         full = !add_record(builder, changes, record);
         covered += !full;
     }
+    g_hash_table_remove_all(builder->op_regions);
     add_op_locked(builder, view, changes, covered);
     return full;
 }

@@ -25,6 +25,7 @@ typedef struct {
     VvOps *ops;      /* the entry being built; NULL: none */
     GArray *parts;
     unsigned region_count, change_count;
+    GHashTable *op_regions; /* of the MAP op being built; keys in records of its view, whose lock is held */
 } VvBatchBuilder;
 
 void vv_batch_init(VvBatchBuilder *builder);
