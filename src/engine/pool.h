@@ -40,6 +40,8 @@ bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc repor
 typedef struct {
     bool read_only;
     unsigned lock_wait_ms;          /* for a daemon that is ending: 30,000 */
+    bool have_pending;              /* there is a pending_fd: what is acknowledged survives the death of the process */
+    int pending_fd;                 /* a memfd of VV_PENDING_FILE_BYTES that cannot be resized; the caller's */
     const VvRunOps *run_ops;        /* faults, or NULL */
     const VvDiskOps *disk_ops;      /* faults, or NULL */
     void *ops_user;
