@@ -243,6 +243,7 @@ static int apply_map(VvMeta *meta, const VvOp *op)
         lun->mtime_ns = lun->ctime_ns = op->map.mtime_ns;
     if (op->map.size_bytes != UINT64_MAX)
         lun->size_bytes = MIN(op->map.size_bytes, VV_LUN_BYTES_MAX);
+    lun->sequence = MAX(lun->sequence, op->map.sequence);
     vvm_dirty(meta, VV_TABLE_LUN, lun->id, 0);
     return 0;
 }

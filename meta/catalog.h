@@ -101,6 +101,7 @@ struct VvLun {
     bool elastic;          /* made by create(2), not closed yet */
     bool orphan;           /* removed, but open */
     uint32_t restore_count; /* for the names before-restore-N */
+    uint64_t sequence;     /* of the newest change that MAP ops brought; its writers' changes are numbered on from it, for ever */
     GPtrArray *snapshots;  /* not stored: visible VvSnapshot by id (the order of creation) */
 };
 
@@ -135,6 +136,8 @@ typedef struct {
     uint64_t next_counter;
     uint64_t lineage;
     uint64_t incarnation;   /* raised at every start */
+    uint64_t opening;       /* drawn at every start: who remembers it knows whether anybody else opened the pool since. 0: never */
+    uint64_t opening_before; /* not stored: the one before this start */
     uint64_t applied_index;
     GHashTable *settings;   /* text -> text */
 } VvPoolInfo;

@@ -176,7 +176,7 @@ static bool replay_entry(void *user, uint64_t index, const uint8_t *body, size_t
     return false;
 }
 
-static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, GError **error)
+static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, const VvOpening *opening, GError **error)
 {
     g_autofree char *map = path_in(meta->directory, "map"), *journal = path_in(meta->directory, "journal"), *name = NULL;
     VvUuid uuid;
@@ -192,8 +192,12 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, GError **error)
     }
     meta->reserved_counter = meta->pool.next_counter;
     meta->checkpoint_index = meta->pool.applied_index;
+    meta->pool.opening_before = meta->pool.opening;
+    if (opening->check != NULL && !opening->check(opening->user, meta->pool.opening_before, error))
+        return false;
     if (!meta->read_only) {
         meta->pool.incarnation++;
+        meta->pool.opening = opening->number;
         int result = pool_record_write(meta);
         if (result != 0) {
             vv_set_error_errno(error, result, meta->directory, "cannot write the map of pool %s in %s", meta->pool.name, meta->directory);
@@ -210,12 +214,21 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, GError **error)
     return true;
 }
 
-VvMeta *vv_meta_open(const char *directory, bool read_only, const VvRunOps *run_ops, GError **error)
+VvMeta *vv_meta_open_as(const char *directory, bool read_only, const VvRunOps *run_ops, const VvOpening *opening, GError **error)
 {
     VvMeta *meta = meta_new(directory, read_only);
-    if (!open_parts(meta, run_ops, error))
+    g_assert(opening->number != 0);
+    if (!open_parts(meta, run_ops, opening, error))
         g_clear_pointer(&meta, vv_meta_close);
     return meta;
+}
+
+VvMeta *vv_meta_open(const char *directory, bool read_only, const VvRunOps *run_ops, GError **error)
+{
+    VvOpening opening = { .number = 0 };
+    while (opening.number == 0)
+        vv_random_bytes(&opening.number, sizeof opening.number);
+    return vv_meta_open_as(directory, read_only, run_ops, &opening, error);
 }
 
 void vv_meta_set_hooks(VvMeta *meta, const VvMetaHooks *hooks, void *user)

@@ -49,6 +49,15 @@ bool vv_meta_identify(const char *directory, char **ret_name, VvUuid *ret_uuid, 
 /* Open and replay. The caller holds the pool's lock file (the daemon's), unless @read_only: then nothing is written and
  * the journal's tail is applied in memory only. @run_ops: see journal.h, NULL for files. */
 VvMeta *vv_meta_open(const char *directory, bool read_only, const VvRunOps *run_ops, GError **error);
+/* The same; @opening->number, not 0, becomes the pool's, durably before anything else is written. The other draws one. */
+typedef struct {
+    uint64_t number;
+    /* Called, unless NULL, with the number of the opening before this one, when nothing is written yet. False: it must not be opened. */
+    bool (*check)(void *user, uint64_t before, GError **error);
+    void *user;
+} VvOpening;
+VvMeta *vv_meta_open_as(
+    const char *directory, bool read_only, const VvRunOps *run_ops, const VvOpening *opening, GError **error);
 void vv_meta_set_hooks(VvMeta *meta, const VvMetaHooks *hooks, void *user); /* before the first apply */
 void vv_meta_close(VvMeta *meta);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvMeta, vv_meta_close)

@@ -14,7 +14,9 @@
  *
  *   table   type    bytes
  *   family  0x8000  the disks that its segments may lie on (disk_set.c); without it: any. Who does not know it would put
- *                   them elsewhere */
+ *                   them elsewhere
+ *   pool    1       u64, drawn at each opening for writing
+ *   lun     1       u64 sequence of the newest change that its map holds */
 #include "codec.h"
 #include "meta_private.h"
 
@@ -24,6 +26,8 @@
 #define RECORD_HEADER_BYTES 16u
 #define TAIL_MUST_KNOW 0x8000u
 #define TAIL_FAMILY_DISKS 0x8000u
+#define TAIL_POOL_OPENING 1u
+#define TAIL_LUN_SEQUENCE 1u
 
 static guint record_begin(GByteArray *out, VvTable table, uint64_t id)
 {
@@ -77,6 +81,32 @@ static bool record_close(VvReader *in)
     return tail_next(in, &length_bytes) == 0 && !in->bad;
 }
 
+/* A number in the tail, nothing for 0. */
+static void write_tail_number(GByteArray *out, uint16_t type, uint64_t value)
+{
+    if (value == 0)
+        return;
+    vv_write_u16(out, type);
+    vv_write_u16(out, sizeof value);
+    vv_write_u64(out, value);
+}
+
+/* Of a table whose records have one number of @type in their tails, and nothing that must be known: *ret_value is 0 without it. */
+static bool record_close_number(VvReader *in, uint16_t type, uint64_t *ret_value)
+{
+    *ret_value = 0;
+    while (!in->bad && vv_reader_left(in) > 0) {
+        uint16_t found = vv_read_u16(in), length_bytes = vv_read_u16(in);
+        if (found >= TAIL_MUST_KNOW || (found == type && length_bytes != sizeof *ret_value))
+            return false;
+        if (found == type)
+            *ret_value = vv_read_u64(in);
+        else
+            vv_read_bytes(in, length_bytes);
+    }
+    return !in->bad;
+}
+
 static void write_uuid(GByteArray *out, const VvUuid *uuid) { vv_write_bytes(out, uuid->bytes, sizeof uuid->bytes); }
 
 static void read_uuid(VvReader *in, VvUuid *uuid)
@@ -112,6 +142,7 @@ void vvm_pool_encode(const VvMeta *meta, GByteArray *out)
         vv_write_string(out, k->data);
         vv_write_string(out, g_hash_table_lookup(pool->settings, k->data));
     }
+    write_tail_number(out, TAIL_POOL_OPENING, pool->opening);
     record_end(out, start);
 }
 
@@ -140,7 +171,7 @@ bool vvm_pool_decode(VvMeta *meta, const uint8_t *bytes, size_t length_bytes)
             g_free(value);
         }
     }
-    return record_close(&in);
+    return record_close_number(&in, TAIL_POOL_OPENING, &pool->opening);
 }
 
 /* disk: uuid, name, path, size, incarnation, created, state */
@@ -296,6 +327,7 @@ void vvm_lun_encode(const VvLun *lun, GByteArray *out)
     write_props(out, &lun->props);
     vv_write_u8(out, (uint8_t) (lun->elastic | lun->orphan << 1));
     vv_write_u32(out, lun->restore_count);
+    write_tail_number(out, TAIL_LUN_SEQUENCE, lun->sequence);
     record_end(out, start);
 }
 
@@ -321,7 +353,8 @@ VvLun *vvm_lun_decode(uint64_t id, const uint8_t *bytes, size_t length_bytes)
     lun->elastic = (flags & 1) != 0;
     lun->orphan = (flags & 2) != 0;
     lun->restore_count = vv_read_u32(&in);
-    if (!record_close(&in) || lun->size_bytes > VV_LUN_BYTES_MAX || lun->props.on_full > VV_ON_FULL_WAIT) {
+    if (!record_close_number(&in, TAIL_LUN_SEQUENCE, &lun->sequence) || lun->size_bytes > VV_LUN_BYTES_MAX ||
+        lun->props.on_full > VV_ON_FULL_WAIT) {
         g_free(lun->name);
         g_free(lun->origin);
         g_free(lun);
