@@ -155,3 +155,17 @@ bool vv_alloc_load_segment(VvAlloc *alloc, uint64_t family_id, uint32_t segment)
     while (rc == 0 || rc == -EAGAIN);
     return rc == -ENODATA;
 }
+
+bool vv_alloc_adopt(VvAlloc *alloc, uint64_t family_id, VvPlace place, uint32_t count)
+{
+    uint32_t number = vv_place_segment(place), first = vv_place_block(place);
+    if (!vv_alloc_load_family(alloc, family_id) || !vv_alloc_load_segment(alloc, family_id, number))
+        return false;
+    VV_LOCKED(&alloc->lock);
+    VvAllocFamily *family = vv_alloc_family(alloc, family_id);
+    VvAllocSegment *segment = vv_alloc_segment(family, number);
+    if (segment == NULL || !vv_alloc_are_available(segment, first, count))
+        return false;
+    vv_alloc_set(family, segment, first, count, false);
+    return true;
+}

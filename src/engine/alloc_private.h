@@ -112,6 +112,8 @@ bool vv_alloc_load_family(VvAlloc *alloc, uint64_t family);
 void vv_alloc_load_pieces(VvAlloc *alloc, uint64_t family, uint64_t wanted);
 /* All pieces of one segment. False: it cannot be read. */
 bool vv_alloc_load_segment(VvAlloc *alloc, uint64_t family, uint32_t segment);
+/* Blocks that a process which died had reserved are reserved again; before anybody allocates. False: they are not available. */
+bool vv_alloc_adopt(VvAlloc *alloc, uint64_t family, VvPlace place, uint32_t count);
 VvAllocSegment *vv_alloc_segment_new(uint32_t number, uint32_t blocks);
 
 /* ---- alloc_reach.c: whose space could become a family's */

@@ -10,7 +10,8 @@
  * C1  Records are logged in their order, each once: logged_sequence says how far. What is logged stays pending until it is
  *     applied.
  * C2  Only records up to a sequence that somebody asked for are logged: that somebody has synced their data (I2).
- * C3  An entry that takes a LUN away retires its view before any later entry is built, so no entry names what is gone.
+ * C3  An entry that takes a LUN away retires its view before any later entry is built, so no entry names what is gone. What the
+ *     view had pending stays reserved and known to a successor until that entry is durable: if it is not, the LUN is still there.
  * C4  A journal that is full (-ENOSPC) is given a checkpoint, after what was logged so far has been applied; then the rest is
  *     tried again. Any other failure fails the pool: nobody is told that something is durable any more.
  * C5  Nothing is applied to an overlay that is full while a checkpoint is writing the other generation: the committer waits for
@@ -53,6 +54,7 @@ struct VvCommitter {
     RequestList waiting; /* above their views' limits */
     VvBatchBuilder builder;
     int log_error; /* why an entry of this batch was not logged; 0: all were */
+    GArray *retired; /* VvRetired: what gone views had, until this batch is durable */
 };
 
 static void list_init(RequestList *list)
@@ -90,9 +92,25 @@ static void list_join(RequestList *to, RequestList *from)
 
 /* ---- batches: log, sync, apply */
 
-/* What an entry of somebody else's ops means for views (C3). It is in the journal. */
-static void note_ops(VvPool *pool, const VvOps *ops)
+static void retire(VvCommitter *committer, VvView *view)
 {
+    VvRetired retired;
+    vv_view_retire(view, &retired);
+    g_array_append_val(committer->retired, retired);
+}
+
+/* C3. @keep: the entry may not be durable. */
+static void finish_retired(VvCommitter *committer, bool keep)
+{
+    for (unsigned i = 0; i < committer->retired->len; i++)
+        vv_retired_finish(committer->pool, &g_array_index(committer->retired, VvRetired, i), keep);
+    g_array_set_size(committer->retired, 0);
+}
+
+/* What an entry of somebody else's ops means for views (C3). It is in the journal. */
+static void note_ops(VvCommitter *committer, const VvOps *ops)
+{
+    VvPool *pool = committer->pool;
     for (unsigned i = 0; i < ops->len; i++) {
         const VvOp *op = vv_ops_get(ops, i);
         bool removes = (op->kind == VV_OP_LUN_REMOVE && !op->lun_remove.orphan) ||
@@ -105,7 +123,7 @@ static void note_ops(VvPool *pool, const VvOps *ops)
         if (view == NULL)
             continue;
         if (removes) {
-            vv_view_retire(view);
+            retire(committer, view);
         } else {
             VV_LOCKED(&view->lock);
             view->mtime_ns = op->lun_set.mtime_ns;
@@ -120,19 +138,25 @@ static int settle_batch(VvCommitter *committer)
     VvPool *pool = committer->pool;
     VvBatchBuilder *builder = &committer->builder;
     int rc = 0;
-    if (builder->entries->len == 0)
+    if (builder->entries->len == 0) { /* what was logged is settled */
+        finish_retired(committer, false);
         return 0;
+    }
     rc = vv_meta_sync(pool->meta);
+    vv_may_die(VV_DIE_SYNCED);
     for (unsigned i = 0; i < builder->entries->len; i++) {
         VvBatchEntry *entry = &g_array_index(builder->entries, VvBatchEntry, i);
         if (rc == 0 && vv_meta_overlay_is_full(pool->meta)) /* C5 */
             vv_pool_checkpoint_wait(pool);
         if (rc == 0)
             rc = vv_meta_apply(pool->meta, entry->index, entry->ops);
+        vv_may_die(VV_DIE_APPLIED);
         if (rc == 0)
             vv_batch_entry_applied(pool, entry);
+        vv_may_die(VV_DIE_DROPPED);
     }
     vv_batch_clear(builder);
+    finish_retired(committer, rc < 0);
     if (rc < 0) {
         const char *why = vv_meta_failure(pool->meta);
         vv_pool_fail(pool, why ? why : "the journal cannot be written");
@@ -163,6 +187,7 @@ static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
         return committer->log_error;
     }
     atomic_fetch_add_explicit(&pool->journal_entries, 1, memory_order_relaxed);
+    vv_may_die(VV_DIE_LOGGED);
     vv_batch_entry_logged(entry);
     g_array_append_val(committer->builder.entries, *entry);
     return committer->builder.entries->len < BATCH_ENTRIES_MAX ? 0 : settle_batch(committer);
@@ -201,7 +226,7 @@ static int add_ops(VvCommitter *committer, Request *request)
     VvOps *ops = g_array_ref(entry.ops); /* a full batch may be settled, and the entry cleared, inside */
     rc = log_entry(committer, &entry);
     if (rc == 0)
-        note_ops(committer->pool, ops);
+        note_ops(committer, ops);
     vv_ops_free(ops);
     return rc;
 }
@@ -313,6 +338,7 @@ VvCommitter *vv_committer_new(VvPool *pool)
     list_init(&committer->incoming);
     list_init(&committer->waiting);
     vv_batch_init(&committer->builder);
+    committer->retired = g_array_new(FALSE, FALSE, sizeof(VvRetired));
     int rc = pthread_create(&committer->thread, NULL, committer_main, committer);
     g_assert(rc == 0);
     return committer;
@@ -334,6 +360,8 @@ void vv_committer_free(VvCommitter *committer)
         answer(request);
     }
     vv_batch_free(&committer->builder);
+    finish_retired(committer, true);
+    g_array_unref(committer->retired);
     pthread_cond_destroy(&committer->changed);
     pthread_mutex_destroy(&committer->lock);
     g_free(committer);

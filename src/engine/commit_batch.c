@@ -183,6 +183,7 @@ static void drop_records_locked(VvView *view, uint64_t sequence)
         bytes += vv_record_bytes(record);
         memory_bytes += vv_record_memory(record);
         vv_pending_drop(&view->pending, record);
+        vv_slots_drop(view, record);
         vv_records_pop(&view->records);
     }
     vv_pending_uncount(view, bytes, memory_bytes);
@@ -199,8 +200,10 @@ void vv_batch_entry_applied(VvPool *pool, const VvBatchEntry *entry)
             if (!view->gone) {
                 drop_records_locked(view, part->sequence);
                 view->applied_sequence = MAX(view->applied_sequence, part->sequence);
-                if (view->mtime_ns == part->mtime_ns)
+                if (view->mtime_ns == part->mtime_ns) {
                     view->mtime_dirty = false;
+                    vv_slots_mtime_clean(view);
+                }
                 drop = vv_view_settle_pending(view);
             }
         }

@@ -3,7 +3,7 @@
 #ifndef VV_COMMIT_PRIVATE_H
 #define VV_COMMIT_PRIVATE_H
 
-#include "io_state.h"
+#include "pending_slots.h"
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvView, vv_view_unref)
 

@@ -5,6 +5,7 @@
  *     once; on failure the label is erased again.
  * D2  A disk leaves its slot after the entry that removes it is applied, and is closed when nobody is left who found a place
  *     on it (I4). */
+#include "pending_slots.h"
 #include "pool_private.h"
 #include "transaction.h"
 
@@ -28,6 +29,7 @@ void vv_pool_attach_disk(VvPool *pool, uint64_t id, VvDisk *disk)
         g_ptr_array_add(pool->disks, NULL);
     g_ptr_array_index(pool->disks, slot) = disk;
     g_hash_table_insert(pool->disk_slots, g_memdup2(&id, sizeof id), GUINT_TO_POINTER(slot));
+    vv_pending_attach_disk(pool, id, slot, disk);
 }
 
 VvDisk *vv_pool_detach_disk(VvPool *pool, uint64_t id)
@@ -41,6 +43,7 @@ VvDisk *vv_pool_detach_disk(VvPool *pool, uint64_t id)
     disk = g_ptr_array_index(pool->disks, GPOINTER_TO_UINT(slot));
     g_ptr_array_index(pool->disks, GPOINTER_TO_UINT(slot)) = NULL;
     g_hash_table_remove(pool->disk_slots, &id);
+    vv_pending_detach_disk(pool, id, GPOINTER_TO_UINT(slot));
     return disk;
 }
 

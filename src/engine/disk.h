@@ -122,5 +122,9 @@ void vv_disk_sync_async(VvDisk *disk, VvSyncDone done, void *user);
 int vv_disk_sync(VvDisk *disk);
 /* 0, or the error of the sync that failed. */
 int vv_disk_sync_error(const VvDisk *disk);
+/* Whoever had the disk before saw a sync fail. Before the first ticket. */
+void vv_disk_inherit_sync_error(VvDisk *disk, int error);
+/* Call @failed with the first sync's error, on the syncer's thread, before any ticket is answered with it. Before the first ticket. */
+void vv_disk_watch_syncs(VvDisk *disk, void (*failed)(void *user, VvDisk *disk, int error), void *user);
 
 #endif

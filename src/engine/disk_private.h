@@ -33,6 +33,8 @@ typedef struct {
     bool started, stopping;
     pthread_t thread;
     _Atomic int error; /* 0, or the -errno of the sync that failed: never goes back */
+    void (*failed)(void *user, VvDisk *disk, int error); /* or NULL */
+    void *failed_user;
 } VvSyncer;
 
 void vv_syncer_init(VvSyncer *syncer);

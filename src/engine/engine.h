@@ -14,7 +14,8 @@
  * pending dropped -> done.
  * One snapshot: flush; gates closed; drained; switched (tag + 1, floor = E, commit limit = last record); gates opened; tickets;
  * committer {records up to the limit, SNAPSHOT_CREATE} as one batch; limit lifted.
- * One crash: nothing here survives; the journal's entries do, and every flush that was answered is in them. */
+ * One crash: nothing here survives; the journal's entries do, and every flush that was answered is in them. If only the process
+ * died, what was acknowledged survives too: pending_file.h. */
 #ifndef VV_ENGINE_H
 #define VV_ENGINE_H
 
@@ -105,6 +106,11 @@ struct VvPool {
     struct VvMountInfo *mount;
     struct VvPoolThreads *threads; /* pool.c: the lock, checkpointer */
     struct VvLunStats *lun_stats; /* stats.c: of LUNs whose views are gone */
+
+    struct VvPendingFile *pending_file; /* NULL: what is acknowledged and not flushed dies with the process */
+    struct VvLeft *left;         /* what the process before left in it, until it is adopted */
+    uint64_t opening;            /* the catalog's, from now on */
+    _Atomic uint64_t inherited[VV_DISKS_MAX / 64]; /* disk slots with writes of a process that died that no sync of ours covers */
 
     VvPoolHooks hooks;
     void *hooks_user;

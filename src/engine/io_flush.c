@@ -7,7 +7,7 @@
  *     nothing: the next flush asks again, and the disk answers with the error that it remembers.
  * F3  Records are handed to the committer only after the tickets of all disks succeeded (I2): those up to the sequence
  *     noted at the start, whose data was complete then. */
-#include "io_state.h"
+#include "pending_slots.h"
 
 #include <errno.h>
 
@@ -72,6 +72,7 @@ static void ticket_done_cb(void *user, int result)
         VV_LOCKED(&flush->view->lock);
         VvDiskMark *mark = vv_view_mark(flush->view, ticket->slot);
         mark->synced = MAX(mark->synced, ticket->written); /* F2 */
+        vv_pending_disk_synced(flush->view->pool, ticket->slot);
     } else {
         int none = 0;
         atomic_compare_exchange_strong(&flush->result, &none, result);

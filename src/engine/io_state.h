@@ -190,8 +190,8 @@ bool vv_view_is_synced(const VvView *view);
 void vv_view_has_pending(VvView *view);
 /* True if nothing is pending any more: the caller drops a reference after unlocking. view->lock held. */
 bool vv_view_settle_pending(VvView *view);
-/* @view and what it had pending is gone for good (removed, purged). Blocks go back. */
-void vv_view_retire(VvView *view);
+/* @view is gone for good (removed, purged). What it had pending is the caller's, for vv_retired_finish: pending_slots.h. */
+void vv_view_retire(VvView *view, struct VvRetired *ret_retired);
 VvDiskMark *vv_view_mark(VvView *view, unsigned slot);
 
 #endif

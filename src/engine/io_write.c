@@ -18,8 +18,8 @@
  *     and the request is admitted anew (I9). So neither gates nor flushes wait for those who wait.
  * W3  Records, pending and the end of the in-flight count are one critical section: whoever drained the view sees all. */
 #include "alloc_private.h"
-#include "io_state.h"
 #include "moving.h"
+#include "pending_slots.h"
 
 #include <errno.h>
 
@@ -267,6 +267,7 @@ static void add_record_locked(VvIoState *state, VvRecord *record, const VvPlace 
 {
     VvView *view = state->view;
     record->sequence = view->next_sequence++;
+    vv_slots_put(view, record);
     vv_records_push(&view->records, record);
     vv_pending_set(&view->pending, record, applied);
     vv_pending_count(view, record);
@@ -275,7 +276,10 @@ static void add_record_locked(VvIoState *state, VvRecord *record, const VvPlace 
 static void add_records_locked(VvIoState *state)
 {
     VvView *view = state->view;
+    bool grows = view->elastic && state->io->kind == VV_IO_WRITE && state->end > view->size_bytes;
     unsigned i = 0;
+    if (grows)
+        view->size_bytes = state->end;
     while (i < state->block_count) {
         unsigned end = i + 1;
         if (state->how[i] & (VV_HOW_REDIRECT | VV_HOW_DISCARD)) {
@@ -287,8 +291,7 @@ static void add_records_locked(VvIoState *state)
         }
         i = end;
     }
-    if (view->elastic && state->io->kind == VV_IO_WRITE && state->end > view->size_bytes) {
-        view->size_bytes = state->end;
+    if (grows) {
         if (!state->changes_map) { /* a growth has a sequence of its own then */
             VvRecord record = { .region = state->first_block / VV_REGION_BLOCKS, .tag = view->tag };
             add_record_locked(state, &record, NULL);
@@ -304,24 +307,26 @@ static void mark_disks_locked(VvIoState *state)
             vv_view_mark(state->view, 64 * word + (unsigned) __builtin_ctzll(bits))->written++;
 }
 
-/* W3, and the end of the request's account. @return @result, or -ESTALE: the view is gone meanwhile, and nothing was recorded. */
+/* W3, and the end of the request's account. @return @result, or that nothing was recorded: -ESTALE, the view is gone meanwhile;
+ * -ENOMEM. */
 static int64_t publish(VvIoState *state, bool changed, int64_t result)
 {
     VvView *view = state->view;
     VvIoList woken = { NULL, NULL };
-    bool gone;
     {
         VV_LOCKED(&view->lock);
         mark_disks_locked(state);
-        gone = view->gone;
-        if (changed && !gone) {
+        if (view->gone && result >= 0)
+            result = -ESTALE;
+        else if (changed && !vv_slots_reserve(view, state->changes_map ? state->block_count : view->elastic))
+            result = -ENOMEM;
+        if (changed && result >= 0) {
             add_records_locked(state);
             view->mtime_ns = vv_now_ns();
             view->mtime_dirty = true;
+            vv_slots_publish(view);
             vv_view_has_pending(view);
         }
-        if (gone && result >= 0)
-            result = -ESTALE;
         vv_io_account_locked(state, result, &woken);
     }
     vv_wake(&woken);
@@ -349,6 +354,7 @@ static void write_finished(VvIoState *state)
 {
     int rc = state->part_result;
     bool changed = false;
+    vv_may_die(VV_DIE_DATA_WRITTEN);
     for (unsigned i = 0; i < state->block_count && !changed; i++)
         changed = (state->how[i] & (VV_HOW_IN_PLACE | VV_HOW_REDIRECT | VV_HOW_DISCARD)) != 0;
     if (rc < 0) {
@@ -357,10 +363,12 @@ static void write_finished(VvIoState *state)
         return;
     }
     int64_t result = publish(state, changed, state->io->kind == VV_IO_WRITE ? (int64_t) (state->end - state->offset) : 0);
-    if (result < 0)
+    if (result < 0) {
         give_back(state, true);
-    else
+    } else {
+        vv_may_die(VV_DIE_PUBLISHED);
         count_blocks(state);
+    }
     vv_io_finish(state, result);
 }
 

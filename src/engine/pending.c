@@ -5,6 +5,7 @@
  * N2  used_delta is the sum of the blocks' deltas; a delta compares with the applied map as it is when the blocks' older
  *     records have been applied. A look-up that is out of date may make one wrong by one until the block is applied. */
 #include "io_state.h"
+#include "pending_file.h"
 
 #define BUCKETS_MIN 16u
 #define BUCKETS_KEPT 256u
@@ -291,10 +292,15 @@ void vv_pending_uncount(VvView *view, uint64_t data_bytes, uint64_t memory_bytes
     atomic_fetch_sub(&pool->pending_memory, memory_bytes);
 }
 
+static bool is_file_full(const VvPool *pool)
+{
+    return pool->pending_file && vv_pending_file_free_count(pool->pending_file) < VV_PENDING_SLOTS_SPARE;
+}
+
 bool vv_pending_is_full(const VvView *view)
 {
     return view->pending_memory >= VV_PENDING_MEMORY_PER_LUN ||
-           atomic_load(&view->pool->pending_memory) >= VV_PENDING_MEMORY_MAX;
+           atomic_load(&view->pool->pending_memory) >= VV_PENDING_MEMORY_MAX || is_file_full(view->pool);
 }
 
 /* Who parks is counted before it looks whether there is room, and room is made before we look whether somebody is parked: so one

@@ -14,7 +14,7 @@
  * P1  Nothing is applied before the hooks are set, and the tables are made from the catalog before that.
  * P2  The lock is held from before anything is read until after everything is closed. */
 #include "alloc_private.h"
-#include "io_state.h"
+#include "pending_slots.h"
 #include "pool_private.h"
 #include "transaction.h"
 
@@ -343,7 +343,10 @@ static bool start_parts(VvPool *pool, GError **error)
     if (!pool->service ||
         !start_thread(&pool->service_thread, service_main, pool->service, &pool->threads->service_runs, error))
         return false;
+    if (!vv_pending_adopt(pool, error)) /* while nobody journals */
+        return false;
     pool->ticker = vv_ticker_new(pool);
+    vv_ticker_kick(pool->ticker);
     if (!pool->read_only) {
         int result = vv_pool_settle_all(pool);
 
@@ -353,6 +356,17 @@ static bool start_parts(VvPool *pool, GError **error)
         }
     }
     return vv_jobs_start(pool, error) && (pool->read_only || vv_repack_start(pool->repack, error));
+}
+
+static bool open_meta(VvPool *pool, GError **error)
+{
+    VvOpening opening = { .check = vv_pending_check_cb, .user = pool };
+
+    while (opening.number == 0)
+        vv_random_bytes(&opening.number, sizeof opening.number);
+    pool->opening = opening.number;
+    pool->meta = vv_meta_open_as(pool->directory, pool->read_only, pool->options.run_ops, &opening, error);
+    return pool->meta != NULL;
 }
 
 static void pool_free(VvPool *pool);
@@ -369,8 +383,8 @@ VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError
     pool->threads->lock_fd = vv_pool_take_lock(pool->directory, pool->options.lock_wait_ms, error);
     if (pool->threads->lock_fd < 0)
         goto fail;
-    pool->meta = vv_meta_open(pool->directory, pool->read_only, pool->options.run_ops, error);
-    if (!pool->meta || !open_disks(pool, error) || !start_parts(pool, error))
+    if (!vv_pending_attach(pool, &uuid, error) || !open_meta(pool, error) || !vv_pending_own(pool, error) ||
+        !open_disks(pool, error) || !start_parts(pool, error))
         goto fail;
     return pool;
 fail:
@@ -407,13 +421,17 @@ static void stop_threads(VvPool *pool)
     g_clear_pointer(&pool->service, vv_worker_free);
 }
 
-/* What is pending in a pool that failed cannot be journalled any more. */
+/* What is pending in a pool that failed cannot be journalled any more; a successor may find it. */
 static void drop_views(VvPool *pool)
 {
     g_autoptr(GPtrArray) views = vv_views_all(pool);
 
-    for (unsigned i = 0; i < views->len; i++)
-        vv_view_retire(g_ptr_array_index(views, i));
+    for (unsigned i = 0; i < views->len; i++) {
+        VvRetired retired;
+
+        vv_view_retire(g_ptr_array_index(views, i), &retired);
+        vv_retired_finish(pool, &retired, true);
+    }
 }
 
 static void pool_free(VvPool *pool)
@@ -437,6 +455,8 @@ static void pool_free(VvPool *pool)
     g_hash_table_unref(pool->disk_slots);
     g_hash_table_unref(pool->views);
     g_clear_pointer(&pool->meta, vv_meta_close);
+    g_clear_pointer(&pool->left, vv_left_free);
+    g_clear_pointer(&pool->pending_file, vv_pending_file_close);
     vv_close_fd(&pool->threads->lock_fd); /* P2 */
     pthread_cond_destroy(&pool->threads->asked);
     pthread_cond_destroy(&pool->threads->done);

@@ -53,8 +53,11 @@ static void run_batch(VvDisk *disk, VvSyncBatch *batch)
     if (result == 0) {
         result = vv_disk_errno(disk->ops->sync(disk));
         vv_disk_count_sync(disk, result);
-        if (result != 0)
+        if (result != 0) {
             atomic_store(&disk->syncer.error, result); /* Y2 */
+            if (disk->syncer.failed)
+                disk->syncer.failed(disk->syncer.failed_user, disk, result);
+        }
     }
     for (size_t i = 0; i < batch->count; i++)
         batch->tickets[i].done(batch->tickets[i].user, result);
@@ -130,4 +133,16 @@ int vv_disk_sync(VvDisk *disk)
 int vv_disk_sync_error(const VvDisk *disk)
 {
     return atomic_load(&disk->syncer.error);
+}
+
+void vv_disk_inherit_sync_error(VvDisk *disk, int error)
+{
+    g_assert(error < 0);
+    atomic_store(&disk->syncer.error, error);
+}
+
+void vv_disk_watch_syncs(VvDisk *disk, void (*failed)(void *user, VvDisk *disk, int error), void *user)
+{
+    disk->syncer.failed = failed;
+    disk->syncer.failed_user = user;
 }

@@ -148,6 +148,8 @@ void vv_ticker_kick(VvTicker *ticker)
 
 void vv_ticker_rush(VvTicker *ticker)
 {
+    if (ticker == NULL)
+        return;
     atomic_store(&ticker->awake, true);
     VV_LOCKED(&ticker->lock);
     ticker->rush = true;

@@ -6,7 +6,7 @@
  *     file loses nothing, and a flush through the next handle covers what the last one wrote.
  * V3  What was found in a view under a closed and drained gate may be changed: branch, size, tag. Everything else that a
  *     request remembers it remembers while it is counted in flight. */
-#include "io_state.h"
+#include "pending_slots.h"
 #include "pool_private.h"
 
 #include <errno.h>
@@ -22,6 +22,9 @@ static void load_lun(VvView *view, const VvLun *lun)
     /* Whether an adopted map goes on behind the end is not in the catalog: who extends the LUN first has it looked at. */
     if (view->branch != lun->branch && lun->elastic && lun->used_blocks > 0)
         view->tail_behind = true;
+    if (!view->is_lun) /* nobody knows it yet */
+        view->applied_sequence = view->logged_sequence = lun->sequence;
+    view->next_sequence = MAX(view->next_sequence, lun->sequence + 1);
     view->is_lun = true;
     view->branch = lun->branch;
     view->epoch = UINT64_MAX;
@@ -87,7 +90,7 @@ static VvView *new_view(VvPool *pool, uint64_t id)
 
 static void free_view(VvView *view)
 {
-    g_assert(view->handles.length == 0 && view->records.count == 0 && view->parked.first == NULL);
+    g_assert(view->handles.length == 0 && view->records.count == 0 && view->parked.first == NULL && view->slots == NULL);
     g_assert(view->writes_in_flight == 0 && view->reads_in_flight == 0);
     vv_pending_clear(&view->pending);
     vv_records_clear(&view->records);
@@ -118,6 +121,8 @@ int vv_view_get(VvPool *pool, uint64_t object_id, VvView **ret_view)
             if (view) {
                 g_atomic_int_inc(&view->refs);
             } else if (load(made)) {
+                if (made->is_lun)
+                    vv_view_inherit_marks(made);
                 view = g_steal_pointer(&made);
                 g_hash_table_insert(pool->views, &view->id, view);
             }
@@ -201,25 +206,27 @@ bool vv_view_settle_pending(VvView *view)
         return false;
     }
     view->pending_since_ms = 0;
+    vv_slots_end(view);
     return true;
 }
 
-void vv_view_retire(VvView *view)
+void vv_view_retire(VvView *view, VvRetired *ret_retired)
 {
     VvIoList woken = { NULL, NULL };
-    VvRecordRing records;
-    uint64_t logged, bytes = 0;
+    uint64_t bytes = 0;
     bool drop;
     {
         VV_LOCKED(&view->lock);
         view->gone = true;
-        logged = view->logged_sequence;
+        *ret_retired = (VvRetired){ .family = view->family,
+            .records = view->records,
+            .logged_sequence = view->logged_sequence,
+            .slots = g_steal_pointer(&view->slots) };
         while (view->parked.first)
             vv_unpark(view->parked.first, -ESTALE, &woken);
-        records = view->records;
         view->records = (VvRecordRing){ .count = 0 };
-        for (size_t i = 0; i < records.count; i++)
-            bytes += vv_record_bytes(vv_records_get(&records, i));
+        for (size_t i = 0; i < ret_retired->records.count; i++)
+            bytes += vv_record_bytes(vv_records_get(&ret_retired->records, i));
         vv_pending_uncount(view, bytes, view->pending_memory);
         vv_pending_clear(&view->pending);
         vv_pending_init(&view->pending);
@@ -230,12 +237,6 @@ void vv_view_retire(VvView *view)
     }
     vv_wake(&woken);
     vv_pending_wake(view->pool);
-    for (size_t i = 0; i < records.count; i++) {
-        const VvRecord *record = vv_records_get(&records, i);
-        if (record->place && record->sequence > logged) /* the others are applied, and freed with the rest of the LUN */
-            vv_alloc_give_back(view->pool->alloc, view->family, record->place, record->count);
-    }
-    vv_records_clear(&records);
     if (drop)
         vv_view_unref(view);
 }

@@ -10,11 +10,12 @@
 #include <pthread.h>
 
 /* ---- pending: acknowledged, not applied. Per view, guarded by its lock. */
-typedef struct { /* one change in the order acknowledged; the ring in issue 4's memfd will hold the same */
-    uint64_t sequence; /* 1, 2, 3 ... per view */
+typedef struct { /* one change in the order acknowledged; pending_file.h holds the same */
+    uint64_t sequence; /* 1, 2, 3 ... per LUN, for ever */
     uint64_t region;
     VvPlace place;     /* 0: discarded */
     uint32_t tag;      /* which side of the last switch */
+    uint32_t slot;     /* in pool->pending_file; VV_NO_SLOT */
     uint16_t count;
     uint8_t first;
 } VvRecord;
@@ -49,6 +50,8 @@ typedef struct { VvBlockLock *first, *last; } VvBlockLockList;
 /* What a view wrote to a disk. */
 typedef struct { unsigned slot; uint64_t written, synced; } VvDiskMark;
 typedef struct VvMoving VvMoving; /* moving.h */
+struct VvViewSlots; /* both: pending_slots.h */
+struct VvRetired;
 
 /* ---- view */
 struct VvView {
@@ -89,6 +92,7 @@ struct VvView {
     /* pending */
     VvPending pending;
     VvRecordRing records;   /* ascending, not applied yet */
+    struct VvViewSlots *slots; /* in pool->pending_file, while something is pending: pending_slots.h */
     uint64_t pending_memory; /* its part of pool->pending_memory */
     uint64_t next_sequence, applied_sequence;
     uint64_t logged_sequence; /* the committer's: in the journal, perhaps not applied */

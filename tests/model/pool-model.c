@@ -5,7 +5,8 @@
  * The model lies in memory that is shared with child processes. Each session is a child that opens the pool, takes some
  * hundred steps, and ends by closing the pool or by _exit() amid everything (a crash: what is pending dies with it, what the
  * kernel was given survives, as with a kill). The next session compares everything: blocks written since their LUN's last
- * flush must show what they held at that flush or after one of the writes since; all else must be exact.
+ * flush must show what they held at that flush or after one of the writes since; all else must be exact. In the test "pending" a memfd
+ * outlives the sessions: then everything must be exact after a crash too, unless the memfd was lost with it, as in a power cut.
  *
  * Replay: pool-model --seed=SEED, or VV_MODEL_SEED=N; longer: VV_MODEL_STEPS=N (per test). */
 #include "pool-state.h"
@@ -15,6 +16,7 @@
 #include "util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -562,10 +564,21 @@ static void take_step(void)
     steps[i].run();
 }
 
+static int pending_fd = -1;
+
+static void renew_pending(void)
+{
+    vv_close_fd(&pending_fd);
+    pending_fd = memfd_create("pending", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    g_assert_cmpint(pending_fd, >=, 0);
+    g_assert_cmpint(ftruncate(pending_fd, VV_PENDING_FILE_BYTES), ==, 0);
+    g_assert_cmpint(fcntl(pending_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), ==, 0);
+}
+
 static void open_pool(const char *directory)
 {
     g_autoptr(GError) error = NULL;
-    VvPoolOptions options = { .lock_wait_ms = 5000 };
+    VvPoolOptions options = { .lock_wait_ms = 5000, .have_pending = pending_fd >= 0, .pending_fd = pending_fd };
 
     pool = vv_pool_open(directory, &options, &error);
     g_assert_no_error(error);
@@ -669,6 +682,10 @@ static void run_model(const char *base, uint64_t step_count)
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
             g_error("a session failed at step %" G_GUINT64_FORMAT " (status %x); the pool is left in %s", model->step,
                 (unsigned) status, directory);
+        if (pending_fd >= 0 && m_chance(6) == 0)
+            renew_pending();
+        else if (pending_fd >= 0)
+            model->crashed = false; /* nothing is lost */
     }
     last_session(directory);
     vv_pool_destroy(directory, false, NULL, &error);
@@ -702,6 +719,14 @@ static void test_disk(void)
     run_model(g_get_tmp_dir(), 4000 / STEPS_DIVISOR);
 }
 
+static void test_pending(void)
+{
+    memset(model, 0, sizeof *model);
+    renew_pending();
+    run_model(g_file_test("/dev/shm", G_FILE_TEST_IS_DIR) ? "/dev/shm" : g_get_tmp_dir(), 15000 / STEPS_DIVISOR);
+    vv_close_fd(&pending_fd);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -710,5 +735,6 @@ int main(int argc, char **argv)
     g_assert_true(model != MAP_FAILED);
     g_test_add_func("/pool-model/memory", test_memory);
     g_test_add_func("/pool-model/disk", test_disk);
+    g_test_add_func("/pool-model/pending", test_pending);
     return g_test_run();
 }
