@@ -126,6 +126,17 @@ bool vv_pool_settle_object(VvPool *pool, uint64_t object_id, bool wait)
     return true;
 }
 
+/* Somebody has it open since before this process began. */
+static bool is_open_still(VvPool *pool, uint64_t id)
+{
+    const GArray *ids = pool->options.open_ids;
+
+    for (unsigned i = 0; ids && i < ids->len; i++)
+        if (g_array_index(ids, uint64_t, i) == id)
+            return true;
+    return false;
+}
+
 static int purge_some(VvPool *pool, bool *ret_more)
 {
     VvOps *ops = vv_ops_new();
@@ -134,10 +145,18 @@ static int purge_some(VvPool *pool, bool *ret_more)
         VV_META_READ(pool->meta);
         GPtrArray *luns = vv_meta_orphan_luns(pool->meta), *snapshots = vv_meta_orphan_snapshots(pool->meta);
 
-        for (unsigned i = 0; i < luns->len && ops->len < PURGES_PER_ENTRY; i++)
-            add_purge(ops, ((const VvLun *) g_ptr_array_index(luns, i))->id, false);
-        for (unsigned i = 0; i < snapshots->len && ops->len < PURGES_PER_ENTRY; i++)
-            add_purge(ops, ((const VvSnapshot *) g_ptr_array_index(snapshots, i))->id, true);
+        for (unsigned i = 0; i < luns->len && ops->len < PURGES_PER_ENTRY; i++) {
+            uint64_t id = ((const VvLun *) g_ptr_array_index(luns, i))->id;
+
+            if (!is_open_still(pool, id))
+                add_purge(ops, id, false);
+        }
+        for (unsigned i = 0; i < snapshots->len && ops->len < PURGES_PER_ENTRY; i++) {
+            uint64_t id = ((const VvSnapshot *) g_ptr_array_index(snapshots, i))->id;
+
+            if (!is_open_still(pool, id))
+                add_purge(ops, id, true);
+        }
     }
     *ret_more = ops->len == PURGES_PER_ENTRY;
     if (ops->len > 0)
@@ -157,6 +176,8 @@ int vv_pool_settle_all(VvPool *pool)
         if (result < 0)
             return result;
     }
+    if (pool->options.takes_over) /* whoever made them is there still, even if nothing is open just now */
+        return 0;
     {
         VV_META_READ(pool->meta);
         GPtrArray *luns = vv_meta_luns(pool->meta);

@@ -5,15 +5,16 @@
 #include <errno.h>
 
 /* 0 if the catalog lets it be opened so. */
-static int check_catalog(VvPool *pool, uint64_t id, bool write)
+static int check_catalog(VvPool *pool, uint64_t id, const VvOpen *open)
 {
+    bool write = open->write;
     int rc = -ENOENT;
     vv_meta_read_lock(pool->meta);
     const VvLun *lun = vv_meta_lun(pool->meta, id);
     const VvSnapshot *snapshot = lun ? NULL : vv_meta_snapshot(pool->meta, id);
-    if (lun && !lun->orphan)
+    if (lun && (!lun->orphan || open->again))
         rc = write && pool->read_only ? -EROFS : 0;
-    else if (snapshot && !snapshot->hidden)
+    else if (snapshot && (!snapshot->hidden || (open->again && snapshot->orphan)))
         rc = write ? -EROFS : 0;
     vv_meta_read_unlock(pool->meta);
     return rc;
@@ -25,7 +26,7 @@ int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandl
     VV_LOCKED(&pool->claims.lock);
     int rc = vv_claims_pass_locked(pool, object_id, open);
     if (rc == 0)
-        rc = atomic_load(&pool->closing) ? -ESHUTDOWN : check_catalog(pool, object_id, open->write);
+        rc = atomic_load(&pool->closing) ? -ESHUTDOWN : check_catalog(pool, object_id, open);
     if (rc == 0)
         rc = vv_view_get(pool, object_id, &view);
     if (rc < 0)
@@ -55,10 +56,8 @@ static bool needs_settling(VvPool *pool, uint64_t id)
     return needs;
 }
 
-void vv_handle_close(VvHandle *handle)
+static void end_handle(VvHandle *handle, bool settle)
 {
-    if (handle == NULL)
-        return;
     VvView *view = handle->view;
     VvPool *pool = view->pool;
     uint64_t id = view->id;
@@ -70,8 +69,25 @@ void vv_handle_close(VvHandle *handle)
     }
     g_free(handle);
     vv_view_unref(view);
-    if (last && needs_settling(pool, id))
+    if (last && settle && needs_settling(pool, id))
         vv_pool_object_closed(pool, id);
+}
+
+void vv_handle_close(VvHandle *handle)
+{
+    if (handle)
+        end_handle(handle, true);
+}
+
+void vv_handle_leave(VvHandle *handle)
+{
+    end_handle(handle, false);
+}
+
+void vv_pool_closed_before(VvPool *pool, uint64_t object_id)
+{
+    if (needs_settling(pool, object_id))
+        vv_pool_object_closed(pool, object_id);
 }
 
 VvView *vv_handle_view(const VvHandle *handle)

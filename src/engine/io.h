@@ -22,6 +22,7 @@ typedef struct VvHandle VvHandle;
 typedef struct {
     bool write;
     bool internal; /* the daemon's own (diff, copy): not told as an opener */
+    bool again;    /* it was open when a predecessor of this process ended: also what was removed meanwhile */
     pid_t pid;     /* of the opener, 0 unknown */
 } VvOpen;
 /* Open a LUN or snapshot by id. 0; -ENOENT gone (or removed: an orphan takes no new opens); -EROFS writing a snapshot or a read-only pool;
@@ -30,6 +31,8 @@ int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandl
 /* The last close of an orphan purges it, the last close of an elastic LUN rounds its size up to VV_BLOCK_BYTES; both in the
  * background. No request of this handle may be under way. */
 void vv_handle_close(VvHandle *handle);
+/* A successor of this process will open it again: nothing of what follows a last close is done. */
+void vv_handle_leave(VvHandle *handle);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvHandle, vv_handle_close)
 VvView *vv_handle_view(const VvHandle *handle);
 bool vv_handle_may_write(const VvHandle *handle);

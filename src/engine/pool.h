@@ -41,7 +41,9 @@ typedef struct {
     bool read_only;
     unsigned lock_wait_ms;          /* for a daemon that is ending: 30,000 */
     bool have_pending;              /* there is a pending_fd: what is acknowledged survives the death of the process */
-    int pending_fd;                 /* a memfd of VV_PENDING_FILE_BYTES that cannot be resized; the caller's */
+    int pending_fd;                 /* a memfd of VV_PENDING_FILE_BYTES that cannot be resized; borrowed */
+    bool takes_over;                /* a mount that a predecessor served: elastic LUNs stay so, and removed objects of @open_ids live on */
+    const GArray *open_ids;         /* of uint64_t: what that mount has open, or NULL; borrowed */
     const VvRunOps *run_ops;        /* faults, or NULL */
     const VvDiskOps *disk_ops;      /* faults, or NULL */
     void *ops_user;
@@ -50,6 +52,8 @@ VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError
 /* Refuse new requests, flush everything, checkpoint, stop the threads. No handles may be open. */
 void vv_pool_close(VvPool *pool);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvPool, vv_pool_close)
+/* An object that was closed before this process took over: what follows a last close, unless it is open. */
+void vv_pool_closed_before(VvPool *pool, uint64_t object_id);
 /* Flush every LUN, now. */
 int vv_pool_flush(VvPool *pool);
 /* End every parked request with -EIO and hold no new ones (forced stop). [any] */

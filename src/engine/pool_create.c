@@ -45,7 +45,7 @@ static void remove_journal(const char *directory)
 
 static void remove_metadata(const char *directory)
 {
-    static const char *const files[] = { "reserve", "reserve.new", SOCKET_NAME, "vvfs-pool.new", "vvfs-pool" };
+    static const char *const files[] = { "reserve", "reserve.new", SOCKET_NAME, "hold.sock", "vvfs-pool.new", "vvfs-pool" };
     g_autofree char *map = g_build_filename(directory, "map", NULL);
 
     remove_file(map, "data.mdb");
