@@ -47,7 +47,10 @@ class Server:
 
     def memory_kib(self):
         """Anonymous and locked memory of the daemon."""
-        with open(f"/proc/{self.process.pid}/status") as status:
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children") as children: # it holds the mount, its child serves
+            pid = (children.read().split() or [pid])[0]
+        with open(f"/proc/{pid}/status") as status:
             return sum(int(line.split()[1]) for line in status if line.startswith(("RssAnon:", "VmLck:")))
 
     def sample(self, ended):

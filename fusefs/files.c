@@ -40,7 +40,11 @@ static void open_text(fuse_req_t request, uint64_t node, struct fuse_file_info *
     }
     size_t text_bytes = 0;
     g_autofree char *made = text->producer(text->user, &text_bytes);
-    VvFile *file = made ? vv_file_new(&fuse->handles, VV_HANDLE_TEXT) : NULL;
+    uint64_t before;
+    VvFile *file = vv_request_again ? vv_file_opened_by(&fuse->handles, vv_request_unique, &before) : NULL;
+    if (file) /* not read yet: this one is newer */
+        vv_file_close(&fuse->handles, file);
+    file = made ? vv_file_new(&fuse->handles, VV_HANDLE_TEXT) : NULL;
     if (file == NULL) {
         fuse_reply_err(request, made ? ENFILE : EIO);
         return;
@@ -48,7 +52,7 @@ static void open_text(fuse_req_t request, uint64_t node, struct fuse_file_info *
     file->text = g_steal_pointer(&made);
     file->text_bytes = text_bytes;
     info->direct_io = 1;
-    info->fh = vv_file_publish(file);
+    info->fh = vv_file_publish(&fuse->handles, file, &(VvOpened){ node, vv_request_unique, fuse_req_ctx(request)->pid });
     if (fuse_reply_open(request, info) == -ENOENT) /* the caller is gone: nobody will release it */
         vv_file_close(&fuse->handles, file);
 }
@@ -61,6 +65,9 @@ static int open_object(fuse_req_t request, uint64_t id, bool write, VvFile **ret
     VvFuse *fuse = vv_fuse_of(request);
     VvOpen open = { .write = write, .pid = fuse_req_ctx(request)->pid };
     VvHandle *handle;
+    *ret_file = vv_request_again ? vv_file_opened_by(&fuse->handles, vv_request_unique, ret_fh) : NULL;
+    if (*ret_file && (*ret_file)->object_id == id)
+        return 0;
     int rc = vv_handle_open(fuse->pool, id, &open, &handle);
     if (rc < 0)
         return rc;
@@ -70,7 +77,7 @@ static int open_object(fuse_req_t request, uint64_t id, bool write, VvFile **ret
         return -ENFILE;
     }
     vv_file_set_object(&fuse->handles, file, handle);
-    *ret_fh = vv_file_publish(file);
+    *ret_fh = vv_file_publish(&fuse->handles, file, &(VvOpened){ id, vv_request_unique, open.pid });
     *ret_file = file;
     return 0;
 }

@@ -16,6 +16,7 @@
 #include "handles.h"
 #include "operations.h"
 #include "slots.h"
+#include "takeover.h"
 
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
@@ -60,12 +61,13 @@ typedef struct {
 } VvKeeper;
 
 /* One thread that serves the kernel. */
-typedef struct {
+typedef struct VvServer {
     VvFuse *fuse;
     unsigned index;
     VvWorker *worker;                /* owned */
     int blocking_fd, nonblocking_fd; /* clones of the session's descriptor, owned; -1 */
     pthread_t thread;
+    bool running; /* takeover.lock */
     VvSlots slots;
     VvSlot *spare; /* the next request is read into it */
     _Atomic unsigned stopped; /* it does not read until less is parked: quota.c */
@@ -93,6 +95,7 @@ struct VvFuse {
     unsigned device_minor;       /* of the mount, 0 unknown */
     bool mounted;
     atomic_bool detached, forced;
+    VvTakeover takeover;
 
     struct fuse_session *session; /* owned */
     int root_fd;                  /* a duplicate of the session's: notifications; -1 */

@@ -18,6 +18,7 @@
 #define VV_FUSEFS_H
 
 #include "pool.h"
+#include "survival.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -37,6 +38,10 @@ typedef struct {
     uid_t uid;     /* owner of what has none of its own: the directories and .vvfs; (uid_t) -1: this process's */
     gid_t gid;     /* the same; (gid_t) -1 */
     uint32_t mode; /* permission bits of those directories, 0: 0755; the files of .vvfs get 0444 of it */
+    bool survives;            /* the mount may outlive this process: what follows is given. Not with @ring */
+    int opens_fd;             /* a memfd of VV_OPENS_FILE_BYTES, borrowed */
+    uint64_t connection_id;   /* of this mount, random */
+    const VvFuseConnection *adopt; /* a predecessor's, to be taken over; NULL: mount. Its descriptors are duplicated */
     const char *const *extra; /* NULL-terminated further words for -o ("noatime", "nodev"), or NULL */
 } VvFuseOptions;
 
@@ -55,6 +60,13 @@ void vv_fuse_set_text(VvFuse *fuse, const char *name, VvFuseText producer, void 
  * Errors: io, denied, unsupported, with what mount(2) or fusermount3 said. Nothing is mounted on failure. */
 bool vv_fuse_mount(VvFuse *fuse, GError **error);
 
+/* What a successor needs; borrowed descriptors. After vv_fuse_mount, not with rings. */
+void vv_fuse_connection(const VvFuse *fuse, VvFuseConnection *ret_connection);
+
+/* [any] Leave the mount to a successor: vv_fuse_run returns soon, the mount stays, and what was not answered stays with the
+ * kernel (before Linux 6.9: is answered first). Blocks until the workers have stopped. */
+void vv_fuse_leave(VvFuse *fuse);
+
 /* Serve until the mount has ended (umount, or the last close after vv_fuse_stop, or vv_fuse_force), then return: by then no
  * thread of the mount is left, every handle is closed (an elastic LUN is rounded up, an orphan purged, as after any
  * last close), and hooks and mount are taken back from the pool. Starts the workers, the notifier and the keeper; all of
@@ -68,6 +80,10 @@ void vv_fuse_stop(VvFuse *fuse);
 /* [any] End now: every request of every client ends with ENOTCONN or EIO (the connection is aborted), what is parked in the
  * engine with EIO. What was not flushed and not acknowledged is lost to the clients; what was acknowledged is not lost. */
 void vv_fuse_force(VvFuse *fuse);
+
+/* [any] The connection ends, as by force, and the mount stays where it is, dead (ENOTCONN): nobody takes its place for the directory
+ * below. False: it cannot be ended but by closing its descriptors. */
+bool vv_fuse_abandon(VvFuse *fuse);
 
 /* [any] Handles on LUNs and snapshots that the kernel holds now (a loop device counts one). */
 unsigned vv_fuse_open_count(const VvFuse *fuse);

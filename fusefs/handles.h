@@ -8,6 +8,7 @@
 #define VV_HANDLES_H
 
 #include "io.h"
+#include "opens.h"
 
 #include <glib.h>
 #include <pthread.h>
@@ -29,7 +30,8 @@ typedef struct {
     atomic_bool held;             /* the keeper says that it waits for long */
 } VvAccount;
 
-typedef enum { VV_HANDLE_FREE, VV_HANDLE_OBJECT, VV_HANDLE_DIRECTORY, VV_HANDLE_TEXT } VvHandleKind;
+typedef enum { VV_HANDLE_FREE, VV_HANDLE_OBJECT, VV_HANDLE_DIRECTORY, VV_HANDLE_TEXT, VV_HANDLE_LOST } VvHandleKind;
+/* lost: open since before a predecessor died, and not to be opened again; everything but its release is EIO */
 
 typedef struct {
     _Atomic uint32_t generation; /* odd while in use */
@@ -49,6 +51,8 @@ typedef struct {
     /* text */
     char *text; /* owned */
     size_t text_bytes;
+    size_t old_text_bytes; /* of the text that a predecessor made */
+    bool remade; /* after a predecessor died, and nobody has read it from its beginning since; ops and workers in turn */
     uint32_t next_free; /* handles.lock */
 } VvFile;
 
@@ -59,17 +63,33 @@ typedef struct {
     uint32_t first_free;         /* index, UINT32_MAX: none */
     GHashTable *accounts;        /* id -> VvAccount */
     _Atomic uint32_t open_count; /* objects' only */
+    VvOpens opens;               /* what of it outlives the process, if it does */
 } VvHandles;
 
+/* Who opened what: of the request. */
+typedef struct {
+    uint64_t node, unique;
+    pid_t pid;
+} VvOpened;
+
 void vv_handles_init(VvHandles *handles);
-/* Closes what is open still. No request may be under way. */
-void vv_handles_close_all(VvHandles *handles);
+/* Keep records in the memfd @fd, and restore what it holds: directories are empty until they are listed again, texts and objects are
+ * the caller's to fill in, by vv_handles_each_file. Before the first file. */
+bool vv_handles_keep_in(VvHandles *handles, int fd, GError **error);
+/* Every file that is open, and (@open false) every closed one of which the record tells the node. No request may be under way. */
+void vv_handles_each_file(
+    VvHandles *handles, void (*each)(void *user, VvFile *file, const VvOpenRecord *record, bool open), void *user);
+/* Closes what is open still. No request may be under way. @leave: for a successor, which finds the records; nothing is seen to
+ * that follows a last close. */
+void vv_handles_close_all(VvHandles *handles, bool leave);
 void vv_handles_clear(VvHandles *handles);
 
 /* A free entry, to be filled in and then published; NULL: VV_HANDLE_CHUNKS_MAX. Any thread. */
 VvFile *vv_file_new(VvHandles *handles, VvHandleKind kind);
 /* From here on vv_file_get finds it. Returns what to tell the kernel. */
-uint64_t vv_file_publish(VvFile *file);
+uint64_t vv_file_publish(VvHandles *handles, VvFile *file, const VvOpened *opened);
+/* The file that the same request opened when a predecessor carried it out, and what to tell the kernel; NULL: none. Any thread. */
+VvFile *vv_file_opened_by(VvHandles *handles, uint64_t unique, uint64_t *ret_fh);
 /* Closes and frees the entry. An object's: may block (vv_handle_close). */
 void vv_file_close(VvHandles *handles, VvFile *file);
 /* NULL: no such handle. Any thread, no lock. */

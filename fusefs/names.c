@@ -83,7 +83,10 @@ static int list(VvFuse *fuse, uint64_t node, VvFile *file)
 void vv_fuse_opendir(fuse_req_t request, fuse_ino_t node, struct fuse_file_info *info)
 {
     VvFuse *fuse = vv_fuse_of(request);
-    VvFile *file = vv_file_new(&fuse->handles, VV_HANDLE_DIRECTORY);
+    VvFile *file = vv_request_again ? vv_file_opened_by(&fuse->handles, vv_request_unique, &info->fh) : NULL;
+    if (file) /* made by a predecessor that could not say so */
+        vv_file_close(&fuse->handles, file);
+    file = vv_file_new(&fuse->handles, VV_HANDLE_DIRECTORY);
     if (file == NULL) {
         fuse_reply_err(request, ENFILE);
         return;
@@ -94,7 +97,7 @@ void vv_fuse_opendir(fuse_req_t request, fuse_ino_t node, struct fuse_file_info 
         fuse_reply_err(request, -rc);
         return;
     }
-    info->fh = vv_file_publish(file);
+    info->fh = vv_file_publish(&fuse->handles, file, &(VvOpened){ node, vv_request_unique, fuse_req_ctx(request)->pid });
     if (fuse_reply_open(request, info) == -ENOENT) /* the caller is gone: nobody will release it */
         vv_file_close(&fuse->handles, file);
 }

@@ -19,17 +19,22 @@
 #include <sys/vfs.h>
 
 #define FUSE_CTL_SUPER_MAGIC 0x65735543
+#define RESENT_BIT ((uint64_t) 1 << 63) /* of `unique`: FUSE_UNIQUE_RESEND */
 
 __thread VvSlot *vv_reply_slot;
 __thread int vv_reply_fd = -1;
-static __thread bool answering_init;
+static __thread bool answering_init, replaying_init;
 __thread bool vv_in_request;
+__thread uint64_t vv_request_unique;
+__thread bool vv_request_again;
 
 static ssize_t send_iov(int fd, struct iovec *iov, int count, void *user)
 {
     (void) fd;
     const VvFuse *fuse = user;
     const struct fuse_out_header *out = iov[0].iov_base;
+    if (replaying_init || (out->unique != 0 && vv_takeover_swallows(fuse, out->error)))
+        return (ssize_t) out->len;
     if (vv_reply_slot && out->unique != 0) { /* 0: a notification */
         vv_uring_reply(g_steal_pointer(&vv_reply_slot), out->unique, out->error, iov + 1, count - 1);
         return (ssize_t) out->len;
@@ -50,6 +55,8 @@ void vv_process(VvFuse *fuse, VvSlot *slot, int fd, const void *request, size_t 
 {
     const struct fuse_in_header *header = request;
     uint64_t unique = header->unique;
+    vv_request_unique = unique & ~RESENT_BIT;
+    vv_request_again = unique & RESENT_BIT;
     struct fuse_buf buffer = { .mem = (void *) request, .size = length_bytes };
     vv_reply_slot = slot;
     vv_reply_fd = fd;
@@ -187,6 +194,9 @@ static void do_without_rings(VvFuse *fuse)
 
 static void run_operation(void *user, VvOperation *operation)
 {
+    const VvFuse *fuse = user;
+    if (vv_takeover_swallows(fuse, -EIO)) /* not begun: the successor's */
+        return;
     vv_process(user, operation->slot, operation->fd, operation->request, operation->length_bytes);
 }
 
@@ -202,8 +212,9 @@ static void init_waiting(pthread_mutex_t *lock, pthread_cond_t *condition)
 
 VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error)
 {
-    g_autofree char *mount_point = realpath(options->mount_point, NULL);
-    if (mount_point == NULL || !g_file_test(mount_point, G_FILE_TEST_IS_DIR)) {
+    /* Of a mount that stands, looking at its directory would ask ourselves. */
+    g_autofree char *mount_point = options->adopt ? NULL : realpath(options->mount_point, NULL);
+    if (options->adopt == NULL && (mount_point == NULL || !g_file_test(mount_point, G_FILE_TEST_IS_DIR))) {
         vv_set_error_errno(
             error, mount_point ? ENOTDIR : errno, options->mount_point, "mount point %s", options->mount_point);
         return NULL;
@@ -211,7 +222,7 @@ VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error)
     VvFuse *fuse = g_new0(VvFuse, 1);
     fuse->pool = pool;
     fuse->meta = vv_pool_meta(pool);
-    fuse->mount_point = g_strdup(mount_point);
+    fuse->mount_point = g_strdup(mount_point ? mount_point : options->mount_point);
     fuse->read_only = options->read_only || vv_pool_is_read_only(pool);
     fuse->uid = options->uid == (uid_t) -1 ? geteuid() : options->uid;
     fuse->gid = options->gid == (gid_t) -1 ? getegid() : options->gid;
@@ -219,12 +230,20 @@ VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error)
     fuse->started_ns = vv_now_ns();
     atomic_store(&fuse->changed_ns, fuse->started_ns);
     fuse->root_fd = -1;
+    pthread_mutex_init(&fuse->takeover.lock, NULL);
+    fuse->takeover.keeps_opens = options->survives;
+    fuse->takeover.opens_fd = options->opens_fd;
+    fuse->takeover.connection_id = options->survives ? options->connection_id : 0;
+    if (options->adopt) {
+        fuse->takeover.adopts = true;
+        fuse->takeover.connection = *options->adopt;
+    }
     vv_handles_init(&fuse->handles);
     vv_operations_init(&fuse->operations, run_operation, fuse);
     init_waiting(&fuse->notifier.lock, &fuse->notifier.changed);
     init_waiting(&fuse->keeper.lock, &fuse->keeper.wake);
     g_queue_init(&fuse->notifier.queue);
-    if (!make_session(fuse, options, error) || !make_servers(fuse, options->threads, options->ring, error)) {
+    if (!make_session(fuse, options, error) || !make_servers(fuse, options->adopt ? options->adopt->clone_count / 2 : options->threads, options->ring, error)) {
         vv_fuse_free(fuse);
         return NULL;
     }
@@ -259,6 +278,30 @@ static unsigned find_device(const char *mount_point)
     return minor_number;
 }
 
+static bool give_init(VvFuse *fuse, const void *request, size_t length_bytes, GError **error)
+{
+    struct fuse_buf buffer = { .mem = (void *) request, .size = length_bytes };
+    fuse_session_process_buf(fuse->session, &buffer);
+    if (!fuse_session_exited(fuse->session))
+        return true;
+    set_libfuse_error(error, VV_ERROR_UNSUPPORTED, fuse->mount_point, "the kernel's FUSE is not ours");
+    return false;
+}
+
+bool vv_session_replay_init(VvFuse *fuse, const void *request, size_t length_bytes, GError **error)
+{
+    replaying_init = true;
+    bool ok = give_init(fuse, request, length_bytes, error);
+    replaying_init = false;
+    return ok;
+}
+
+bool vv_session_set_io(VvFuse *fuse, int session_fd)
+{
+    const struct fuse_custom_io io = { .writev = send_iov, .read = receive };
+    return fuse_session_custom_io(fuse->session, &io, session_fd) == 0;
+}
+
 static bool answer_init(VvFuse *fuse, GError **error)
 {
     g_autofree char *buffer = g_malloc(VV_SLOT_READ_BYTES);
@@ -273,15 +316,11 @@ static bool answer_init(VvFuse *fuse, GError **error)
     }
     if (fuse->uring && !vv_uring_is_offered(buffer, (size_t) n))
         do_without_rings(fuse);
-    struct fuse_buf request = { .mem = buffer, .size = (size_t) n };
+    vv_takeover_save_init(fuse, buffer, (size_t) n);
     answering_init = true;
-    fuse_session_process_buf(fuse->session, &request);
+    bool ok = give_init(fuse, buffer, (size_t) n, error);
     answering_init = false;
-    if (fuse_session_exited(fuse->session)) {
-        set_libfuse_error(error, VV_ERROR_UNSUPPORTED, fuse->mount_point, "the kernel's FUSE is not ours");
-        return false;
-    }
-    return true;
+    return ok;
 }
 
 static int clone_device(VvFuse *fuse, int flags, GError **error)
@@ -319,6 +358,14 @@ bool vv_fuse_mount(VvFuse *fuse, GError **error)
 {
     g_assert(!fuse->mounted);
     last_words[0] = '\0';
+    if (fuse->takeover.adopts) {
+        if (!vv_takeover_adopt(fuse, error))
+            return false;
+        vv_pool_set_mount(fuse->pool, fuse->mount_point);
+        return true;
+    }
+    if (!vv_takeover_restore_files(fuse, error))
+        return false;
     if (fuse_session_mount(fuse->session, fuse->mount_point) != 0) {
         set_libfuse_error(error, VV_ERROR_IO, fuse->mount_point, "mount failed");
         return false;
@@ -326,9 +373,8 @@ bool vv_fuse_mount(VvFuse *fuse, GError **error)
     fuse->mounted = true;
     fuse->device_minor = find_device(fuse->mount_point);
     fuse->root_fd = fcntl(fuse_session_fd(fuse->session), F_DUPFD_CLOEXEC, 3);
-    const struct fuse_custom_io io = { .writev = send_iov, .read = receive };
     bool ok = true;
-    if (fuse->root_fd < 0 || fuse_session_custom_io(fuse->session, &io, fuse_session_fd(fuse->session)) != 0) {
+    if (fuse->root_fd < 0 || !vv_session_set_io(fuse, fuse_session_fd(fuse->session))) {
         set_libfuse_error(error, VV_ERROR_INTERNAL, fuse->mount_point, "libfuse does not take our writer");
         ok = false;
     }
@@ -354,6 +400,7 @@ static void *serve(void *user)
     pthread_setname_np(pthread_self(), name);
     VvFuse *fuse = server->fuse;
     bool ring = server->index < fuse->ring_count;
+    vv_takeover_worker_begins();
     vv_slots_own(&server->slots);
     if (ring) {
         vv_uring_place(server, fuse->queue_count, fuse->ring_count);
@@ -366,6 +413,7 @@ static void *serve(void *user)
         vv_uring_clear(server);
     else
         vv_slot_put(g_steal_pointer(&server->spare));
+    vv_takeover_worker_ended(server);
     return NULL;
 }
 
@@ -375,7 +423,10 @@ static bool start_servers(VvFuse *fuse, unsigned *ret_started)
     unsigned started = 0;
     for (; started < fuse->server_count; started++) {
         VvServer *server = &fuse->servers[started];
+        pthread_mutex_lock(&fuse->takeover.lock);
         int rc = pthread_create(&server->thread, NULL, serve, server);
+        server->running = rc == 0;
+        pthread_mutex_unlock(&fuse->takeover.lock);
         if (rc != 0) {
             vv_log(VV_LOG_ERROR, "no thread for worker %u: %s", started, g_strerror(rc));
             break;
@@ -405,7 +456,7 @@ void vv_fuse_run(VvFuse *fuse)
     vv_operations_stop(&fuse->operations);
     vv_notifier_stop(fuse);
     vv_keeper_stop(fuse);
-    vv_handles_close_all(&fuse->handles); /* an aborted mount sends no RELEASE */
+    vv_handles_close_all(&fuse->handles, atomic_load(&fuse->takeover.leaving)); /* an aborted mount sends no RELEASE */
     vv_pool_set_mount(fuse->pool, NULL);
     vv_fuse_stop(fuse);
 }
@@ -414,8 +465,12 @@ void vv_fuse_run(VvFuse *fuse)
 
 void vv_fuse_stop(VvFuse *fuse)
 {
-    if (!fuse->mounted || atomic_exchange(&fuse->detached, true))
+    if (!fuse->mounted || atomic_load(&fuse->takeover.leaving) || atomic_exchange(&fuse->detached, true))
         return;
+    if (fuse->takeover.adopts) {
+        vv_takeover_detach(fuse);
+        return;
+    }
     /* Closes libfuse's descriptor (ours and the clones stay) and unmounts lazily, unless the mount has ended already. */
     fuse_session_unmount(fuse->session);
 }
@@ -455,6 +510,13 @@ void vv_fuse_force(VvFuse *fuse)
     vv_fuse_stop(fuse);
 }
 
+bool vv_fuse_abandon(VvFuse *fuse)
+{
+    vv_pool_abort_waiting(fuse->pool);
+    atomic_store(&fuse->detached, true);
+    return abort_connection(fuse->device_minor);
+}
+
 unsigned vv_fuse_open_count(const VvFuse *fuse)
 {
     return atomic_load(&fuse->handles.open_count);
@@ -484,6 +546,7 @@ void vv_fuse_free(VvFuse *fuse)
     pthread_mutex_destroy(&fuse->notifier.lock);
     pthread_cond_destroy(&fuse->keeper.wake);
     pthread_mutex_destroy(&fuse->keeper.lock);
+    pthread_mutex_destroy(&fuse->takeover.lock);
     g_free(fuse->mount_point);
     g_free(fuse);
 }

@@ -71,7 +71,9 @@ static void io_done(VvIo *io)
     if (result == -EINTR && shed)
         result = -EIO;
     vv_quota_end(slot, result >= 0);
-    if (slot->entry) { /* with the answer the slot is the kernel's again */
+    if (result < 0 && vv_takeover_swallows(slot->slots->fuse, (int) result)) {
+        vv_slot_put(slot);
+    } else if (slot->entry) { /* with the answer the slot is the kernel's again */
         vv_slot_clear(slot);
         answer_io(slot, unique, result);
     } else {
@@ -125,8 +127,14 @@ static void submit(
     pthread_mutex_unlock(&slot->lock);
 }
 
-static void read_text(VvSlot *slot, const VvFile *file, uint64_t offset, uint32_t length_bytes)
+static void read_text(VvSlot *slot, VvFile *file, uint64_t offset, uint32_t length_bytes)
 {
+    if (file->remade && offset > 0) { /* the rest of a text that was made by a predecessor: only its end is known */
+        bool at_end = offset >= file->old_text_bytes;
+        answer(slot, slot->request->unique, at_end ? 0 : -ESTALE, NULL, 0);
+        return;
+    }
+    file->remade = false;
     size_t begin = MIN(offset, file->text_bytes);
     size_t count = MIN((size_t) length_bytes, file->text_bytes - begin);
     answer(slot, slot->request->unique, 0, file->text + begin, count);
@@ -141,6 +149,8 @@ static void take_read(VvServer *server, VvSlot *slot, size_t length_bytes)
         answer(slot, header->unique, -EBADF, NULL, 0);
     else if (in->size > VV_IO_BYTES_MAX || in->offset > INT64_MAX)
         answer(slot, header->unique, -EINVAL, NULL, 0);
+    else if (file->kind == VV_HANDLE_LOST)
+        answer(slot, header->unique, -EIO, NULL, 0);
     else if (file->kind == VV_HANDLE_TEXT)
         read_text(slot, file, in->offset, in->size);
     else if (in->size == 0)
@@ -174,6 +184,8 @@ static void take_fsync(VvServer *server, VvSlot *slot, size_t length_bytes)
     VvFile *file = length_bytes >= sizeof *header + sizeof *in ? vv_file_get(&server->fuse->handles, in->fh) : NULL;
     if (file == NULL)
         answer(slot, header->unique, -EBADF, NULL, 0);
+    else if (file->kind == VV_HANDLE_LOST)
+        answer(slot, header->unique, -EIO, NULL, 0);
     else if (file->kind != VV_HANDLE_OBJECT || !vv_view_is_lun(file->view)) /* what never changes is durable */
         answer(slot, header->unique, 0, NULL, 0);
     else

@@ -82,6 +82,14 @@
 #define VV_LUN_TIMEOUT_SECONDS 60u /* default of `lun set timeout=` */
 #define VV_FREEZE_SECONDS_MAX 10u
 
+/* ---- a serving process that dies (src/vvfs/holder.h). A death counts towards giving up if it came before the process had served
+ * for VV_RESTART_STEADY_MS: what a request brings about that kills it again. Eight tries with their pauses take about 6 s. */
+#define VV_RESTART_TRIES_MAX 8u
+#define VV_RESTART_STEADY_MS 1000u
+#define VV_RESTART_PAUSE_MS 50u /* before the second in a row, doubled each time */
+#define VV_RESTART_PAUSE_MS_MAX 2000u
+#define VV_LEAVE_SECONDS_MAX 60u /* an upgrade: what does not end by then is killed, and sent again by the kernel */
+
 /* ---- catalog */
 #define VV_NAME_BYTES_MAX 128u
 #define VV_NOTE_BYTES_MAX 1024u

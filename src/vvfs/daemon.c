@@ -5,6 +5,7 @@
 
 #include "config.h"
 #include "fusefs.h"
+#include "held.h"
 #include "http.h"
 #include "jobs.h"
 #include "lock.h"
@@ -26,10 +27,12 @@
 #include <sys/mount.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define LOOKERS 3u
 #define SLOW 2u
 #define CHANGERS 16u
+#define LEAVE_ANSWERS_S 5 /* for calls under way to end before the mount pauses for a successor */
 #define LAST_ANSWERS_MS 100 /* for clients to get what is queued */
 
 /* What only start and stop know. */
@@ -44,7 +47,19 @@ typedef struct {
     pthread_t mount_thread;
     bool mount_running; /* mount_thread is to be joined */
     bool mount_ended;
+    unsigned terms_here, terms_held, terms; /* asked to end: directly, through the holder (both may tell of one), in effect */
+    bool leaving, left;                     /* a successor is to follow; the mount has been let go for it */
+    struct event *leave_timer;              /* owned */
 } VvRun;
+
+static void let_mount_go(VvRun *run);
+
+static void tell_lock(VvRun *run, const char *state, const char *mountpoint)
+{
+    VvHeld *held = run->daemon.held;
+
+    vv_lock_tell(run->lock_fd, state, mountpoint, held ? vv_held_state(held)->holder_pid : getpid());
+}
 
 /* ---- ending; the loop's thread */
 static void leave_cb(evutil_socket_t fd, short what, void *user)
@@ -56,14 +71,54 @@ static void leave_cb(evutil_socket_t fd, short what, void *user)
     vv_control_stop(run->daemon.loop);
 }
 
+/* A crew's thread. */
+static void leave_chore(void *data)
+{
+    VvRun *run = data;
+
+    vv_fuse_leave(run->fuse);
+}
+
+static void let_mount_go(VvRun *run)
+{
+    if (run->left)
+        return;
+    run->left = true;
+    vv_crew_run(run->daemon.changers, leave_chore, run);
+}
+
+static void leave_timer_cb(evutil_socket_t fd, short what, void *user)
+{
+    (void) fd;
+    (void) what;
+    let_mount_go(user);
+}
+
+/* The holder: a new binary is to follow. Calls under way end first, while the mount is served. */
+static void leave(void *user)
+{
+    static const struct timeval limit = { .tv_sec = LEAVE_ANSWERS_S };
+    VvRun *run = user;
+
+    if (run->daemon.ending)
+        return;
+    vv_log(VV_LOG_NOTE, "pool %s: another vvfs takes over", run->daemon.name);
+    run->daemon.ending = run->leaving = true;
+    vv_server_stop(run->daemon.server);
+    event_add(run->leave_timer, &limit);
+    vv_daemon_may_leave(&run->daemon);
+}
+
 /* When the mount has gone and the last call is answered, there is nothing to stay for. */
 void vv_daemon_may_leave(VvDaemon *daemon)
 {
     static const struct timeval soon = { .tv_usec = LAST_ANSWERS_MS * 1000 };
     VvRun *run = (VvRun *) daemon; /* its first member */
 
-    if (run->mount_ended && vv_server_busy(daemon->server) == 0)
+    if (run->mount_ended && (run->leaving || vv_server_busy(daemon->server) == 0))
         event_add(run->last_answers, &soon);
+    else if (run->leaving && vv_server_busy(daemon->server) == 0)
+        let_mount_go(run);
 }
 
 static void mount_ended(void *data)
@@ -72,7 +127,7 @@ static void mount_ended(void *data)
 
     run->mount_ended = true;
     run->daemon.ending = true;
-    vv_lock_tell(run->lock_fd, "ending", NULL);
+    tell_lock(run, "ending", NULL);
     vv_server_stop(run->daemon.server);
     vv_daemon_may_leave(&run->daemon);
 }
@@ -128,7 +183,7 @@ static void stop_timer_cb(evutil_socket_t fd, short what, void *user)
     force(user, "stop-timeout");
 }
 
-static void end(VvRun *run, const char *why)
+static void begin_to_end(VvRun *run, const char *why)
 {
     VvDaemon *daemon = &run->daemon;
     struct timeval timeout = { .tv_sec = (time_t) daemon->options->stop_timeout_s };
@@ -139,21 +194,67 @@ static void end(VvRun *run, const char *why)
     }
     daemon->ending = true;
     vv_log(VV_LOG_NOTE, "pool %s ends: %s", daemon->name, why);
-    vv_lock_tell(run->lock_fd, "ending", NULL);
+    tell_lock(run, "ending", NULL);
     if (timeout.tv_sec)
         event_add(run->stop_timer, &timeout);
     vv_crew_run(daemon->changers, detach_chore, run);
 }
 
+/* A second time forces. One kill of both processes is one time. */
+static void end(VvRun *run, const char *why)
+{
+    unsigned terms = MAX(run->terms_here, run->terms_held);
+
+    if (terms == run->terms)
+        return;
+    run->terms = terms;
+    begin_to_end(run, why);
+}
+
+/* The holder was asked. */
+static void term(void *user, unsigned times)
+{
+    VvRun *run = user;
+
+    run->terms_held = times;
+    end(run, "SIGTERM");
+}
+
+/* A crew's thread. */
+static void alone_chore(void *data)
+{
+    VvRun *run = data;
+    int err = vv_pool_flush(run->daemon.pool);
+
+    if (err)
+        vv_log(VV_LOG_ERROR, "pool %s could not be flushed: %s", run->daemon.name, g_strerror(-err));
+    if (!vv_fuse_abandon(run->fuse))
+        _exit(VV_EXIT_FAILED); /* its descriptors go with it, and so the mount */
+}
+
+static void alone(void *user)
+{
+    VvRun *run = user;
+
+    vv_log(VV_LOG_ERROR, "the process that holds the mount of pool %s has died: all is flushed, and the mount ends",
+        run->daemon.name);
+    run->daemon.ending = true;
+    tell_lock(run, "ending", NULL);
+    vv_server_stop(run->daemon.server);
+    vv_crew_run(run->daemon.changers, alone_chore, run);
+}
+
 static void signals_cb(evutil_socket_t fd, short what, void *user)
 {
     struct signalfd_siginfo info;
+    VvRun *run = user;
 
     (void) what;
     if (read((int) fd, &info, sizeof(info)) != sizeof(info))
         return;
+    run->terms_here++;
     if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
-        end(user, info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+        end(run, info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
 /* ---- starting */
@@ -194,6 +295,7 @@ static bool start_loop(VvRun *run, GError **error)
         return false;
     run->signals = event_new(vv_control_base(daemon->loop), run->signal_fd, EV_READ | EV_PERSIST, signals_cb, run);
     run->stop_timer = event_new(vv_control_base(daemon->loop), -1, 0, stop_timer_cb, run);
+    run->leave_timer = event_new(vv_control_base(daemon->loop), -1, 0, leave_timer_cb, run);
     run->last_answers = event_new(vv_control_base(daemon->loop), -1, 0, leave_cb, run);
     event_add(run->signals, NULL);
     daemon->running_ids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify) g_queue_free);
@@ -232,6 +334,28 @@ static char *text_version(void *user, size_t *ret_bytes)
     return text;
 }
 
+/* The holder keeps the mount, or has kept it. */
+static void set_holding(const VvHoldState *state, VvFuseOptions *options)
+{
+    options->survives = true;
+    options->opens_fd = state->opens_fd;
+    options->connection_id = state->connection_id;
+    options->adopt = state->mounted ? &state->connection : NULL;
+}
+
+static bool give_mount(VvRun *run, GError **error)
+{
+    VvHeld *held = run->daemon.held;
+    VvFuseConnection connection;
+
+    if (!held || vv_held_state(held)->mounted)
+        return true;
+    vv_fuse_connection(run->fuse, &connection);
+    if (!connection.can_resend)
+        vv_log(VV_LOG_NOTE, "this kernel (before Linux 6.9) does not send requests again: if vvfs dies, so does the mount");
+    return vv_held_give(held, &connection, error);
+}
+
 static bool start_mount(VvRun *run, GError **error)
 {
     const VvOptions *o = run->daemon.options;
@@ -255,6 +379,8 @@ static bool start_mount(VvRun *run, GError **error)
         extra[count++] = "nosuid";
     if (o->noexec)
         extra[count++] = "noexec";
+    if (run->daemon.held)
+        set_holding(vv_held_state(run->daemon.held), &options);
     run->fuse = vv_fuse_new(run->daemon.pool, &options, error);
     if (!run->fuse)
         return false;
@@ -262,7 +388,7 @@ static bool start_mount(VvRun *run, GError **error)
     vv_fuse_set_text(run->fuse, "status.json", text_status, &run->daemon);
     vv_fuse_set_text(run->fuse, "metrics", text_metrics, &run->daemon);
     vv_fuse_set_text(run->fuse, "version", text_version, &run->daemon);
-    if (!vv_fuse_mount(run->fuse, error))
+    if (!vv_fuse_mount(run->fuse, error) || !give_mount(run, error))
         return false;
     if (pthread_create(&run->mount_thread, NULL, mount_main, run) != 0) {
         vv_set_error(error, VV_ERROR_INTERNAL, NULL, NULL, "cannot start a thread");
@@ -335,21 +461,59 @@ static bool prepare(VvRun *run, GError **error)
            vv_server_check_path(daemon->directory, error);
 }
 
+static bool open_pool(VvRun *run, GError **error)
+{
+    VvDaemon *daemon = &run->daemon;
+    const VvHoldState *state = daemon->held ? vv_held_state(daemon->held) : NULL;
+    VvPoolOptions options = { .read_only = daemon->options->read_only, .lock_wait_ms = VV_LOCK_WAIT_MS };
+    g_autoptr(GArray) open_ids = NULL;
+
+    if (state) {
+        options.have_pending = true;
+        options.pending_fd = state->pending_fd;
+        options.takes_over = state->mounted;
+        options.open_ids = open_ids = vv_fuse_open_objects(state->opens_fd);
+    }
+    daemon->pool = vv_pool_open(daemon->directory, &options, error);
+    return daemon->pool != NULL;
+}
+
+/* What a successor says of itself. */
+static void tell_takeover(VvRun *run, const VvHoldState *state)
+{
+    VvDaemon *daemon = &run->daemon;
+    unsigned pause_ms = (unsigned) ((vv_monotonic_ns() - state->ended_ns) / 1000000u);
+    int status = state->last_status;
+
+    if (status == 0)
+        vv_pool_event(daemon->pool, VV_SEVERITY_INFO, "upgraded", NULL, "vvfs %s has taken over the mount; it paused for %u ms",
+            PACKAGE_VERSION, pause_ms);
+    else
+        vv_pool_event(daemon->pool, VV_SEVERITY_WARNING, "restarted", NULL,
+            "daemon restarted: the process that served the mount %s %d; another took over, the mount paused for %u ms",
+            WIFSIGNALED(status) ? "was killed by signal" : "ended with exit status",
+            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), pause_ms);
+    vv_log(VV_LOG_NOTE, "pool %s: the mount at %s is taken over; it paused for %u ms", daemon->name,
+        vv_fuse_mount_point(run->fuse), pause_ms);
+}
+
 /* Returns the exit code; VV_EXIT_OK: running. */
 static int start(VvRun *run, GError **error)
 {
     VvDaemon *daemon = &run->daemon;
-    VvPoolOptions pool_options = { .read_only = daemon->options->read_only, .lock_wait_ms = VV_LOCK_WAIT_MS };
+    bool takes_over = daemon->held && vv_held_state(daemon->held)->mounted;
 
     if (!prepare(run, error))
         return VV_EXIT_FAILED;
-    run->lock_fd = vv_lock_take(daemon->directory, daemon->name, error);
+    run->lock_fd = vv_lock_take(daemon->directory, daemon->name, takes_over, error);
     if (run->lock_fd < 0)
         return VV_EXIT_FAILED;
-    vv_lock_tell(run->lock_fd, "starting", daemon->options->mountpoint);
-    clear_dead_mounts(run);
-    if (!check_mount_point(run, error))
-        return VV_EXIT_MOUNT;
+    tell_lock(run, "starting", daemon->options->mountpoint);
+    if (!takes_over) {
+        clear_dead_mounts(run);
+        if (!check_mount_point(run, error))
+            return VV_EXIT_MOUNT;
+    }
     vv_memory_init();
     if (!take_signals(run, error) || !start_loop(run, error))
         return VV_EXIT_FAILED;
@@ -358,8 +522,7 @@ static int start(VvRun *run, GError **error)
         if (!daemon->metrics)
             return VV_EXIT_FAILED;
     }
-    daemon->pool = vv_pool_open(daemon->directory, &pool_options, error);
-    if (!daemon->pool)
+    if (!open_pool(run, error))
         return VV_EXIT_FAILED;
     daemon->subscriptions = vv_subscriptions_new(daemon);
     daemon->sampler = vv_sampler_new(daemon);
@@ -371,17 +534,40 @@ static int start(VvRun *run, GError **error)
     if (daemon->metrics)
         vv_metrics_server_start(daemon->metrics);
     vv_memory_lock();
-    vv_lock_tell(run->lock_fd, "serving", vv_fuse_mount_point(run->fuse));
+    tell_lock(run, "serving", vv_fuse_mount_point(run->fuse));
     return VV_EXIT_OK;
 }
 
+/* It serves: the holder is told, and listened to. */
+static void begin_to_be_held(VvRun *run)
+{
+    static const VvHeldFuncs funcs = { .term = term, .leave = leave, .alone = alone };
+    VvHeld *held = run->daemon.held;
+    const VvHoldState *state = vv_held_state(held);
+
+    if (state->mounted && state->ended_ns)
+        tell_takeover(run, state);
+    vv_held_ready(held);
+    vv_held_watch(held, run->daemon.loop, &funcs, run);
+    if (atomic_load(&state->terms) > 0) /* asked of a predecessor, or of nobody: it goes on ending */
+        term(run, atomic_load(&state->terms));
+}
+
 /* ---- stopping */
+/* While we have the pool's lock it is the holder's of this mount. */
+static void remove_hold_socket(const VvDaemon *daemon)
+{
+    g_autofree char *path = g_build_filename(daemon->directory, VV_HOLD_SOCKET, NULL);
+
+    unlink(path);
+}
+
 static void stop_all(VvRun *run)
 {
     VvDaemon *daemon = &run->daemon;
 
     if (run->lock_fd >= 0)
-        vv_lock_tell(run->lock_fd, "ending", NULL);
+        tell_lock(run, run->leaving ? "starting" : "ending", NULL);
     if (run->mount_running)
         pthread_join(run->mount_thread, NULL);
     vv_server_stop(daemon->server);
@@ -402,45 +588,54 @@ static void stop_all(VvRun *run)
         event_free(run->signals);
     if (run->stop_timer)
         event_free(run->stop_timer);
+    if (run->leave_timer)
+        event_free(run->leave_timer);
     if (run->last_answers)
         event_free(run->last_answers);
     vv_control_free(daemon->loop);
     vv_close_fd(&run->signal_fd);
     g_free(daemon->name);
     g_free(daemon->node);
+    if (run->mount_running && daemon->held && !run->left)
+        remove_hold_socket(daemon);
     vv_close_fd(&run->lock_fd); /* last: the pool is free for the next */
 }
 
 /* The parent has gone to tell the caller: let go of the caller's terminal and directory. */
-static void let_go(int ready_fd)
+static void let_go(int ready_fd, const VvHeld *held)
 {
     char code = VV_EXIT_OK;
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    vv_autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    if (ready_fd < 0)
+    if (held ? !vv_held_state(held)->background : ready_fd < 0)
         return;
     if (chdir("/") != 0)
         vv_log(VV_LOG_INFO, "cannot leave the directory: %s", g_strerror(errno));
-    if (write(ready_fd, &code, 1) != 1)
+    if (ready_fd >= 0 && write(ready_fd, &code, 1) != 1)
         vv_log(VV_LOG_INFO, "nobody waits for the start to be done");
-    close(ready_fd);
+    if (ready_fd >= 0)
+        close(ready_fd);
     if (null >= 0) {
         dup2(null, STDIN_FILENO);
         dup2(null, STDOUT_FILENO);
         dup2(null, STDERR_FILENO);
-        close(null);
     }
 }
 
-int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd)
+int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd, VvHeld *held)
 {
-    VvRun run = { .daemon = { .options = options, .directory = (char *) directory }, .lock_fd = -1, .signal_fd = -1 };
+    VvRun run = { .daemon = { .options = options, .directory = (char *) directory, .held = held },
+        .lock_fd = -1,
+        .signal_fd = -1 };
     g_autoptr(GError) error = NULL;
     int code = start(&run, &error);
 
     if (code == VV_EXIT_OK) {
-        vv_log(VV_LOG_NOTE, "pool %s is mounted at %s", run.daemon.name, vv_fuse_mount_point(run.fuse));
-        let_go(ready_fd);
+        if (!held || !vv_held_state(held)->mounted)
+            vv_log(VV_LOG_NOTE, "pool %s is mounted at %s", run.daemon.name, vv_fuse_mount_point(run.fuse));
+        if (held)
+            begin_to_be_held(&run);
+        let_go(ready_fd, held);
         vv_control_run(run.daemon.loop);
         vv_log(VV_LOG_NOTE, "pool %s ends", run.daemon.name);
     } else {
@@ -452,5 +647,7 @@ int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd)
             hint ? hint : "");
     }
     stop_all(&run);
+    if (held && code == VV_EXIT_OK)
+        vv_held_end(held, run.left ? VV_PHASE_LEFT : VV_PHASE_ENDED);
     return code;
 }

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 typedef struct VvDaemon VvDaemon;
+typedef struct VvHeld VvHeld;
 typedef struct VvMountedPool VvMountedPool;
 
 struct VvDaemon {
@@ -31,6 +32,7 @@ struct VvDaemon {
     char *node; /* this machine's name */
     uid_t owner;
     gid_t admin_gid; /* (gid_t) -1: none */
+    VvHeld *held; /* borrowed; NULL: nobody holds the mount for us */
     VvPool *pool;
     VvFuse *fuse; /* borrowed; NULL before it is made */
     VvControl *loop;
@@ -53,7 +55,8 @@ struct VvDaemon {
 void vv_daemon_may_leave(VvDaemon *daemon);
 
 /* Serve until the mount has ended. @ready_fd: the parent waits there for one byte, the exit code; -1 with -f.
+ * @held: what the holder keeps, and perhaps a mount to take over; NULL: the mount ends with this process, however that ends.
  * Returns the program's exit code. */
-int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd);
+int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd, VvHeld *held);
 
 #endif

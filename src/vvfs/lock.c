@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -48,7 +49,10 @@ static void read_holder(int fd, VvHolder *ret_holder)
 /* It may let go soon: it is on its way in or out, or its mount has gone and it has not noticed yet. */
 static bool worth_waiting(const VvHolder *holder, const char *directory)
 {
-    return !holder->state || strcmp(holder->state, "serving") != 0 || !vv_mounts_have(directory, holder->mountpoint);
+    bool held = holder->pid <= 0 || kill(holder->pid, 0) == 0 || errno != ESRCH; /* otherwise who serves is ending */
+
+    return !held || !holder->state || strcmp(holder->state, "serving") != 0 ||
+           !vv_mounts_have(directory, holder->mountpoint);
 }
 
 static void set_error_held(const VvHolder *holder, const char *directory, const char *pool_name, GError **error)
@@ -68,7 +72,7 @@ static void set_error_held(const VvHolder *holder, const char *directory, const 
             strcmp(state, "offline") == 0 ? "in use" : "served", who->str);
 }
 
-int vv_lock_take(const char *directory, const char *pool_name, GError **error)
+int vv_lock_take(const char *directory, const char *pool_name, bool must_wait, GError **error)
 {
     g_autofree char *path = g_build_filename(directory, VV_LOCK_FILE, NULL);
     uint64_t deadline_ms = vv_monotonic_ms() + VV_LOCK_WAIT_MS;
@@ -89,7 +93,7 @@ int vv_lock_take(const char *directory, const char *pool_name, GError **error)
             return -1;
         }
         read_holder(fd, &holder);
-        if (!worth_waiting(&holder, directory) || vv_monotonic_ms() >= deadline_ms) {
+        if (!(must_wait || worth_waiting(&holder, directory)) || vv_monotonic_ms() >= deadline_ms) {
             set_error_held(&holder, directory, pool_name, error);
             return -1;
         }
@@ -100,9 +104,9 @@ int vv_lock_take(const char *directory, const char *pool_name, GError **error)
     return ret;
 }
 
-void vv_lock_tell(int fd, const char *state, const char *mountpoint)
+void vv_lock_tell(int fd, const char *state, const char *mountpoint, pid_t pid)
 {
-    g_autofree char *text = g_strdup_printf("pid %d\nstate %s\n%s%s%s", (int) getpid(), state,
+    g_autofree char *text = g_strdup_printf("pid %d\nserving %d\nstate %s\n%s%s%s", (int) pid, (int) getpid(), state,
         mountpoint ? "mountpoint " : "", mountpoint ? mountpoint : "", mountpoint ? "\n" : "");
 
     /* Only for messages: what goes wrong here harms nothing. */

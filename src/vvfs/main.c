@@ -2,7 +2,7 @@
 /* vvfs: the mount daemon. This file: the command line, and going to the background.
  *
  *   parent                          child
- *   finds the pool, forks           serves
+ *   finds the pool, forks           holds the mount, and starts who serves it (holder.h); or serves itself
  *   waits at a pipe                 writes one byte, the exit code, when the mount is there; or says on stderr (the
  *                                   caller's) why not, and ends
  *   looks whether the mount answers
@@ -10,8 +10,11 @@
 #include "config.h"
 #include "daemon.h"
 #include "error.h"
+#include "held.h"
+#include "holder.h"
 #include "offline.h"
 #include "options.h"
+#include "upgrade.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -79,6 +83,29 @@ static int wait_until_ready(int fd, pid_t child, const VvOptions *options)
     return VV_EXIT_FAILED;
 }
 
+/* Rings cannot be taken over (docs/fuse.md). */
+static int hold_or_serve(const VvOptions *options, const char *directory, int ready_fd)
+{
+    return options->norestart || options->ring ? vv_daemon_run(options, directory, ready_fd, NULL)
+                                               : vv_holder_run(options, directory, ready_fd);
+}
+
+/* Started by a holder: directory and mount point are absolute, and the mount may be one that only we could answer for. */
+static int serve_for_holder(const VvOptions *options)
+{
+    g_autoptr(GError) error = NULL;
+    VvHeld *held = vv_held_open(options->serve, &error);
+    int code;
+
+    if (!held)
+        return say_error(error, VV_EXIT_FAILED);
+    prctl(PR_SET_NAME, "vvfs");
+    vv_log_init(options->log_level, vv_held_state(held)->background, "vvfs");
+    code = vv_held_is_probe(held) ? VV_EXIT_OK : vv_daemon_run(options, options->pool, -1, held);
+    vv_held_free(held);
+    return code;
+}
+
 static int run_in_background(const VvOptions *options, const char *directory)
 {
     int pipe_fds[2];
@@ -95,7 +122,7 @@ static int run_in_background(const VvOptions *options, const char *directory)
     close(pipe_fds[0]);
     setsid();
     vv_log_init(options->log_level, true, "vvfs");
-    return vv_daemon_run(options, directory, pipe_fds[1]);
+    return hold_or_serve(options, directory, pipe_fds[1]);
 }
 
 static int serve(VvOptions *options)
@@ -111,7 +138,7 @@ static int serve(VvOptions *options)
     if (!options->foreground)
         return run_in_background(options, directory);
     vv_log_init(options->log_level, false, "vvfs");
-    return vv_daemon_run(options, directory, -1);
+    return hold_or_serve(options, directory, -1);
 }
 
 int main(int argc, char **argv)
@@ -129,6 +156,10 @@ int main(int argc, char **argv)
         printf("vvfs %s\n", PACKAGE_VERSION);
     else if (options.offline)
         code = vv_offline_run(options.offline);
+    else if (options.upgrade)
+        code = vv_upgrade_run(options.upgrade);
+    else if (options.serve)
+        code = serve_for_holder(&options);
     else
         code = serve(&options);
     vv_options_clear(&options);

@@ -83,3 +83,36 @@ void vv_memory_lock(void)
     fclose(maps);
     vv_log(VV_LOG_DEBUG, "%zu KiB of code and stacks are locked", locked >> 10);
 }
+
+/* What the holder runs on: its own program, its data, heap and stack. */
+static bool holder_needs(const char *line, const char *program, void **ret_start, size_t *ret_bytes)
+{
+    unsigned long start, end;
+    char permissions[5];
+    bool own = program && strstr(line, program);
+
+    if (sscanf(line, "%lx-%lx %4s", &start, &end, permissions) != 3)
+        return false;
+    *ret_start = (void *) start; /* NOLINT: the kernel's text is where addresses come from */
+    *ret_bytes = end - start;
+    return strstr(line, "[stack]") || strstr(line, "[heap]") || (own && strcmp(permissions, "r--p") != 0);
+}
+
+void vv_memory_hold(void)
+{
+    g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
+    FILE *maps = SANITIZED ? NULL : fopen("/proc/self/maps", "re");
+    char line[4608];
+
+    if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0 && errno != EPERM)
+        vv_log(VV_LOG_INFO, "PR_SET_IO_FLUSHER: %s", g_strerror(errno));
+    while (maps && fgets(line, sizeof(line), maps)) {
+        void *start;
+        size_t bytes;
+
+        if (holder_needs(line, program, &start, &bytes) && mlock2(start, bytes, MLOCK_ONFAULT) != 0)
+            break;
+    }
+    if (maps)
+        fclose(maps);
+}

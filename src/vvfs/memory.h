@@ -10,4 +10,7 @@ void vv_memory_init(void);
  * bounded page cache stands before it. */
 void vv_memory_lock(void);
 
+/* Of the holder: so little that all of it can be kept in memory. And PR_SET_IO_FLUSHER, which those that it starts inherit. */
+void vv_memory_hold(void);
+
 #endif

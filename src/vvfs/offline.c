@@ -160,9 +160,9 @@ static int take_pool(const char *directory, char **ret_name, VvUuid *ret_uuid, G
 
     if (!vv_meta_identify(directory, ret_name, ret_uuid, error))
         return -1;
-    fd = vv_lock_take(directory, *ret_name, error);
+    fd = vv_lock_take(directory, *ret_name, false, error);
     if (fd >= 0)
-        vv_lock_tell(fd, "offline", NULL);
+        vv_lock_tell(fd, "offline", NULL, getpid());
     return fd;
 }
 

@@ -50,10 +50,12 @@ static const char *const ignored_with_value[] = { "fsname", "subtype", "comment"
 void vv_options_help(void)
 {
     printf("Usage: vvfs [-f] [-o OPTION[,OPTION...]] POOL MOUNTPOINT\n"
+           "       vvfs --upgrade MOUNTPOINT\n"
            "Mount the pool POOL: its LUNs are files in MOUNTPOINT/luns, its snapshots in MOUNTPOINT/snapshots.\n"
            "\n"
            "  -f                     stay in the foreground, log to stderr\n"
            "  -o OPTION[,OPTION...]  see below; `-` and `_` in names are the same\n"
+           "  --upgrade MOUNTPOINT   put this vvfs under a mount that another one serves; files stay open\n"
            "  -h, --help             this text\n"
            "  -V, --version          which vvfs this is\n"
            "\n"
@@ -62,7 +64,8 @@ void vv_options_help(void)
            "  allow_other            other users may use the mount, as its permissions say\n"
            "  uid=N gid=N mode=M     owner and permission bits of the directories\n"
            "  threads=N              threads that serve the mount, 1 to %u (one per processor)\n"
-           "  ring                   FUSE over io_uring: faster, but a killed daemon costs I/O errors\n"
+           "  ring                   FUSE over io_uring: faster, but the mount does not outlive a vvfs that dies\n"
+           "  norestart              no second process that keeps the mount: if vvfs dies, the mount dies\n"
            "  stop-timeout=S         after SIGTERM: end after S seconds even if LUNs are open\n"
            "  wait=S                 how long to wait at the start for a quorum (%u)\n"
            "  metrics=ADDR:PORT      serve /metrics for Prometheus over HTTP\n"
@@ -81,6 +84,9 @@ void vv_options_clear(VvOptions *options)
     g_free(options->offline);
     g_free(options->metrics);
     g_free(options->admin_group);
+    g_free(options->serve);
+    g_free(options->upgrade);
+    g_strfreev(options->words);
 }
 
 static bool parse_number(const char *name, const char *value, unsigned base, uint64_t low, uint64_t high,
@@ -209,6 +215,7 @@ static const struct {
     { "ro", offsetof(VvOptions, read_only) },
     { "allow_other", offsetof(VvOptions, allow_other) },
     { "ring", offsetof(VvOptions, ring) },
+    { "norestart", offsetof(VvOptions, norestart) },
     { "noatime", offsetof(VvOptions, noatime) },
     { "nodev", offsetof(VvOptions, nodev) },
     { "nosuid", offsetof(VvOptions, nosuid) },
@@ -286,7 +293,7 @@ static bool set_word(VvOptions *options, const char *word, GError **error)
 /* One that begins with "--". *used: did it take @next? */
 static bool set_long(VvOptions *options, const char *word, const char *next, bool *used, GError **error)
 {
-    static const char *const later[] = { "--upgrade", "--witness", NULL };
+    static const char *const later[] = { "--witness", NULL };
 
     if (strcmp(word, "--help") == 0)
         return options->help = true;
@@ -299,7 +306,19 @@ static bool set_long(VvOptions *options, const char *word, const char *next, boo
         options->offline = g_strdup(next);
         return *used = true;
     }
-    if (g_strv_contains(later, word))
+    if (strcmp(word, "--upgrade") == 0 && next) {
+        g_free(options->upgrade);
+        options->upgrade = g_strdup(next);
+        return *used = true;
+    }
+    if (g_str_has_prefix(word, "--serve=")) {
+        g_free(options->serve);
+        options->serve = g_strdup(word + strlen("--serve="));
+        return true;
+    }
+    if (strcmp(word, "--upgrade") == 0)
+        vv_set_error(error, VV_ERROR_USAGE, word, "vvfs --help", "--upgrade needs a mount point");
+    else if (g_strv_contains(later, word))
         vv_set_error(error, VV_ERROR_USAGE, word, NULL, "%s: not in this version", word);
     else
         vv_set_error(error, VV_ERROR_USAGE, word, "vvfs --help", "unknown option: %s", word);
@@ -343,12 +362,13 @@ static bool set_letters(VvOptions *options, const char *word, const char *next, 
 
 bool vv_options_parse(int argc, char **argv, VvOptions *ret_options, GError **error)
 {
-    bool only_words = false;
+    g_autoptr(GPtrArray) words = g_ptr_array_new();
+    bool only_words = false, good = true;
 
     *ret_options = (VvOptions){ .wait_s = WAIT_SECONDS, .log_level = VV_LOG_NOTE };
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; good && i < argc; i++) {
         const char *next = i + 1 < argc ? argv[i + 1] : NULL;
-        bool used = false, good;
+        bool used = false, option = false;
 
         if (!only_words && strcmp(argv[i], "--") == 0) {
             only_words = true;
@@ -356,16 +376,28 @@ bool vv_options_parse(int argc, char **argv, VvOptions *ret_options, GError **er
         }
         if (only_words || argv[i][0] != '-' || !argv[i][1])
             good = set_word(ret_options, argv[i], error);
-        else if (argv[i][1] == '-')
+        else if ((option = argv[i][1] == '-'))
             good = set_long(ret_options, argv[i], next, &used, error);
-        else
+        else if ((option = true))
             good = set_letters(ret_options, argv[i], next, &used, error);
-        if (!good)
-            return false;
+        for (int k = 0; option && k <= used; k++)
+            g_ptr_array_add(words, g_strdup(argv[i + k]));
         i += used;
     }
-    if (ret_options->help || ret_options->version || ret_options->offline || ret_options->mountpoint)
+    g_ptr_array_add(words, NULL);
+    ret_options->words = (char **) g_ptr_array_free(g_steal_pointer(&words), FALSE);
+    if (!good)
+        return false;
+    if (ret_options->help || ret_options->version || ret_options->offline ||
+        (ret_options->mountpoint && !ret_options->upgrade))
         return true;
+    if (ret_options->upgrade && !ret_options->pool)
+        return true;
+    if (ret_options->upgrade) {
+        vv_set_error(error, VV_ERROR_USAGE, ret_options->pool, "vvfs --help",
+            "%s: --upgrade takes a mount point and nothing else", ret_options->pool);
+        return false;
+    }
     vv_set_error(error, VV_ERROR_USAGE, NULL, "vvfs --help",
         ret_options->pool ? "where to? MOUNTPOINT is missing" : "POOL and MOUNTPOINT are missing");
     return false;

@@ -25,6 +25,10 @@ typedef struct {
     bool read_only;
     bool allow_other;
     bool ring;
+    bool norestart;
+    char *serve;   /* words of --serve, or NULL: started by a holder */
+    char *upgrade; /* mount or pool of --upgrade, or NULL */
+    char **words;  /* the options as given, for who is started to serve; NULL-terminated */
     bool noatime, nodev, nosuid, noexec; /* for the mount */
     bool have_uid, have_gid, have_mode;
     uid_t uid;

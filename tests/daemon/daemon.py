@@ -139,10 +139,24 @@ class Pool:
         self.process = None
         return code
 
+    def server(self):
+        """The process that serves: the child of the one that holds the mount, or that itself if there is none."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as text:
+            children = text.read().split()
+        return int(children[0]) if children else self.process.pid
+
+    def kill(self):
+        """As if power had gone: who holds the mount and who serves it."""
+        server = self.server()
+        self.process.send_signal(signal.SIGSTOP)
+        os.kill(server, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        wait_for(lambda: not os.path.exists(f"/proc/{server}"), "the one that serves to end")
+
     def clean(self):
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
         while is_mounted(self.mountpoint):
             if subprocess.run(["umount", "-l", self.mountpoint], stderr=subprocess.DEVNULL, check=False).returncode:
                 break

@@ -110,8 +110,7 @@ ok("result" in pool.client().call("pool.status"), "SIGHUP harms nothing")
 lun = open(mnt + "/luns/db", "r+b", buffering=0)
 lun.write(b"durable")
 os.fsync(lun.fileno())
-pool.process.kill()
-pool.process.wait()
+pool.kill()
 close(lun)
 ok(os.path.exists(sock), "a killed daemon leaves its socket")
 ok(is_mounted(mnt), "  and its mount")
@@ -121,6 +120,30 @@ with open(mnt + "/luns/db", "rb") as lun:
     same(lun.read(7), b"durable", "  what was flushed is there")
 same(pool.stop(), 0, "  and it ends")
 same(offline("pool.check", {"dir": pool.directory})["result"]["ok"], True, "  the check finds nothing")
+
+# ---- kill -9 of the process that holds the mount alone: who serves ends by itself
+pool.start()
+lun = open(mnt + "/luns/db", "r+b", buffering=0)
+lun.write(b"acknowledged")
+server = pool.server()
+ok(server != pool.process.pid, "one process holds the mount, another serves it")
+pool.process.kill()
+pool.process.wait()
+ok(wait_for(lambda: not os.path.exists(f"/proc/{server}"), "the one that serves to end"), "without the one, the other ends by itself")
+close(lun)
+ok(is_mounted(mnt), "  and leaves the mount, dead")
+pool.start()
+with open(mnt + "/luns/db", "rb") as lun:
+    same(lun.read(12), b"acknowledged", "  and what it had acknowledged is there, flushed or not")
+same(pool.stop(), 0, "  and it ends")
+
+# ---- without a process that holds it
+pool.start("-o", "norestart")
+same(pool.server(), pool.process.pid, "-o norestart: one process does it all")
+pool.kill()
+ok(is_mounted(mnt), "  and killed, it leaves the mount, dead")
+pool.start()
+same(pool.stop(), 0, "  until it is started again")
 # A socket that somebody left, a directory's worth of stale.
 with socket.socket(socket.AF_UNIX) as stale:
     stale.bind(sock)
@@ -152,7 +175,7 @@ pool.stop()
 
 # ---- memory
 pool.start()
-with open(f"/proc/{pool.process.pid}/status", encoding="utf-8") as text:
+with open(f"/proc/{pool.server()}/status", encoding="utf-8") as text:
     values = {line.split(":")[0]: line.split()[1] for line in text if line.startswith(("RssAnon", "VmLck"))}
 if not os.environ.get("VV_SANITIZERS"):
     total = int(values["RssAnon"]) + int(values["VmLck"])

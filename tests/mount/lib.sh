@@ -194,9 +194,31 @@ unmount_pool() # and its daemon ends by itself, without an error
     tell "$disk/.daemon" daemon
     return 1
 }
-kill_pool() # as if the process had crashed; its mount stays behind, dead
+server() # who serves: the child of the holder, or the daemon itself where there is none
 {
-    kill -9 "$daemon" && ended "$daemon" 30
+    local child=''
+    read -r child _ 2>/dev/null <"/proc/$daemon/task/$daemon/children" # no line end
+    echo "${child:-$daemon}"
+}
+kill_pool() # as if power had gone: who serves and who holds the mount are killed, and the mount stays behind, dead
+{
+    local child
+    child=$(server)
+    kill -STOP "$daemon" # so that nobody takes over in between
+    kill -9 "$child" 2>/dev/null
+    kill -9 "$daemon" 2>/dev/null
+    ended "$daemon" 30 && wait_for 30 gone "$child"
+}
+kill_server() # the process that serves, and nothing else; $killed is its number
+{
+    killed=$(server)
+    [[ $killed != "$daemon" ]] && kill -9 "$killed"
+}
+other_serves() # somebody else than $killed serves, and says so
+{
+    local now
+    now=$(server)
+    [[ $now != "$killed" && $now != "$daemon" ]] && grep -qx "serving $now" "$pool/daemon.lock" && grep -qx 'state serving' "$pool/daemon.lock"
 }
 check_pool() { timeout 300 "$tool" pool check "$pool" >"$out" 2>"$err" </dev/null; } # not mounted
 rss_bytes() # rss_bytes PID: anonymous and locked memory

@@ -22,7 +22,7 @@ begin_watch()
 {
     rm -f "$shm/peak.stop"
     echo 0 >"$shm/peak"
-    watch_memory "$daemon" "$shm/peak" &
+    watch_memory "$(server)" "$shm/peak" &
     watcher=$!
     ours+=("$watcher")
 }

@@ -62,13 +62,13 @@ elapsed "pool status" 1000 get pool status
 elapsed "a snapshot more" 1000 touch "$s/n500/more"
 find "$s" -type f -print0 | xargs -0 -P 2 -n 500 head -qc 4096 >/dev/null
 dd if=/dev/urandom of="$l/n001" bs=1M count=256 conv=notrunc,fsync 2>/dev/null
-memory=$(rss_bytes "$daemon")
+memory=$(rss_bytes "$(server)")
 note "anonymous and locked memory: $memory bytes"
 if [[ -n ${VV_SANITIZERS-} ]]; then
     pass_over "memory is less than 128 MiB" "sanitizers take their own"
 else
     [[ $memory -lt $((128 << 20)) ]]
-    ok "memory is less than 128 MiB" || grep -E '^(RssAnon|VmLck|VmRSS|Threads)' "/proc/$daemon/status" | sed 's/^/# /'
+    ok "memory is less than 128 MiB" || grep -E '^(RssAnon|VmLck|VmRSS|Threads)' "/proc/$(server)/status" | sed 's/^/# /'
 fi
 elapsed "check of it, mounted" 5000 a pool check
 elapsed "removing 1,000 snapshots" 2000 sh -c "printf 'n%03d@s5\n' \$(seq 0 999) | xargs '$tool' -p '$pool' snapshot remove --yes"
