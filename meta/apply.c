@@ -234,7 +234,7 @@ static int apply_map(VvMeta *meta, const VvOp *op)
         uint32_t n = 1;
         while (i + n < op->map.change_count && op->map.changes[i + n].region == op->map.changes[i].region)
             n++;
-        int result = vvm_map_edit(meta, lun, op->map.changes + i, n);
+        int result = vvm_map_edit(meta, lun, op->map.changes + i, n, op->map.sums);
         if (result != 0)
             return result;
         i += n;

@@ -5,12 +5,13 @@
  *   every index entry    has its page
  *   every block          is own in exactly one page if the bitmap says used, in none if it says free; what pages name is used
  *   every counter        used blocks of segments, LUNs and snapshots; pages of points and heads
+ *   every checksum       is of a block that is in use; the family's record counts them (sums_check.c)
  *   every segment        lies on disks that are there and, if disks were chosen for its family, on those
  *
  * Repaired without guessing: index, bitmaps, counters. Not: pages that do not decode, blocks that two pages own, segments on
  * other disks. */
 #include "codec.h"
-#include "meta_private.h"
+#include "sums_private.h"
 
 #include <errno.h>
 #include <string.h>
@@ -385,6 +386,21 @@ static int check_segment(Check *check, VvSegment *segment)
     return 0;
 }
 
+/* ---- checksums */
+static bool is_owned(void *user, const VvSegment *segment, uint32_t block)
+{
+    const Check *check = user;
+    SegmentMarks want = { .family = segment->family, .number = segment->number };
+    const SegmentMarks *marks = g_hash_table_lookup(check->segments, &want);
+    return marks != NULL && (marks->owned[block / 64] >> block % 64 & 1) != 0;
+}
+
+static void report_sums(void *user, const VvCheckError *error)
+{
+    const Check *check = user;
+    check->report(check->user, error);
+}
+
 /* ---- placement */
 static void check_family(Check *check, const VvFamily *family)
 {
@@ -434,7 +450,7 @@ static int check_all(Check *check)
                 return result;
         }
     }
-    return 0;
+    return vvm_sums_check(check->meta, check->read, check->repair, is_owned, report_sums, check);
 }
 
 int vv_meta_check(VvMeta *meta, bool repair, VvCheckFunc report_func, void *user)

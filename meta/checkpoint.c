@@ -9,7 +9,7 @@
  * A commit that fails keeps batch and generation for the next try, so nothing is lost but time and memory. After an entry
  * that could not be applied to its end no batch is made: the next start applies it from its beginning. */
 #include "codec.h"
-#include "meta_private.h"
+#include "sums_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -201,6 +201,8 @@ static int batch_write(VvMeta *meta)
     }
     vvm_overlay_foreach(&meta->writing, write_page, &w);
     vvm_overlay_index_foreach(&meta->writing, write_index, &w);
+    if (w.result == 0)
+        w.result = vvm_sums_write(&meta->writing, w.txn);
     if (w.result != 0) {
         vv_store_abort(w.txn);
         return w.result;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Pages: looking them up through overlay, store and origins; changing a head's pages (R1, R2, R6). */
 #include "codec.h"
-#include "meta_private.h"
+#include "sums_private.h"
 
 #include <errno.h>
 #include <string.h>
@@ -296,7 +296,7 @@ static int edit_block(VvMeta *meta, VvFamily *family, VvLun *lun, VvPage *page, 
     return 0;
 }
 
-int vvm_map_edit(VvMeta *meta, VvLun *lun, const VvMapChange *changes, unsigned count)
+int vvm_map_edit(VvMeta *meta, VvLun *lun, const VvMapChange *changes, unsigned count, const uint32_t *sums)
 {
     uint64_t region = changes[0].region;
     VvBranch *branch = g_hash_table_lookup(meta->branches, &lun->branch);
@@ -323,6 +323,8 @@ int vvm_map_edit(VvMeta *meta, VvLun *lun, const VvMapChange *changes, unsigned 
         const VvMapChange *change = &changes[c];
         if (vv_place_mapped(change->place)) {
             result = vvm_space_use(meta, family, change->place, change->count);
+            if (result == 0)
+                result = vvm_sums_use(meta, family, change->place, change->count, change->sums > 0 ? &sums[change->sums - 1] : NULL);
             if (result != 0)
                 return result;
         }

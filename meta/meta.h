@@ -13,6 +13,7 @@
 #include "journal.h"
 #include "ops.h"
 #include "page.h"
+#include "sums.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -23,6 +24,9 @@ typedef struct {
     /* What somebody sees of @key's branch and region may have another page or other own flags now. With @page (borrowed) it is the head
      * alone, and this is what it sees now, under @key, in @family; NULL: not known here, and not only the head. */
     void (*page_changed)(void *user, uint64_t family, const VvPageKey *key, const VvPage *page);
+    /* These blocks are in use now, with these checksums, or (NULL) without; told before anybody can see them. Of families that have, or
+     * had, checksums. */
+    void (*sums_set)(void *user, uint64_t family, uint32_t segment, uint32_t first_block, uint32_t count_blocks, const uint32_t *sums);
     /* Blocks left the applied map; the engine makes them usable again when I4 allows. */
     void (*blocks_freed)(void *user, uint64_t family, uint32_t segment, uint32_t first_block, uint32_t count_blocks);
     void (*segment_granted)(void *user, const VvSegment *segment);
@@ -98,6 +102,10 @@ int vv_map_lookup(VvMeta *meta, uint64_t branch, uint64_t region, uint64_t epoch
                   uint64_t *ret_family);
 /* The first region at or after @region in which that reader sees a page. */
 int vv_map_next_region(VvMeta *meta, uint64_t branch, uint64_t region, uint64_t epoch, uint64_t *ret_region);
+/* Of which block of its LUN each of these places of @family is (all versions have it there): into @ret_blocks, UINT64_MAX for those that no
+ * page names. Walks all pages of the family, in slices. @stop (NULL: none) ends it with -ECANCELED. */
+int vv_map_find_places(VvMeta *meta, uint64_t family, const VvPlace *places, unsigned count, bool (*stop)(void *user), void *user,
+                       uint64_t *ret_blocks);
 /* May a MOVE take up this region? 0; -E2BIG: it has more versions and branches than an entry may visit; -ESTALE: no such family. */
 int vv_map_may_move(VvMeta *meta, uint64_t family, uint64_t region);
 /* Is @key's page the head's own page (R1)? Read lock held. */

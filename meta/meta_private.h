@@ -142,7 +142,7 @@ int vvm_page_remove(VvMeta *meta, const VvPageKey *key);
 /* Put, or (R6) remove if it is empty and hides nothing. */
 int vvm_page_store(VvMeta *meta, const VvPageKey *key, const VvPage *page, bool fresh);
 /* One region's changes at apply (R1, R2, R6); its moves (move.c). */
-int vvm_map_edit(VvMeta *meta, VvLun *lun, const VvMapChange *changes, unsigned count);
+int vvm_map_edit(VvMeta *meta, VvLun *lun, const VvMapChange *changes, unsigned count, const uint32_t *sums);
 int vvm_move(VvMeta *meta, const VvOp *op);
 
 /* ---- summary.c: which regions a chain of origins need not be searched for */

@@ -16,7 +16,7 @@
  * X2  Old blocks are told as freed when no look-up can find them any more: after all pages were changed and every branch of the family
  *     was told, since readers of one branch find pages in another. Otherwise an era could begin between the two.
  * X3  New blocks that are not taken are told as freed, so that who reserved them has them back. */
-#include "meta_private.h"
+#include "sums_private.h"
 
 #include <errno.h>
 #include <string.h>
@@ -128,13 +128,15 @@ static int repoint_branch(VvMeta *meta, const VvBranch *branch, uint64_t region,
     return 0;
 }
 
-/* The new blocks for the old ones. */
+/* The new blocks for the old ones; they take the checksums along. */
 static int swap_blocks(VvMeta *meta, VvFamily *family, const Moves *moves)
 {
     int result = 0;
     for (unsigned i = 0; i < VV_REGION_BLOCKS && result == 0; i++) {
         if (moves->to[i] != 0)
             result = vvm_space_use(meta, family, moves->to[i], 1);
+        if (moves->to[i] != 0 && result == 0)
+            result = vvm_sums_copy(meta, family, moves->from[i], moves->to[i]);
     }
     for (unsigned i = 0; i < VV_REGION_BLOCKS && result == 0; i++) {
         if (moves->to[i] != 0)

@@ -7,10 +7,11 @@
  *        2     2  number of ops
  *        4     -  ops: {u8 kind, u8 flags, u32 length of what follows}, fields in the order of its struct
  *
- * Flags, refused as a newer format if they are not known: 1 (LUN_CREATE) a choice of disks ends the fields.
+ * Flags, refused as a newer format if they are not known: 1 of LUN_CREATE, a choice of disks ends the fields; 1 of MAP, some changes
+ * have checksums.
  *
  * MAP: lun, session, sequence, mtime, size, u32 regions, each {u64 region, u16 changes, each {u8 first, u8 count - 1,
- * u8 mapped, u64 address (segment << 18 | block) if mapped}}.
+ * u8 mapped, u64 address (segment << 18 | block) if mapped}}; u8 mapped is 2 if a u32 crc32c of each block follows the address.
  * MOVE: family, lun, branch, region, u16 runs, each {u8 first, u8 count - 1, u64 old address, u64 new address}. */
 #include "ops.h"
 
@@ -20,7 +21,8 @@
 
 #define BODY_VERSION 1u
 #define STRING_MAX 65535u
-#define OP_DISKS 1u /* flag */
+#define OP_DISKS 1u /* flag of LUN_CREATE */
+#define OP_SUMS 1u  /* flag of MAP */
 
 /* ---- each field once: a visitor that encodes, decodes or clears */
 typedef struct {
@@ -114,7 +116,18 @@ static unsigned region_run(const VvMapChange *changes, unsigned count)
     return n;
 }
 
-static void encode_changes(GByteArray *out, const VvMapChange *changes, unsigned count)
+static void encode_change(GByteArray *out, const VvMapChange *change, const uint32_t *sums)
+{
+    vv_write_u8(out, change->first);
+    vv_write_u8(out, (uint8_t) (change->count - 1));
+    vv_write_u8(out, change->place == 0 ? 0 : change->sums == 0 ? 1 : 2);
+    if (change->place != 0)
+        vv_write_u64(out, change->place & VV_PLACE_ADDRESS_MASK);
+    for (unsigned i = 0; change->sums != 0 && i < change->count; i++)
+        vv_write_u32(out, sums[change->sums - 1 + i]);
+}
+
+static void encode_changes(GByteArray *out, const VvMapChange *changes, unsigned count, const uint32_t *sums)
 {
     uint32_t regions = 0;
     guint regions_at = out->len;
@@ -123,25 +136,21 @@ static void encode_changes(GByteArray *out, const VvMapChange *changes, unsigned
         unsigned n = region_run(changes + i, count - i);
         vv_write_u64(out, changes[i].region);
         vv_write_u16(out, (uint16_t) n);
-        for (; n > 0; n--, i++) {
-            vv_write_u8(out, changes[i].first);
-            vv_write_u8(out, (uint8_t) (changes[i].count - 1));
-            vv_write_u8(out, changes[i].place != 0);
-            if (changes[i].place != 0)
-                vv_write_u64(out, changes[i].place & VV_PLACE_ADDRESS_MASK);
-        }
+        for (; n > 0; n--, i++)
+            encode_change(out, &changes[i], sums);
     }
     vv_put_u32(out->data + regions_at, regions);
 }
 
-static bool decode_change(VvReader *in, uint64_t region, VvMapChange *change)
+/* @sums: of the op; NULL: it has none. */
+static bool decode_change(VvReader *in, uint64_t region, GArray *sums, VvMapChange *change)
 {
     *change = (VvMapChange){ .region = region, .first = vv_read_u8(in) };
     change->count = (uint16_t) (vv_read_u8(in) + 1);
     uint8_t mapped = vv_read_u8(in);
-    if (mapped > 1 || change->first + change->count > (int) VV_REGION_BLOCKS)
+    if (mapped > (sums != NULL ? 2 : 1) || change->first + change->count > (int) VV_REGION_BLOCKS)
         return false;
-    if (mapped == 1) {
+    if (mapped > 0) {
         uint64_t address = vv_read_u64(in);
         if (address > VV_PLACE_ADDRESS_MASK)
             return false;
@@ -149,10 +158,16 @@ static bool decode_change(VvReader *in, uint64_t region, VvMapChange *change)
         if (vv_place_block(change->place) + change->count > 1u << 18)
             return false;
     }
+    if (mapped == 2)
+        change->sums = sums->len + 1;
+    for (unsigned i = 0; mapped == 2 && i < change->count; i++) {
+        uint32_t sum = vv_read_u32(in);
+        g_array_append_val(sums, sum);
+    }
     return !in->bad;
 }
 
-static void decode_changes(VvReader *in, VvMapChange **ret_changes, uint32_t *ret_count)
+static void decode_changes(VvReader *in, GArray *sums, VvMapChange **ret_changes, uint32_t *ret_count)
 {
     uint32_t regions = vv_read_u32(in);
     g_autoptr(GArray) changes = g_array_new(FALSE, FALSE, sizeof(VvMapChange));
@@ -163,7 +178,7 @@ static void decode_changes(VvReader *in, VvMapChange **ret_changes, uint32_t *re
             in->bad = true;
         for (uint16_t i = 0; i < n && !in->bad; i++) {
             VvMapChange change;
-            if (decode_change(in, region, &change))
+            if (decode_change(in, region, sums, &change))
                 g_array_append_val(changes, change);
             else
                 in->bad = true;
@@ -171,6 +186,16 @@ static void decode_changes(VvReader *in, VvMapChange **ret_changes, uint32_t *re
     }
     *ret_count = changes->len;
     *ret_changes = (VvMapChange *) (void *) g_array_free(g_steal_pointer(&changes), FALSE);
+}
+
+static void decode_map(OpVisit *v, VvOp *op)
+{
+    g_autoptr(GArray) sums = v->flags & OP_SUMS ? g_array_new(FALSE, FALSE, sizeof(uint32_t)) : NULL;
+    decode_changes(v->in, sums, &op->map.changes, &op->map.change_count);
+    if (sums == NULL || sums->len == 0)
+        return;
+    op->map.sum_count = sums->len;
+    op->map.sums = (uint32_t *) (void *) g_array_free(g_steal_pointer(&sums), FALSE);
 }
 
 static void visit_map(OpVisit *v, VvOp *op)
@@ -181,11 +206,13 @@ static void visit_map(OpVisit *v, VvOp *op)
     visit_u64(v, &op->map.mtime_ns);
     visit_u64(v, &op->map.size_bytes);
     if (v->out != NULL)
-        encode_changes(v->out, op->map.changes, op->map.change_count);
+        encode_changes(v->out, op->map.changes, op->map.change_count, op->map.sums);
     else if (v->in != NULL)
-        decode_changes(v->in, &op->map.changes, &op->map.change_count);
+        decode_map(v, op);
     else
         g_clear_pointer(&op->map.changes, g_free);
+    if (v->out == NULL && v->in == NULL)
+        g_clear_pointer(&op->map.sums, g_free);
 }
 
 /* ---- MOVE */
@@ -512,7 +539,14 @@ static void op_visit(OpVisit *v, VvOp *op)
 
 static uint8_t flags_of(const VvOp *op)
 {
+    if (op->kind == VV_OP_MAP && op->map.sum_count > 0)
+        return OP_SUMS;
     return op->kind == VV_OP_LUN_CREATE && op->lun_create.disks != NULL ? OP_DISKS : 0;
+}
+
+static uint8_t flags_known(uint8_t kind)
+{
+    return kind == VV_OP_LUN_CREATE ? OP_DISKS : kind == VV_OP_MAP ? OP_SUMS : 0;
 }
 
 void vv_op_clear(VvOp *op)
@@ -573,7 +607,7 @@ int vv_ops_decode(const uint8_t *body, size_t length_bytes, VvOps **ret_ops)
         const uint8_t *bytes = vv_read_bytes(&in, op_bytes);
         if (bytes == NULL)
             return -EUCLEAN;
-        if (kind >= VV_N_OPS || (flags & ~(kind == VV_OP_LUN_CREATE ? OP_DISKS : 0u)) != 0)
+        if (kind >= VV_N_OPS || (flags & ~flags_known(kind)) != 0)
             return -EOPNOTSUPP;
         VvOp *op = vv_ops_add(ops, kind);
         VvReader fields = vv_reader(bytes, op_bytes);

@@ -48,6 +48,7 @@ typedef struct {
     VvPlace place; /* of the first block; own is implied */
     uint8_t first;
     uint16_t count; /* 1 to 256 */
+    uint32_t sums;  /* 0: without checksums; else one more than the index of the first block's among the op's */
 } VvMapChange;
 
 /* One run of blocks of a region, from where they are to where their copy is. Runs ascend and do not overlap. */
@@ -74,7 +75,7 @@ typedef struct {
         struct { uint64_t id; uint64_t size_bytes; uint64_t mtime_ns; } lun_size;
         struct { uint64_t id; bool orphan; uint64_t time_ns; } lun_remove; /* orphan: keep it for its opens */
         struct { uint64_t lun; uint64_t session; uint64_t sequence; uint64_t mtime_ns; uint64_t size_bytes; /* elastic growth; UINT64_MAX: as it is */
-                 VvMapChange *changes; uint32_t change_count; } map; /* in order; at most VV_ENTRY_REGIONS_MAX regions */
+                 VvMapChange *changes; uint32_t change_count; uint32_t *sums; uint32_t sum_count; /* crc32c of blocks */ } map; /* in order; at most VV_ENTRY_REGIONS_MAX regions */
         struct { uint64_t id; VvUuid uuid; uint64_t lun; char *name; uint8_t kind; uint8_t form; uint64_t created_ns; uint64_t keep_until_ns; char *note; } snapshot_create;
         struct { uint64_t id; uint64_t keep_until_ns; char *note; } snapshot_set; /* whole new values */
         struct { uint64_t id; char *name; } snapshot_rename;

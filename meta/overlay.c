@@ -5,7 +5,7 @@
  * what the generation below (or the store) still has.
  *
  * Bytes are what the allocator takes, not what was asked of it: a node of a tree 64, and 16 around what is small. */
-#include "meta_private.h"
+#include "sums_private.h"
 
 #include <string.h>
 
@@ -56,6 +56,7 @@ void vvm_overlay_init(VvOverlay *overlay)
 {
     overlay->regions = g_tree_new_full(region_compare, NULL, region_free, NULL);
     overlay->index = g_tree_new_full(index_compare, NULL, g_free, NULL);
+    overlay->sums = g_hash_table_new_full(vvm_sum_hash, vvm_sum_equal, g_free, NULL);
     overlay->bytes = 0;
 }
 
@@ -63,6 +64,7 @@ void vvm_overlay_clear(VvOverlay *overlay)
 {
     g_clear_pointer(&overlay->regions, g_tree_unref);
     g_clear_pointer(&overlay->index, g_tree_unref);
+    g_clear_pointer(&overlay->sums, g_hash_table_unref);
     overlay->bytes = 0;
 }
 

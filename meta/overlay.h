@@ -20,6 +20,7 @@ typedef struct {
 typedef struct {
     GTree *regions; /* (branch, region) -> versions, newest first */
     GTree *index;        /* VvPageKey in index order -> added or removed */
+    GHashTable *sums;    /* VvSumPiece as its own key: whole, as changed (sums.c) */
     size_t bytes;
 } VvOverlay;
 

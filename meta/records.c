@@ -28,6 +28,7 @@
 #define TAIL_FAMILY_DISKS 0x8000u
 #define TAIL_POOL_OPENING 1u
 #define TAIL_LUN_SEQUENCE 1u
+#define TAIL_FAMILY_SUMS 0x8001u
 
 static guint record_begin(GByteArray *out, VvTable table, uint64_t id)
 {
@@ -211,7 +212,7 @@ VvDiskInfo *vvm_disk_decode(uint64_t id, const uint8_t *bytes, size_t length_byt
     return disk;
 }
 
-/* family: next segment number; tail: disks */
+/* family: next segment number; tail: disks, number of checksums */
 void vvm_family_encode(const VvFamily *family, GByteArray *out)
 {
     guint start = record_begin(out, VV_TABLE_FAMILY, family->id);
@@ -220,6 +221,11 @@ void vvm_family_encode(const VvFamily *family, GByteArray *out)
         vv_write_u16(out, TAIL_FAMILY_DISKS);
         vv_write_u16(out, (uint16_t) (family->disks->count * sizeof family->disks->ids[0]));
         vv_disk_set_write(family->disks, out);
+    }
+    if (family->sum_blocks > 0) {
+        vv_write_u16(out, TAIL_FAMILY_SUMS);
+        vv_write_u16(out, sizeof family->sum_blocks);
+        vv_write_u64(out, family->sum_blocks);
     }
     record_end(out, start);
 }
@@ -231,17 +237,23 @@ VvFamily *vvm_family_decode(uint64_t id, const uint8_t *bytes, size_t length_byt
         return NULL;
     uint32_t next_segment = vv_read_u32(&in);
     g_autofree VvDiskSet *disks = NULL;
+    uint64_t sum_blocks = 0;
     uint16_t type, tail_bytes;
     while ((type = tail_next(&in, &tail_bytes)) != 0) {
-        if (type != TAIL_FAMILY_DISKS || disks != NULL)
+        if (type == TAIL_FAMILY_DISKS && disks == NULL)
+            disks = vv_disk_set_read(&in, tail_bytes);
+        else if (type == TAIL_FAMILY_SUMS && sum_blocks == 0 && tail_bytes == sizeof sum_blocks)
+            sum_blocks = vv_read_u64(&in);
+        else
             return NULL;
-        disks = vv_disk_set_read(&in, tail_bytes);
     }
     if (in.bad || next_segment > VV_SEGMENTS_PER_FAMILY)
         return NULL;
     VvFamily *family = g_new0(VvFamily, 1);
     family->id = id;
     family->next_segment = next_segment;
+    family->sum_blocks = sum_blocks;
+    family->has_sums = sum_blocks > 0;
     family->disks = g_steal_pointer(&disks);
     return family;
 }

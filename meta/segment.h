@@ -70,6 +70,8 @@ typedef struct {
     GPtrArray *segments;        /* not stored: VvSegment by number, NULL where returned */
     GPtrArray *branches;        /* not stored: VvBranch */
     uint64_t change_number;     /* not stored: rises with every applied change of a page or point of the family */
+    uint64_t sum_blocks;        /* places with a checksum (sums.h) */
+    bool has_sums;              /* not stored: there were some since the pool was opened */
     bool dirty;
 } VvFamily;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Space: which MiB of a disk belong to a segment, which blocks of a segment are in use. Changed by applied entries alone. */
 #include "codec.h"
-#include "meta_private.h"
+#include "sums_private.h"
 
 #include <errno.h>
 #include <string.h>
@@ -270,6 +270,8 @@ int vvm_space_release(VvMeta *meta, VvFamily *family, VvPlace place)
         return vvm_damaged(meta, "segment %u of family %" G_GUINT64_FORMAT " is named but not there", vv_place_segment(place),
                            family->id);
     int result = piece_flip(meta, family, place, true);
+    if (result == 0)
+        result = vvm_sums_release(meta, family, place);
     if (result != 0)
         return result;
     count_blocks(meta, family, segment, -1);
