@@ -53,6 +53,7 @@
 /* ---- memory */
 #define VV_OVERLAY_BYTES_MAX (10u << 20) /* a generation larger than this asks for a checkpoint, and fills no more during one */
 #define VV_PAGE_CACHE_BYTES (12u << 20)
+#define VV_SUM_CACHE_BYTES (4u << 20)    /* checksums of 3,700 MiB of places */
 #define VV_SUMMARY_BYTES_MAX (8u << 20)  /* of all branches: 2 to 4 bytes a page, so 2 to 4 million pages below clones of clones */
 #define VV_SUMMARY_PAGES_MAX (16u << 10) /* of one: with no page of the index in memory some 250 reads, while entries wait */
 #define VV_PENDING_BYTES_MAX (32u << 20) /* DESIGN section 5: starts background journalling */
@@ -101,6 +102,7 @@
 #define VV_SNAPSHOTS_MAX 1000000u
 
 /* ---- administration */
+#define VV_DAMAGES_MAX 1024u /* damaged blocks remembered: more are counted */
 #define VV_RPC_LINE_BYTES_MAX (4u << 20)
 #define VV_RPC_CLIENTS_MAX 256u
 #define VV_EVENTS_KEPT 4096u

@@ -13,6 +13,8 @@
 #define CHANGES_MAX (VV_ENTRY_BYTES_MAX / 2 / 21)
 /* A MAP op takes 50 bytes before its changes. */
 #define OPS_MAX (VV_ENTRY_BYTES_MAX / 4 / 50)
+/* Checksums take what these two leave, save a page for what is around. */
+#define SUMS_MAX ((VV_ENTRY_BYTES_MAX / 4 - VV_BLOCK_BYTES) / 4)
 
 void vv_batch_init(VvBatchBuilder *builder)
 {
@@ -69,7 +71,7 @@ bool vv_batch_take_entry(VvBatchBuilder *builder, VvBatchEntry *ret_entry)
         return false;
     sort_changes(builder->ops);
     *ret_entry = (VvBatchEntry){ .ops = g_steal_pointer(&builder->ops), .parts = g_steal_pointer(&builder->parts) };
-    builder->region_count = builder->change_count = 0;
+    builder->region_count = builder->change_count = builder->sum_count = 0;
     return true;
 }
 
@@ -90,18 +92,31 @@ static bool continues(const VvMapChange *change, const VvRecord *record)
 {
     if (change->region != record->region || change->first + (unsigned) change->count != record->first)
         return false;
+    if ((change->sums == 0) != (record->sums == NULL))
+        return false;
     if (change->place == 0 || record->place == 0)
         return change->place == record->place;
     return vv_place_follows(vv_place_after(change->place, change->count - 1u), record->place);
 }
 
+static void add_sums(VvBatchBuilder *builder, GArray *sums, const VvRecord *record)
+{
+    if (record->sums == NULL)
+        return;
+    g_array_append_vals(sums, record->sums, record->count);
+    builder->sum_count += record->count;
+}
+
 /* Returns false if the entry is full. */
-static bool add_record(VvBatchBuilder *builder, GArray *changes, const VvRecord *record)
+static bool add_record(VvBatchBuilder *builder, GArray *changes, GArray *sums, const VvRecord *record)
 {
     VvMapChange *last = changes->len > 0 ? &g_array_index(changes, VvMapChange, changes->len - 1) : NULL;
     if (record->count == 0)
         return true; /* a size alone */
+    if (record->sums && builder->sum_count + record->count > SUMS_MAX)
+        return false;
     if (last && continues(last, record)) {
+        add_sums(builder, sums, record);
         last->count = (uint16_t) (last->count + record->count);
         return true;
     }
@@ -114,13 +129,16 @@ static bool add_record(VvBatchBuilder *builder, GArray *changes, const VvRecord 
     VvMapChange change = {
         .region = record->region, .place = record->place, .first = record->first, .count = record->count
     };
+    if (record->sums)
+        change.sums = sums->len + 1;
+    add_sums(builder, sums, record);
     g_array_append_val(changes, change);
     if (new_region) /* the keys stay where they are: the ring is not changed while an op is built */
         g_hash_table_add(builder->op_regions, (gpointer) &record->region);
     return true;
 }
 
-static void add_op_locked(VvBatchBuilder *builder, VvView *view, GArray *changes, uint64_t sequence)
+static void add_op_locked(VvBatchBuilder *builder, VvView *view, GArray *changes, GArray *sums, uint64_t sequence)
 {
     bool limited = view->commit_limit != UINT64_MAX;
     VvOp *op = vv_ops_add(builder->ops, VV_OP_MAP);
@@ -132,6 +150,8 @@ static void add_op_locked(VvBatchBuilder *builder, VvView *view, GArray *changes
         op->map.size_bytes = limited ? view->limit_size_bytes : view->size_bytes;
     op->map.change_count = changes->len;
     op->map.changes = g_memdup2(changes->data, changes->len * sizeof(VvMapChange));
+    op->map.sum_count = sums->len;
+    op->map.sums = g_memdup2(sums->data, sums->len * sizeof(uint32_t));
     VvBatchPart part = { .view = view, .sequence = sequence, .mtime_ns = op->map.mtime_ns };
     g_atomic_int_inc(&view->refs);
     g_array_append_val(builder->parts, part);
@@ -140,6 +160,7 @@ static void add_op_locked(VvBatchBuilder *builder, VvView *view, GArray *changes
 bool vv_batch_add_view(VvBatchBuilder *builder, VvView *view, uint64_t sequence, bool with_mtime)
 {
     g_autoptr(GArray) changes = g_array_new(FALSE, FALSE, sizeof(VvMapChange));
+    g_autoptr(GArray) sums = g_array_new(FALSE, FALSE, sizeof(uint32_t));
     bool full = false;
     VV_LOCKED(&view->lock);
     uint64_t covered = covered_locked(builder, view);
@@ -156,11 +177,11 @@ bool vv_batch_add_view(VvBatchBuilder *builder, VvView *view, uint64_t sequence,
         /* The ring holds the sequences behind the applied one, without gaps. */
         const VvRecord *record = vv_records_get(&view->records, (size_t) (covered - view->applied_sequence));
         g_assert(record->sequence == covered + 1);
-        full = !add_record(builder, changes, record);
+        full = !add_record(builder, changes, sums, record);
         covered += !full;
     }
     g_hash_table_remove_all(builder->op_regions);
-    add_op_locked(builder, view, changes, covered);
+    add_op_locked(builder, view, changes, sums, covered);
     return full;
 }
 

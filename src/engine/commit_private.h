@@ -24,7 +24,7 @@ typedef struct {
     GArray *entries; /* VvBatchEntry, logged and not applied */
     VvOps *ops;      /* the entry being built; NULL: none */
     GArray *parts;
-    unsigned region_count, change_count;
+    unsigned region_count, change_count, sum_count;
     GHashTable *op_regions; /* of the MAP op being built; keys in records of its view, whose lock is held */
 } VvBatchBuilder;
 

@@ -179,10 +179,6 @@ bool vv_props_check(uint32_t mask, const VvLunProps *props, const char *object, 
             "not in this version: copies=%u", props->copies);
         return false;
     }
-    if (mask & VV_LUN_INTEGRITY && props->integrity) {
-        vv_set_error(error, VV_ERROR_UNSUPPORTED, object, NULL, "not in this version: integrity=on");
-        return false;
-    }
     return true;
 }
 

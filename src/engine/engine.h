@@ -28,6 +28,7 @@
 #include "places.h"
 #include "pool.h"
 #include "repack.h"
+#include "sumcache.h"
 #include "view.h"
 
 #include <glib.h>
@@ -89,6 +90,9 @@ struct VvPool {
     GHashTable *views;           /* object id -> VvView */
 
     VvPageCache *cache;
+    VvSumCache *sums;            /* checksums of places */
+    struct VvDamages *damages;   /* what was found damaged: damage.h */
+    struct VvScrub *scrub;       /* one thread: scrub.h */
     VvAlloc *alloc;
     VvCommitter *committer;
     VvEras *eras;
@@ -120,6 +124,7 @@ struct VvPool {
     _Atomic unsigned journal_waiters; /* requests that are parked because it is too much */
     _Atomic bool failed;              /* a journal, apply or store failure: writes answer -EIO or -EROFS, reads go on */
     _Atomic bool closing, abort_waiting;
+    _Atomic uint64_t sums_verified, sums_wrong; /* blocks, relaxed */
     _Atomic unsigned counting;        /* counts of exclusive space under way: nothing is moved meanwhile */
     /* counters, relaxed */
     _Atomic uint64_t cow_bytes_copied, blocks_redirected, blocks_in_place, journal_entries, quiesce_count, quiesce_max_us,

@@ -76,6 +76,7 @@ void vv_io_pool_free(VvIoPool *io_pool)
         while (shard->states) {
             VvIoState *state = shard->states;
             shard->states = state->next;
+            g_free(state->sums);
             g_free(state);
         }
         while (shard->parts) {
@@ -115,8 +116,10 @@ VvIoState *vv_io_state_new(VvPool *pool)
         shard->state_count--;
     }
     pthread_mutex_unlock(&shard->lock);
-    if (state == NULL)
+    if (state == NULL) {
         state = g_new(VvIoState, 1);
+        state->sums = NULL;
+    }
     memset(state, 0, G_STRUCT_OFFSET(VvIoState, old)); /* the arrays are filled as far as they are used */
     memset(&state->parts, 0, sizeof *state - G_STRUCT_OFFSET(VvIoState, parts));
     state->pool = pool;
@@ -138,8 +141,10 @@ void vv_io_state_free(VvIoState *state)
         shard->state_count++;
     }
     pthread_mutex_unlock(&shard->lock);
-    if (!keep)
+    if (!keep) {
+        g_free(state->sums);
         g_free(state);
+    }
 }
 
 /* ---- parts */

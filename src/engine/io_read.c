@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Reads: map, disks, zeroes where nothing is mapped. */
-#include "io_state.h"
+#include "io_sums.h"
+
+#include <errno.h>
 
 #define LARGE_BLOCKS 32u   /* a read from 128 KiB on */
 #define SMALL_PART 4u      /* that fell into parts of less than 16 KiB, on average, */
@@ -22,9 +24,20 @@ static uint8_t *block_memory(const VvIoState *state, unsigned i)
     return base + ((size_t) i << VV_BLOCK_SHIFT);
 }
 
+/* Do all blocks hold what was written there? */
+static bool is_right(VvIoState *state)
+{
+    bool right = true;
+    for (unsigned i = 0; state->summed && i < state->block_count; i++)
+        right &= vv_io_sums_match(state, i, block_memory(state, i));
+    return right;
+}
+
 static void read_finished(VvIoState *state)
 {
     uint64_t length_bytes = state->end - state->offset;
+    if (state->part_result == 0 && !is_right(state))
+        state->part_result = -EIO;
     if (state->part_result < 0) {
         vv_io_finish(state, state->part_result);
         return;

@@ -15,7 +15,6 @@
 #ifndef VV_IO_STATE_H
 #define VV_IO_STATE_H
 
-#include "engine.h"
 #include "flush.h"
 #include "pending.h"
 
@@ -38,6 +37,7 @@ enum {
     VV_HOW_IN_PLACE = 1 << 2, /* written where it is */
     VV_HOW_REDIRECT = 1 << 3, /* written to a new place, and recorded */
     VV_HOW_DISCARD = 1 << 4,  /* recorded as a hole */
+    VV_HOW_SUM = 1 << 5,      /* old[] has a checksum: sums[] */
 };
 
 typedef enum { VV_PARK_NONE, VV_PARK_GATE, VV_PARK_LOCK, VV_PARK_SPACE, VV_PARK_JOURNAL } VvPark;
@@ -92,8 +92,10 @@ struct VvIoState {
     VvPlace hint; /* where the next allocation had best be; 0: none */
     unsigned redirect_count;
     bool changes_map, journal_full, forced; /* it must wait for the journal before it may; a block is being moved */
+    bool redirects, summed, summing; /* everything it writes; some old[] has a checksum; what it writes gets some */
     VvPlace old[VV_IO_RUNS_MAX], target[VV_IO_RUNS_MAX];
     uint8_t how[VV_IO_RUNS_MAX];
+    uint32_t *sums; /* of VV_IO_RUNS_MAX, once there was use for it: io_sums.c */
 
     /* at disks */
     VvIoPart *parts; /* finished ones, to be freed */
@@ -105,12 +107,10 @@ struct VvIoState {
     unsigned bounce_blocks;
     bool bounce_all; /* all blocks are in it; else only the partial tail */
 };
-
 /* ---- lists, by previous and next */
 void vv_io_list_append(VvIoList *list, VvIoState *state);
 void vv_io_list_remove(VvIoList *list, VvIoState *state);
 VvIoState *vv_io_list_pop(VvIoList *list);
-
 /* ---- lock.c: view->lock held */
 /* Ask for the state's range, exclusively where it covers a block in part, or (@exclusive) everywhere. True: it has it at once.
  * Otherwise it is in line, and state->blockers falls to 0 when its turn comes. */
@@ -127,7 +127,7 @@ void vv_park_told(VvIoState *state); /* after vv_park, without view->lock: tells
 void vv_unpark(VvIoState *state, int result, VvIoList *woken);
 /* Post their tasks; without view->lock. */
 void vv_wake(VvIoList *woken);
-/* Unpark those waiting for @why. @final: there is no space, for those who do not wait for it. view->lock held. */
+/* Those waiting for @why. @final: there is no space, for those who do not wait for it. view->lock held. */
 void vv_unpark_all(VvView *view, VvPark why, bool final, VvIoList *woken);
 /* What has waited too long. Returns whether something still waits. */
 bool vv_park_expire(VvView *view, uint64_t now_ms);

@@ -12,12 +12,15 @@
  *   ALLOCATE  mapped                    left
  *   any       as for in place, but its  redirected: repack_batch.c
  *             place is being moved
+ *   any       as for in place, but its  redirected: io_sums.c
+ *             place has a checksum
  *
  * W1  A block that is covered in part is held alone from before its old bytes are read until it is published: lock.c.
  * W2  Nothing waits for space or for the journal while it holds anything: what was allocated goes back, everything is left,
  *     and the request is admitted anew (I9). So neither gates nor flushes wait for those who wait.
  * W3  Records, pending and the end of the in-flight count are one critical section: whoever drained the view sees all. */
 #include "alloc_private.h"
+#include "io_sums.h"
 #include "moving.h"
 #include "pending_slots.h"
 
@@ -59,7 +62,7 @@ bool vv_may_write_in_place(const VvView *view, const VvPageKey *key, VvPlace pla
 static uint8_t decide_write(const VvIoState *state, unsigned i)
 {
     const VvView *view = state->view;
-    if (state->old[i] == 0)
+    if (state->old[i] == 0 || state->redirects || state->how[i] & VV_HOW_SUM)
         return VV_HOW_REDIRECT;
     if (state->how[i] & VV_HOW_PENDING)
         return state->how[i] & VV_HOW_TAG && !view->redirect_always ? VV_HOW_IN_PLACE : VV_HOW_REDIRECT;
@@ -88,6 +91,7 @@ static void decide(VvIoState *state)
     state->redirect_count = 0;
     state->changes_map = state->forced = false;
     state->journal_full = vv_pending_is_full(state->view);
+    state->summing = state->view->integrity;
     for (unsigned i = 0; i < state->block_count; i++) {
         uint8_t how = decide_block(state, i);
         if (moving && how & VV_HOW_IN_PLACE && !vv_moving_allows(moving, state->first_block + i, state->old[i])) {
@@ -247,6 +251,7 @@ static VvRecord make_record(const VvIoState *state, unsigned i, unsigned end)
         .count = (uint16_t) (end - i),
         .place = state->target[i],
         .tag = state->view->tag,
+        .sums = vv_io_sums_of_record(state, i, end - i),
     };
 }
 
@@ -378,6 +383,9 @@ static void write_disks(VvIoState *state)
 {
     const uint8_t mask = VV_HOW_IN_PLACE | VV_HOW_REDIRECT;
     unsigned i = 0;
+    for (unsigned k = 0; state->summing && k < state->block_count; k++)
+        if (state->how[k] & VV_HOW_REDIRECT)
+            vv_io_sums_make(state, k, block_memory(state, k));
     vv_io_parts_begin(state, write_finished);
     while (i < state->block_count) {
         unsigned end = i + 1;
@@ -419,6 +427,10 @@ static void fill_bounce(VvIoState *state)
 
 static void old_bytes_read(VvIoState *state)
 {
+    unsigned last = state->block_count - 1;
+    for (unsigned i = 0; state->part_result == 0 && state->summed && i <= last; i = i < last ? last : last + 1)
+        if (is_partial(state, i) && state->how[i] & VV_HOW_REDIRECT && !vv_io_sums_match(state, i, block_memory(state, i)))
+            state->part_result = -EIO;
     if (state->part_result < 0) { /* nothing was written */
         give_back(state, false);
         vv_io_finish(state, state->part_result);

@@ -3,8 +3,9 @@
  *
  * M1  Pending is read before the applied map. A block that is not pending then is either not going to be, or newer in the
  *     applied map when that is read: never older than what was acknowledged before the request.
+ * M3  Checksums are looked up after the map (io_sums.c), here or on the helper.
  * M2  The era is entered before: a place that was found stays what it is until the request leaves it. */
-#include "io_state.h"
+#include "io_sums.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,6 +45,8 @@ static void read_pending(VvIoState *state)
     const VvView *view = state->view;
     uint64_t region = state->first_block / VV_REGION_BLOCKS;
     unsigned first = (unsigned) (state->first_block % VV_REGION_BLOCKS);
+    state->redirects = view->redirect_always;
+    state->summed = false;
     const VvPendingRegion *pending = vv_pending_find(&view->pending, region);
     const VvPendingBlock *before = pending && first > 0 ? vv_pending_block(pending, first - 1) : NULL;
     state->hint = before && before->place ? before->place + 1 : view->alloc_hint;
@@ -57,6 +60,7 @@ static void read_pending(VvIoState *state)
         if (block) {
             state->old[i] = block->place;
             state->how[i] = VV_HOW_PENDING | (block->tag == view->tag ? VV_HOW_TAG : 0);
+            vv_io_sums_pending(state, i, vv_records_get(&view->records, (size_t) (block->sequence - view->applied_sequence - 1)));
         }
     }
 }
@@ -143,6 +147,8 @@ static void *helper_main(void *user)
         for (unsigned r = 0; r < region_count(state) && state->part_result == 0; r++)
             if (state->regions[r].missing)
                 state->part_result = read_store(state, r);
+        if (state->part_result == 0)
+            state->part_result = vv_io_sums_load(state);
         vv_worker_post(state->worker, &state->task);
         pthread_mutex_lock(&lookup->lock);
     }
@@ -196,7 +202,7 @@ void vv_io_map(VvIoState *state, void (*next)(VvIoState *state))
     }
     state->pending_read = false; /* who maps again looks again */
     atomic_fetch_add_explicit(&state->pool->page_lookups, 1, memory_order_relaxed);
-    if (read_cache(state)) {
+    if (read_cache(state) && vv_io_sums_cached(state)) {
         next(state);
         return;
     }

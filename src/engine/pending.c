@@ -258,6 +258,7 @@ const VvRecord *vv_records_get(const VvRecordRing *ring, size_t i)
 void vv_records_pop(VvRecordRing *ring)
 {
     g_assert(ring->count > 0);
+    g_free(ring->records[ring->first].sums);
     ring->first = (ring->first + 1) & (ring->capacity - 1);
     ring->count--;
     if (ring->count == 0 && ring->capacity > RECORDS_KEPT)
@@ -266,6 +267,8 @@ void vv_records_pop(VvRecordRing *ring)
 
 void vv_records_clear(VvRecordRing *ring)
 {
+    for (size_t i = 0; i < ring->count; i++)
+        g_free(vv_records_get(ring, i)->sums);
     g_free(ring->records);
     *ring = (VvRecordRing){ .count = 0 };
 }

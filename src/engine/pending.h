@@ -38,7 +38,7 @@ void vv_pending_set(VvPending *pending, const VvRecord *record, const VvPlace *a
 void vv_pending_drop(VvPending *pending, const VvRecord *record);
 
 /* ---- the ring of records */
-void vv_records_push(VvRecordRing *ring, const VvRecord *record);
+void vv_records_push(VvRecordRing *ring, const VvRecord *record); /* takes its checksums */
 /* The i-th oldest; i < ring->count. */
 const VvRecord *vv_records_get(const VvRecordRing *ring, size_t i);
 void vv_records_pop(VvRecordRing *ring);
@@ -62,9 +62,11 @@ static inline uint64_t vv_record_bytes(const VvRecord *record)
 /* Memory that it may take until it is applied, at most: the record with the ring's spare half, a region of its own with the fewest
  * blocks that one has, or blocks in an array with its spare half. What pool->pending_memory counts. */
 #define VV_RECORD_MEMORY_BYTES 400u
+#define VV_RECORD_SUMS_BYTES 32u /* least size and head of an array of checksums */
 static inline uint64_t vv_record_memory(const VvRecord *record)
 {
-    return VV_RECORD_MEMORY_BYTES + 2 * sizeof(VvPendingBlock) * (record->count > 0 ? record->count - 1u : 0u);
+    return VV_RECORD_MEMORY_BYTES + 2 * sizeof(VvPendingBlock) * (record->count > 0 ? record->count - 1u : 0u) +
+           (record->sums ? sizeof *record->sums * record->count + VV_RECORD_SUMS_BYTES : 0);
 }
 
 #endif

@@ -14,8 +14,11 @@
  * P1  Nothing is applied before the hooks are set, and the tables are made from the catalog before that.
  * P2  The lock is held from before anything is read until after everything is closed. */
 #include "alloc_private.h"
+#include "damage.h"
+#include "io_state.h"
 #include "pending_slots.h"
 #include "pool_private.h"
+#include "scrub.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -203,6 +206,16 @@ static void on_page_changed(void *user, uint64_t family, const VvPageKey *key, c
         vv_page_cache_invalidate(pool->cache, key->branch, key->region);
 }
 
+static void on_sums_set(
+    void *user, uint64_t family, uint32_t segment, uint32_t first, uint32_t count, const uint32_t *sums)
+{
+    VvPool *pool = user;
+
+    if (sums)
+        vv_sum_cache_add_family(pool->sums, family);
+    vv_sum_cache_set(pool->sums, family, vv_place(segment, first, false), count, sums);
+}
+
 static void on_blocks_freed(void *user, uint64_t family, uint32_t segment, uint32_t first, uint32_t count)
 {
     VvPool *pool = user;
@@ -240,6 +253,7 @@ static void on_job_ended(void *user, const VvJob *job)
 
 static const VvMetaHooks meta_hooks = {
     .page_changed = on_page_changed,
+    .sums_set = on_sums_set,
     .blocks_freed = on_blocks_freed,
     .segment_granted = on_segment_granted,
     .segment_shrunk = on_segment_shrunk,
@@ -325,15 +339,33 @@ static bool start_thread(pthread_t *thread, void *(*run)(void *), void *user, bo
     return err == 0;
 }
 
+static VvSumCache *make_sum_cache(VvPool *pool)
+{
+    VvSumCache *cache = vv_sum_cache_new(VV_SUM_CACHE_BYTES);
+    VV_META_READ(pool->meta);
+    GPtrArray *families = vv_meta_families(pool->meta);
+
+    for (unsigned i = 0; i < families->len; i++) {
+        const VvFamily *family = g_ptr_array_index(families, i);
+
+        if (family->has_sums)
+            vv_sum_cache_add_family(cache, family->id);
+    }
+    return cache;
+}
+
 static bool start_parts(VvPool *pool, GError **error)
 {
     pool->eras = vv_eras_new();
     pool->segments = vv_segments_new(pool);
     pool->cache = vv_page_cache_new(VV_PAGE_CACHE_BYTES);
+    pool->sums = make_sum_cache(pool);
+    pool->damages = vv_damages_new(pool);
     pool->io_pool = vv_io_pool_new();
     pool->alloc = vv_alloc_new(pool);
     pool->jobs = vv_jobs_new(pool);
     pool->repack = vv_repack_new(pool);
+    pool->scrub = vv_scrub_new(pool);
     vv_meta_set_hooks(pool->meta, &meta_hooks, pool); /* P1 */
     if (!start_thread(&pool->checkpointer, checkpointer_main, pool, &pool->threads->checkpointer_runs, error))
         return false;
@@ -355,7 +387,7 @@ static bool start_parts(VvPool *pool, GError **error)
             return false;
         }
     }
-    return vv_jobs_start(pool, error) && (pool->read_only || vv_repack_start(pool->repack, error));
+    return vv_jobs_start(pool, error) && vv_scrub_start(pool->scrub, error) && (pool->read_only || vv_repack_start(pool->repack, error));
 }
 
 static bool open_meta(VvPool *pool, GError **error)
@@ -399,6 +431,7 @@ static void stop_threads(VvPool *pool)
     struct VvPoolThreads *threads = pool->threads;
 
     vv_repack_stop(pool->repack);
+    vv_scrub_stop(pool->scrub);
     vv_jobs_stop(pool);
     if (pool->alloc)
         vv_alloc_stop(pool->alloc); /* it commits grants */
@@ -447,6 +480,9 @@ static void pool_free(VvPool *pool)
     g_clear_pointer(&pool->io_pool, vv_io_pool_free);
     g_clear_pointer(&pool->alloc, vv_alloc_free);
     g_clear_pointer(&pool->cache, vv_page_cache_free);
+    g_clear_pointer(&pool->sums, vv_sum_cache_free);
+    g_clear_pointer(&pool->damages, vv_damages_free);
+    g_clear_pointer(&pool->scrub, vv_scrub_free);
     g_clear_pointer(&pool->segments, vv_segments_free);
     g_clear_pointer(&pool->eras, vv_eras_free);
     for (unsigned i = 0; i < pool->disks->len; i++)

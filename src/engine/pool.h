@@ -182,6 +182,7 @@ typedef struct { uint64_t count, bytes, nanoseconds, buckets[VV_STAT_BUCKETS]; }
 typedef struct {
     uint64_t cow_bytes_copied, blocks_redirected, blocks_in_place, journal_entries, journal_syncs, disk_syncs;
     uint64_t quiesce_count, quiesce_max_us, checkpoints, page_lookups, page_misses, reclaimed_blocks;
+    uint64_t sums_verified, sums_wrong; /* blocks that were compared with their checksum, and that did not match */
     uint64_t pending_bytes;    /* data that is acknowledged and not journalled, now */
     uint64_t pending_memory;   /* that this takes, now */
     uint64_t overlay_bytes;    /* of map pages that wait for a checkpoint, now */

@@ -295,6 +295,7 @@ GPtrArray *vv_pool_problems(VvPool *pool)
     vv_meta_read_unlock(pool->meta);
     look_at_failure(pool, name, problems);
     look_at_disks(pool, problems);
+    vv_look_at_damages(pool, problems);
     if (!look_at_space(pool, name, problems))
         vv_look_at_chosen_disks(pool, problems);
     look_at_host(pool, problems);

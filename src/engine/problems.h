@@ -22,6 +22,9 @@ bool vv_space_is_full(const VvSpaceSummary *space); /* nobody can get a segment 
 /* problems_disks.c: LUNs for which disks were chosen that are full, while the pool is not. */
 void vv_look_at_chosen_disks(VvPool *pool, GPtrArray *problems);
 
+/* problems_disks.c: blocks that do not hold what was written, or cannot be read (damage.h). */
+void vv_look_at_damages(VvPool *pool, GPtrArray *problems);
+
 /* spare.c: block devices that nothing uses: no partitions, holders, mounts, swap, no signature that libblkid knows, at least
  * VV_DISK_BYTES_MIN, writable; loop, ram, zram, nbd and optical devices are left out. Those that cannot be opened too. */
 typedef struct {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Disks that were chosen for LUNs and are full: the pool has space, but none for these. One problem for each choice of disks. */
+/* Disks that were chosen for LUNs and are full: the pool has space, but none for these. One problem for each choice of disks. And what
+ * was found damaged on disks. */
 #include "problems.h"
 
+#include "damage.h"
 #include "pool_private.h"
 #include "transaction.h"
 
@@ -104,4 +106,24 @@ void vv_look_at_chosen_disks(VvPool *pool, GPtrArray *problems)
                 one ? "" : "s", disks, one ? "is" : "are", luns),
             fixes);
     }
+}
+
+/* ---- damaged blocks */
+
+#define DAMAGES_TOLD 16u
+
+void vv_look_at_damages(VvPool *pool, GPtrArray *problems)
+{
+    g_autoptr(GPtrArray) list = vv_damages_list(pool, DAMAGES_TOLD, NULL, NULL);
+    uint64_t left_out, more = vv_damages_count(pool, &left_out);
+
+    for (unsigned i = 0; i < list->len; i++) {
+        const VvDamage *damage = g_ptr_array_index(list, i);
+
+        vv_problems_add(problems, VV_SEVERITY_ERROR, "damage", damage->disk, vv_damage_text(damage), NULL);
+    }
+    more = more > list->len && list->len == DAMAGES_TOLD ? more - list->len + left_out : left_out;
+    if (more > 0)
+        vv_problems_add(problems, VV_SEVERITY_ERROR, "damage", NULL,
+            g_strdup_printf("%" G_GUINT64_FORMAT " more damaged blocks", more), NULL);
 }

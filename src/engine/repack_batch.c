@@ -25,8 +25,10 @@
  *     writes is never told that there is none.
  * B6  Until the entry is durable nothing names the new blocks: a crash leaves them free. An entry that was not logged, or left blocks where
  *     they are, gives them back.
+ * B8  What is damaged (its checksum differs) stays where it is, and is told; checksums of the others go along at apply.
  * B7  No lock is held across I/O, the entry, or a wait. */
 #include "alloc_private.h"
+#include "damage.h"
 #include "io_state.h"
 #include "repack.h"
 
@@ -194,6 +196,30 @@ static int write_run(Mover *mover, VvPlace place, unsigned count, const uint8_t 
     return rc;
 }
 
+/* B8: blocks [@i, @end) of the @r-th region were read into @data. */
+static int leave_damaged(Mover *mover, unsigned r, unsigned i, unsigned end, const uint8_t *data)
+{
+    VvPool *pool = mover->pool;
+    VvPlace *from = mover->moving.from[r];
+    VvSumPiece piece = { .family = 0 };
+    if (!vv_sum_cache_has_family(pool->sums, mover->family))
+        return 0;
+    for (unsigned b = i; b < end; b++, data += VV_BLOCK_BYTES) {
+        uint32_t segment = vv_place_segment(from[b]), block = vv_place_block(from[b]), mib = block / VV_REGION_BLOCKS;
+        int rc = 0;
+        if (piece.family == 0 || piece.segment != segment || piece.mib != mib)
+            rc = vv_sums_lookup(pool->meta, mover->family, segment, mib, &piece);
+        if (rc < 0)
+            return rc;
+        block %= VV_REGION_BLOCKS;
+        if (!vv_sum_present(&piece, block) || piece.crc[block] == vv_sum_of(data))
+            continue;
+        vv_damage_found(pool, mover->family, from[b], mover->moving.regions[r] * VV_REGION_BLOCKS + b, VV_DAMAGE_SUM);
+        from[b] = 0;
+    }
+    return 0;
+}
+
 static int copy_region(Mover *mover, unsigned r)
 {
     const VvPlace *from = mover->moving.from[r];
@@ -208,6 +234,8 @@ static int copy_region(Mover *mover, unsigned r)
         if (count == 0)
             first = mover->to[r][i];
         rc = read_run(mover, from[i], end - i, mover->data + ((size_t) count << VV_BLOCK_SHIFT));
+        if (rc == 0)
+            rc = leave_damaged(mover, r, i, end, mover->data + ((size_t) count << VV_BLOCK_SHIFT));
         count += end - i;
     }
     return rc == 0 && count > 0 ? write_run(mover, first, count, mover->data) : rc; /* new places are one run */

@@ -107,6 +107,8 @@ void vv_pool_stats(VvPool *pool, VvPoolStats *ret_stats)
     };
 
     stats.disk_syncs = count_disk_syncs(pool);
+    stats.sums_verified = atomic_load_explicit(&pool->sums_verified, memory_order_relaxed);
+    stats.sums_wrong = atomic_load_explicit(&pool->sums_wrong, memory_order_relaxed);
     stats.pending_bytes = atomic_load_explicit(&pool->pending_bytes, memory_order_relaxed);
     stats.pending_memory = atomic_load_explicit(&pool->pending_memory, memory_order_relaxed);
     stats.overlay_bytes = vv_meta_overlay_bytes(pool->meta);

@@ -36,6 +36,7 @@ static void load_lun(VvView *view, const VvLun *lun)
         view->mtime_ns = lun->mtime_ns;
     view->elastic = lun->elastic;
     view->redirect_always = lun->props.redirect_always || lun->props.integrity;
+    view->integrity = lun->props.integrity;
     view->on_full = lun->props.on_full;
     view->timeout_s = lun->props.timeout_s;
 }

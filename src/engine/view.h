@@ -18,6 +18,7 @@ typedef struct { /* one change in the order acknowledged; pending_file.h holds t
     uint32_t slot;     /* in pool->pending_file; VV_NO_SLOT */
     uint16_t count;
     uint8_t first;
+    uint32_t *sums;    /* of its blocks; NULL: without. Owned by the ring that it is in */
 } VvRecord;
 typedef struct { /* a growing ring of them */
     VvRecord *records; /* owned */
@@ -72,7 +73,8 @@ struct VvView {
     bool tail_behind;       /* an adopted map goes on behind the end. A write that extends the LUN must not bring it to light:
                              * admission parks it as for a gate and calls vv_pool_object_closed, which cuts the tail and wakes it */
     bool gone;              /* purged or pool closing: everything answers -ESTALE */
-    bool redirect_always;
+    bool redirect_always;   /* also if integrity */
+    bool integrity;         /* what is written gets checksums */
     uint8_t on_full;
     uint32_t timeout_s;
     GQueue handles;         /* VvHandle */

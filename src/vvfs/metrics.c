@@ -136,6 +136,8 @@ static void pool_counters(VvMetrics *m)
         m, "vvfs_pool_redirected_blocks_total", "counter", "Blocks written to a new place.", stats.blocks_redirected);
     single(m, "vvfs_pool_in_place_blocks_total", "counter", "Blocks written where they were.", stats.blocks_in_place);
     single(m, "vvfs_pool_reclaimed_blocks_total", "counter", "Blocks returned by jobs.", stats.reclaimed_blocks);
+    single(m, "vvfs_pool_checksums_verified_blocks_total", "counter", "Blocks compared with their checksum.", stats.sums_verified);
+    single(m, "vvfs_pool_checksums_wrong_blocks_total", "counter", "Blocks whose checksum did not match.", stats.sums_wrong);
     single(m, "vvfs_pool_journal_entries_total", "counter", "Journal entries written.", stats.journal_entries);
     single(m, "vvfs_pool_journal_syncs_total", "counter", "Syncs of the journal.", stats.journal_syncs);
     single(m, "vvfs_pool_disk_syncs_total", "counter", "Syncs of disks.", stats.disk_syncs);

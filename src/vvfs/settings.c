@@ -200,10 +200,6 @@ bool vv_lun_settings_parse(JsonObject *settings, uint32_t *ret_mask, VvLunProps 
         vv_set_error(error, VV_ERROR_UNSUPPORTED, "copies", NULL, "not in this version: more than one copy");
         return false;
     }
-    if ((mask & VV_LUN_INTEGRITY) && props.integrity) {
-        vv_set_error(error, VV_ERROR_UNSUPPORTED, "integrity", NULL, "not in this version: integrity=on");
-        return false;
-    }
     *ret_mask = mask;
     *ret_props = props;
     return true;

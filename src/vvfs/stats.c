@@ -35,6 +35,8 @@ static void set_pool(VvDaemon *daemon, JsonObject *result)
     vv_json_set_u64(pool, "cow_bytes_copied", stats.cow_bytes_copied);
     vv_json_set_u64(pool, "blocks_redirected", stats.blocks_redirected);
     vv_json_set_u64(pool, "blocks_in_place", stats.blocks_in_place);
+    vv_json_set_u64(pool, "checksums_verified", stats.sums_verified);
+    vv_json_set_u64(pool, "checksums_wrong", stats.sums_wrong);
     vv_json_set_u64(pool, "journal_entries", stats.journal_entries);
     vv_json_set_u64(pool, "journal_syncs", stats.journal_syncs);
     vv_json_set_u64(pool, "disk_syncs", stats.disk_syncs);
