@@ -12,7 +12,9 @@
  *   hooks of meta; orphans, elastic LUNs     disks, metadata, lock
  *
  * P1  Nothing is applied before the hooks are set, and the tables are made from the catalog before that.
- * P2  The lock is held from before anything is read until after everything is closed. */
+ * P2  The lock is held from before anything is read until after everything is closed.
+ * P3  What can be read when the pool is open is durable as soon as a flush is answered. What a process that died wrote in place is read
+ *     from the kernel's memory, and no view knows that it wrote it: so disks are synced before anybody reads. */
 #include "alloc_private.h"
 #include "damage.h"
 #include "io_state.h"
@@ -322,6 +324,20 @@ static bool open_disks(VvPool *pool, GError **error)
     return true;
 }
 
+/* P3. A disk that fails remembers it: flushes that need it fail, all else goes on. */
+static void sync_disks(VvPool *pool)
+{
+    for (unsigned i = 0; i < pool->disks->len; i++) {
+        VvDisk *disk = g_ptr_array_index(pool->disks, i);
+        int result = vv_disk_sync(disk);
+
+        if (result < 0)
+            vv_pool_event(pool, VV_SEVERITY_CRITICAL, "disk", vv_disk_label(disk)->disk_name,
+                "what a process that died had written to disk %s cannot be synced: %s", vv_disk_label(disk)->disk_name,
+                g_strerror(-result));
+    }
+}
+
 static void *service_main(void *user)
 {
     pthread_setname_np(pthread_self(), "vv-service");
@@ -380,6 +396,7 @@ static bool start_parts(VvPool *pool, GError **error)
     pool->ticker = vv_ticker_new(pool);
     vv_ticker_kick(pool->ticker);
     if (!pool->read_only) {
+        sync_disks(pool);
         int result = vv_pool_settle_all(pool);
 
         if (result < 0) {

@@ -102,6 +102,16 @@ static void test_mtime_then_pool_closed(void)
     test_pool_free(test);
 }
 
+/* What a process that died wrote in place is read from the kernel's memory, by a pool whose views wrote nothing. */
+static void test_opened(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    g_assert_cmpuint(syncs_of(test), >, 0);
+    test_pool_reopen(test);
+    g_assert_cmpuint(syncs_of(test), >, 0);
+    test_pool_free(test);
+}
+
 /* What nobody can read any more need not be synced, and keeps nothing. */
 static void test_in_place_then_removed(void)
 {
@@ -125,6 +135,7 @@ int main(int argc, char **argv)
     g_test_add_func("/durable/in-place-then-closed", test_in_place_then_closed);
     g_test_add_func("/durable/in-place-then-pool-closed", test_in_place_then_pool_closed);
     g_test_add_func("/durable/mtime-then-pool-closed", test_mtime_then_pool_closed);
+    g_test_add_func("/durable/opened", test_opened);
     g_test_add_func("/durable/in-place-then-removed", test_in_place_then_removed);
     return g_test_run();
 }
