@@ -15,7 +15,10 @@ void vv_reply_error(fuse_req_t request, const GError *error)
     const char *hint = vv_error_get_hint(error);
     const char *joint = hint && g_str_has_suffix(hint, ".") ? ". " : ": "; /* a sentence, or a command */
     vv_log(VV_LOG_NOTE, "%s%s%s", error->message, hint ? joint : "", hint ? hint : "");
-    fuse_reply_err(request, vv_error_to_errno(error));
+    int err = vv_error_to_errno(error);
+    if (err == EIO && vv_pool_failure(vv_fuse_of(request)->pool)) /* as writes do */
+        err = EROFS;
+    fuse_reply_err(request, err);
 }
 
 static bool is_read_only(VvFuse *fuse)

@@ -302,9 +302,10 @@ bool vv_journal_create(const char *path, const VvJournalIdentity *identity, GErr
 
 /* ---- append and sync */
 
-static int fail(VvJournal *journal)
+static int fail(VvJournal *journal, int err)
 {
     journal->failed = true;
+    journal->failed_errno = err;
     return -EIO;
 }
 
@@ -314,13 +315,15 @@ static int write_buffer(VvJournal *journal)
 {
     uint64_t whole_bytes = journal_align(journal->buffer_used_bytes, VV_SECTOR_BYTES);
     uint64_t done_bytes = journal->buffer_used_bytes / VV_SECTOR_BYTES * VV_SECTOR_BYTES;
+    int err;
 
     if (journal->buffer_used_bytes == 0)
         return 0;
     memset(journal->buffer + journal->buffer_used_bytes, 0, whole_bytes - journal->buffer_used_bytes);
-    if (journal->ops.write(journal->ops.user, journal->files[journal->current].fd, journal->buffer, whole_bytes,
-            journal->buffer_offset) != 0)
-        return fail(journal);
+    err = journal->ops.write(journal->ops.user, journal->files[journal->current].fd, journal->buffer, whole_bytes,
+        journal->buffer_offset);
+    if (err != 0)
+        return fail(journal, err);
     memmove(journal->buffer, journal->buffer + done_bytes, journal->buffer_used_bytes - done_bytes);
     journal->buffer_offset += done_bytes;
     journal->buffer_used_bytes -= done_bytes;
@@ -334,8 +337,9 @@ static int sync_batch(VvJournal *journal)
 
     if (err != 0)
         return err;
-    if (journal->ops.sync(journal->ops.user, journal->files[journal->current].fd) != 0)
-        return fail(journal);
+    err = journal->ops.sync(journal->ops.user, journal->files[journal->current].fd);
+    if (err != 0)
+        return fail(journal, err);
     journal->buffer_offset += journal_align(journal->buffer_used_bytes, VV_SECTOR_BYTES);
     journal->buffer_used_bytes = 0;
     journal->batch = false;
@@ -369,7 +373,7 @@ static int find_file(VvJournal *journal, unsigned *ret_slot)
     if (err == -ENOSPC || err == -EDQUOT)
         return -ENOSPC;
     if (err != 0)
-        return fail(journal);
+        return fail(journal, err);
     *ret_slot = absent;
     return 0;
 }
@@ -391,8 +395,9 @@ static int next_file(VvJournal *journal)
     head.first_index = journal->last_index + 1;
     head.incarnation = journal->identity.incarnation;
     head.previous_crc = journal->crc;
-    if (write_head(journal, file->fd, &head) != 0) /* J1 */
-        return fail(journal);
+    err = write_head(journal, file->fd, &head); /* J1 */
+    if (err != 0)
+        return fail(journal, err);
     file->good_head = true;
     file->number = head.number;
     file->first_index = head.first_index;
@@ -530,6 +535,11 @@ void vv_journal_usage(VvJournal *journal, uint64_t *ret_used_bytes, uint64_t *re
 {
     *ret_used_bytes = journal->used_bytes;
     *ret_max_bytes = (uint64_t) VV_JOURNAL_FILES_MAX * JOURNAL_USABLE_BYTES;
+}
+
+int vv_journal_error(const VvJournal *journal)
+{
+    return journal->failed_errno;
 }
 
 uint64_t vv_journal_sync_count(VvJournal *journal)

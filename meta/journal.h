@@ -69,6 +69,8 @@ uint64_t vv_journal_last_index(VvJournal *journal);
 uint64_t vv_journal_durable_index(VvJournal *journal);
 /* Bytes of entries not yet released and the most there can be: the checkpointer starts at half. */
 void vv_journal_usage(VvJournal *journal, uint64_t *ret_used_bytes, uint64_t *ret_max_bytes);
+/* 0, or the -errno of the write or sync that stopped it. */
+int vv_journal_error(const VvJournal *journal);
 /* Completed vv_journal_sync calls that reached a disk. */
 uint64_t vv_journal_sync_count(VvJournal *journal);
 

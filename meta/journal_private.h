@@ -83,6 +83,7 @@ struct VvJournal {
     uint32_t seed;
     bool read_only;
     bool failed; /* J6 */
+    int failed_errno; /* negative: of the first failure */
     JournalFile files[VV_JOURNAL_FILES_MAX];
     unsigned current;        /* the file that is appended to */
     uint64_t held_number;    /* files from this number on hold entries that are not released */

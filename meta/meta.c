@@ -321,6 +321,12 @@ int vv_meta_sync(VvMeta *meta)
     return vv_journal_sync(meta->journal);
 }
 
+int vv_meta_journal_error(VvMeta *meta)
+{
+    VV_LOCKED(&meta->log_lock);
+    return vv_journal_error(meta->journal);
+}
+
 uint64_t vv_meta_journal_syncs(VvMeta *meta) { return vv_journal_sync_count(meta->journal); }
 
 int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops)

@@ -81,6 +81,8 @@ int vv_meta_sync(VvMeta *meta);
 int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops);
 /* Syncs of the journal since the start. [any] */
 uint64_t vv_meta_journal_syncs(VvMeta *meta);
+/* Why the journal has stopped: the -errno of the first write or sync that failed; 0: it has not. The committer. */
+int vv_meta_journal_error(VvMeta *meta);
 /* Why the pool failed, NULL if it did not. Borrowed for ever. */
 const char *vv_meta_failure(VvMeta *meta);
 

@@ -6,9 +6,9 @@
 #include <glib.h>
 
 /* The data path returns only these (negative):
- *   EIO        the medium failed, or the pool stopped after a failure
+ *   EIO        the medium failed, or the pool did while the request was under way; a flush whose data is not safe
  *   ENOSPC     no space for the data, or a write at or past the end of a LUN
- *   EROFS      write to a snapshot, a read-only mount, or a pool that turned read-only
+ *   EROFS      write to a snapshot, a read-only mount, or a pool that turned read-only after a failure
  *   EUCLEAN    stored metadata does not decode or contradicts itself
  *   ENODATA    a look-up found nothing (internal; never reaches a user)
  *   ENOMEM     a bounded pool of memory is exhausted

@@ -132,6 +132,16 @@ static void note_ops(VvCommitter *committer, const VvOps *ops)
     }
 }
 
+static void fail_pool(VvPool *pool)
+{
+    const char *why = vv_meta_failure(pool->meta);
+    if (why)
+        vv_pool_fail(pool, "%s", why);
+    else
+        vv_pool_fail(pool, "the journal in %s/journal cannot be written: %s", pool->directory,
+            g_strerror(-vv_meta_journal_error(pool->meta)));
+}
+
 /* Make what is logged durable, apply it, forget it in pending. */
 static int settle_batch(VvCommitter *committer)
 {
@@ -158,8 +168,7 @@ static int settle_batch(VvCommitter *committer)
     vv_batch_clear(builder);
     finish_retired(committer, rc < 0);
     if (rc < 0) {
-        const char *why = vv_meta_failure(pool->meta);
-        vv_pool_fail(pool, why ? why : "the journal cannot be written");
+        fail_pool(pool);
         return -EIO;
     }
     if (vv_meta_checkpoint_due(pool->meta))
@@ -182,7 +191,7 @@ static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
     if (rc < 0) {
         vv_batch_entry_clear(entry);
         if (rc != -ENOSPC)
-            vv_pool_fail(pool, "the journal cannot be written");
+            fail_pool(pool);
         committer->log_error = rc == -ENOSPC ? rc : -EIO;
         return committer->log_error;
     }

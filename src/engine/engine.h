@@ -122,7 +122,8 @@ struct VvPool {
     _Atomic uint64_t pending_bytes;   /* of data behind records of all views */
     _Atomic uint64_t pending_memory;  /* that these take: pending.h */
     _Atomic unsigned journal_waiters; /* requests that are parked because it is too much */
-    _Atomic bool failed;              /* a journal, apply or store failure: writes answer -EIO or -EROFS, reads go on */
+    _Atomic bool failed;              /* a journal, apply or store failure: writes that begin answer -EROFS, reads go on */
+    char *_Atomic failure;            /* why; NULL: not failed. Owned; stays until the pool is closed */
     _Atomic bool closing, abort_waiting;
     _Atomic uint64_t sums_verified, sums_wrong; /* blocks, relaxed */
     _Atomic unsigned counting;        /* counts of exclusive space under way: nothing is moved meanwhile */
@@ -132,7 +133,7 @@ struct VvPool {
     pthread_mutex_t stats_lock;
     VvOpStat snapshot_stall;          /* stats_lock */
 };
-/* The pool turned read-only: event, log, wake everybody. @why names the failure. */
-void vv_pool_fail(VvPool *pool, const char *why);
+/* The pool turned read-only: event, log, wake everybody, save if it is already. The text names the failure. */
+void vv_pool_fail(VvPool *pool, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
 #endif

@@ -13,7 +13,7 @@ static int check_catalog(VvPool *pool, uint64_t id, const VvOpen *open)
     const VvLun *lun = vv_meta_lun(pool->meta, id);
     const VvSnapshot *snapshot = lun ? NULL : vv_meta_snapshot(pool->meta, id);
     if (lun && (!lun->orphan || open->again))
-        rc = write && pool->read_only ? -EROFS : 0;
+        rc = write && (pool->read_only || atomic_load(&pool->failed)) ? -EROFS : 0;
     else if (snapshot && (!snapshot->hidden || (open->again && snapshot->orphan)))
         rc = write ? -EROFS : 0;
     vv_meta_read_unlock(pool->meta);

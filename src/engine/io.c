@@ -29,9 +29,7 @@ static int check_locked(const VvIoState *state)
         return 0;
     if (!view->is_lun || pool->read_only)
         return -EROFS;
-    if (atomic_load(&pool->failed))
-        return -EIO;
-    return 0;
+    return atomic_load(&pool->failed) ? -EROFS : 0;
 }
 
 /* Set the range, clipped to the object. Returns 1 if there is something to do, 0 if not, or -errno. */

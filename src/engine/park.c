@@ -67,7 +67,7 @@ int vv_park(VvIoState *state, VvPark why)
 {
     VvView *view = state->view;
     uint64_t now_ms = vv_monotonic_ms();
-    if (why != VV_PARK_LOCK && atomic_load(&state->pool->abort_waiting))
+    if (why != VV_PARK_LOCK && (atomic_load(&state->pool->abort_waiting) || atomic_load(&state->pool->failed)))
         return -EIO; /* who is in line for a block waits for disks only */
     if (state->deadline_ms == 0)
         state->deadline_ms = now_ms + 1000u * (uint64_t) MAX(view->timeout_s, 1);

@@ -66,6 +66,20 @@ char *vv_pool_disk_path(const char *directory, const char *path)
 
 /* ---- checkpoints */
 
+/* One event when they begin to fail for want of space, and one when they work again. */
+static void checkpoint_over(VvPool *pool, int result, int before)
+{
+    if (result == 0)
+        atomic_fetch_add_explicit(&pool->checkpoints, 1, memory_order_relaxed);
+    if (result == -ENOSPC && before != -ENOSPC)
+        vv_pool_event(pool, VV_SEVERITY_CRITICAL, "map-full", NULL,
+            "there is no room for the map: nothing that would make it larger is taken until there is");
+    else if (result == 0 && before == -ENOSPC)
+        vv_pool_event(pool, VV_SEVERITY_INFO, "map-full", NULL, "there is room for the map again");
+    else if (result < 0 && result != -ENOSPC)
+        vv_pool_fail(pool, "the map in %s/map cannot be written: %s", pool->directory, g_strerror(-result));
+}
+
 static void *checkpointer_main(void *user)
 {
     VvPool *pool = user;
@@ -84,13 +98,7 @@ static void *checkpointer_main(void *user)
         number = threads->checkpoint_asked;
         pthread_mutex_unlock(&threads->lock);
         result = vv_meta_checkpoint(pool->meta);
-        if (result == 0)
-            atomic_fetch_add_explicit(&pool->checkpoints, 1, memory_order_relaxed);
-        else
-            vv_pool_event(
-                pool, VV_SEVERITY_CRITICAL, "checkpoint", NULL, "a checkpoint failed: %s", g_strerror(-result));
-        if (result < 0 && result != -ENOSPC)
-            vv_pool_fail(pool, "the map cannot be written");
+        checkpoint_over(pool, result, threads->checkpoint_result);
         pthread_mutex_lock(&threads->lock);
         threads->checkpoint_result = result;
         threads->checkpoint_done = number;
@@ -142,10 +150,19 @@ void vv_pool_checkpoint_wait(VvPool *pool)
 
 /* ---- failure and ends */
 
-void vv_pool_fail(VvPool *pool, const char *why)
+void vv_pool_fail(VvPool *pool, const char *format, ...)
 {
-    if (atomic_exchange(&pool->failed, true))
+    char *why, *none = NULL;
+    va_list args;
+
+    va_start(args, format);
+    why = g_strdup_vprintf(format, args);
+    va_end(args);
+    if (!atomic_compare_exchange_strong(&pool->failure, &none, why)) {
+        g_free(why);
         return;
+    }
+    atomic_store(&pool->failed, true); /* before anybody is woken, and seen by who parks afterwards */
     vv_pool_event(
         pool, VV_SEVERITY_CRITICAL, "failed", NULL, "the pool has failed and takes no writes any more: %s", why);
     vv_views_abort_waiting(pool);
@@ -181,6 +198,11 @@ const char *vv_pool_directory(const VvPool *pool)
 VvMeta *vv_pool_meta(VvPool *pool)
 {
     return pool->meta;
+}
+
+const char *vv_pool_failure(const VvPool *pool)
+{
+    return atomic_load(&pool->failure);
 }
 
 bool vv_pool_is_read_only(const VvPool *pool)
@@ -524,6 +546,7 @@ static void pool_free(VvPool *pool)
     pthread_mutex_destroy(&pool->disks_lock);
     pthread_mutex_destroy(&pool->views_lock);
     pthread_mutex_destroy(&pool->stats_lock);
+    g_free(pool->failure);
     g_free(pool->directory);
     g_free(pool);
 }

@@ -62,6 +62,8 @@ void vv_pool_abort_waiting(VvPool *pool);
 const char *vv_pool_directory(const VvPool *pool); /* [any] */
 VvMeta *vv_pool_meta(VvPool *pool);                /* [any]: for looking at the catalog under its read lock */
 bool vv_pool_is_read_only(const VvPool *pool);
+/* Why the pool takes no writes any more, NULL if it does. Borrowed until it is closed. [any] */
+const char *vv_pool_failure(const VvPool *pool);
 /* Tell where the pool is mounted (device numbers and path), so that openers can be traced through loop devices. */
 void vv_pool_set_mount(VvPool *pool, const char *mount_point);
 const char *vv_pool_mount(const VvPool *pool); /* NULL: not mounted */

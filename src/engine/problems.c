@@ -217,18 +217,18 @@ static void look_at_host(VvPool *pool, GPtrArray *problems)
 static void look_at_failure(VvPool *pool, const char *name, GPtrArray *problems)
 {
     g_autoptr(GPtrArray) fixes = vv_fixes_new();
-    const char *why = vv_meta_failure(pool->meta);
+    const char *why = vv_pool_failure(pool);
 
-    if (!why && !atomic_load(&pool->failed))
+    if (!why)
         return;
     if (vv_pool_mount(pool)) {
         vv_fixes_add(fixes, g_strdup_printf("umount %s", vv_pool_mount(pool)), g_strdup("ends the daemon"));
         vv_fixes_add(fixes, g_strdup_printf("vvfs %s %s", pool->directory, vv_pool_mount(pool)),
-            g_strdup("recovers from the journal"));
+            g_strdup("goes on with what was flushed, once it can be written"));
     }
     vv_fixes_add(fixes, g_strdup_printf("vvfs-admin -p %s pool check", pool->directory), NULL);
     vv_problems_add(problems, VV_SEVERITY_CRITICAL, "failed", name,
-        g_strdup_printf("pool %s has failed and takes no writes%s%s", name, why ? ": " : "", why ? why : ""), fixes);
+        g_strdup_printf("pool %s has failed and takes no writes: %s", name, why), fixes);
 }
 
 static void look_at_disks(VvPool *pool, GPtrArray *problems)
@@ -316,7 +316,7 @@ const char *vv_pool_state(VvPool *pool)
 {
     VvSpaceSummary space;
 
-    if (atomic_load(&pool->failed) || vv_meta_failure(pool->meta))
+    if (vv_pool_failure(pool))
         return "failed";
     vv_pool_space(pool, &space);
     if (vv_space_is_full(&space))

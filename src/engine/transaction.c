@@ -19,7 +19,6 @@ typedef struct {
 
 static bool refuse_unwritable(VvPool *pool, GError **error)
 {
-    const char *failure = vv_meta_failure(pool->meta);
     const char *name;
 
     vv_meta_read_lock(pool->meta);
@@ -33,9 +32,9 @@ static bool refuse_unwritable(VvPool *pool, GError **error)
         vv_set_error(error, VV_ERROR_DENIED, name, NULL, "pool %s is mounted read-only", name);
         return false;
     }
-    if (failure || atomic_load(&pool->failed)) {
-        vv_set_error(error, VV_ERROR_IO, name, "vvfs-admin doctor", "pool %s has failed and takes no changes%s%s", name,
-            failure ? ": " : "", failure ? failure : "");
+    if (vv_pool_failure(pool)) {
+        vv_set_error(error, VV_ERROR_IO, name, "vvfs-admin doctor", "pool %s has failed and takes no changes: %s", name,
+            vv_pool_failure(pool));
         return false;
     }
     return true;
@@ -128,7 +127,7 @@ VvOp *vv_transaction_add(VvTransaction *tx, VvOpKind kind)
 
 static void set_commit_error(VvPool *pool, int result, const char *object, GError **error)
 {
-    const char *failure = vv_meta_failure(pool->meta);
+    const char *failure = vv_pool_failure(pool);
 
     if (result == -ENOSPC)
         vv_set_error(error, VV_ERROR_NO_SPACE, object, "Remove something, or give that file system more room.",
