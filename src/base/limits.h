@@ -106,6 +106,8 @@
 #define VV_RPC_LINE_BYTES_MAX (4u << 20)
 #define VV_RPC_CLIENTS_MAX 256u
 #define VV_EVENTS_KEPT 4096u
+#define VV_TROUBLE_QUIET_SECONDS 600u /* of a disk: then a failure is told anew */
+#define VV_TROUBLE_SHOWN_SECONDS 3600u /* by doctor, after the last */
 #define VV_ENDED_JOBS_MAX 256u /* remembered for a day: a screen or two of the largest removal */
 #define VV_REQUEST_IDS_KEPT 16384u
 #define VV_REQUEST_ID_SECONDS 86400u /* CLI.md: an --id answers for 24 h */

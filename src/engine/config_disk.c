@@ -5,6 +5,7 @@
  *     once; on failure the label is erased again.
  * D2  A disk leaves its slot after the entry that removes it is applied, and is closed when nobody is left who found a place
  *     on it (I4). */
+#include "disk_private.h"
 #include "pending_slots.h"
 #include "pool_private.h"
 #include "transaction.h"
@@ -22,6 +23,7 @@ void vv_pool_attach_disk(VvPool *pool, uint64_t id, VvDisk *disk)
 
     if (pool->options.disk_ops)
         vv_disk_set_ops(disk, pool->options.disk_ops, pool->options.ops_user);
+    vv_trouble_watch(pool, disk);
     VV_LOCKED(&pool->disks_lock);
     while (slot < pool->disks->len && g_ptr_array_index(pool->disks, slot))
         slot++;

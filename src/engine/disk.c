@@ -166,6 +166,8 @@ int vv_disk_read(VvDisk *disk, void *data, size_t length_bytes, uint64_t offset)
     vv_disk_begin(disk);
     int result = disk->ops->read(disk, data, length_bytes, offset);
     vv_disk_count(disk, false, length_bytes, result);
+    if (result != 0)
+        vv_trouble_note(disk, VV_TROUBLE_READ, offset, result);
     vv_disk_end(disk);
     return result;
 }
@@ -177,6 +179,8 @@ int vv_disk_write(VvDisk *disk, const void *data, size_t length_bytes, uint64_t 
     vv_disk_begin(disk);
     int result = disk->ops->write(disk, data, length_bytes, offset);
     vv_disk_count(disk, true, length_bytes, result);
+    if (result != 0)
+        vv_trouble_note(disk, VV_TROUBLE_WRITE, offset, result);
     vv_disk_end(disk);
     return result;
 }
@@ -494,6 +498,7 @@ VvDisk *vv_disk_open(const char *path, const VvUuid *pool_uuid, const VvUuid *di
     disk->read_only = read_only;
     disk->ops = &vv_disk_file_ops;
     vv_syncer_init(&disk->syncer);
+    pthread_mutex_init(&disk->troubles.lock, NULL);
 
     if (!open_and_lock(disk, &st, lock_wait_ms, error) || !find_medium(disk, &size_bytes, error) ||
         !check_label(disk, pool_uuid, disk_uuid, size_bytes, error))
@@ -506,6 +511,7 @@ void vv_disk_close(VvDisk *disk)
     if (disk == NULL)
         return;
     vv_syncer_clear(&disk->syncer);
+    pthread_mutex_destroy(&disk->troubles.lock);
     g_assert(is_idle(disk)); /* D4 */
     vv_close_fd(&disk->fd);
     g_free(disk->path);

@@ -5,6 +5,7 @@
 
 #include "disk.h"
 #include "error.h"
+#include "trouble.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -62,6 +63,7 @@ struct VvDisk {
     VvLabel label; /* size_bytes and disk_name: changed by relabel, on the control thread */
     atomic_bool cannot_discard;
     VvSyncer syncer;
+    VvTroubles troubles;
     VvDiskShard shards[VV_DISK_SHARDS];
 };
 

@@ -196,6 +196,8 @@ void vv_pool_stats(VvPool *pool, VvPoolStats *ret_stats);
 /* Of one LUN since the daemon started; all zero if nobody used it. */
 void vv_pool_lun_stats(VvPool *pool, uint64_t lun_id, VvOpStat ret_stats[VV_N_STATS]);
 GPtrArray *vv_pool_disk_handles(VvPool *pool); /* VvDisk, borrowed, with the read lock of the catalog held */
+/* As the catalog says; degraded also if something failed on it of late. With the read lock of the catalog held. */
+VvState vv_pool_disk_state(VvPool *pool, const VvDiskInfo *disk);
 bool vv_pool_disk_stats(VvPool *pool, uint64_t disk_id, VvDiskCounters *ret_counters);
 
 #endif

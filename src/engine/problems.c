@@ -2,6 +2,7 @@
 /* Problems: what is wrong with the pool, worst first, each with the commands that mend it; and the one word for all of it. */
 #include "problems.h"
 
+#include "disk_private.h"
 #include "pool_private.h"
 #include "transaction.h"
 
@@ -238,26 +239,22 @@ static void look_at_disks(VvPool *pool, GPtrArray *problems)
 
     for (unsigned i = 0; i < disks->len; i++) {
         const VvDiskInfo *info = g_ptr_array_index(disks, i);
-        int error = 0;
-        bool there = false;
+        VvDisk *disk = NULL;
         void *slot;
 
         if (info->state != VV_STATE_OK)
             vv_problems_add(problems, VV_SEVERITY_CRITICAL, "disk", info->name,
                 g_strdup_printf("disk %s is %s", info->name, vv_state_name(info->state)), NULL);
-        VV_LOCKED(&pool->disks_lock);
-        if (g_hash_table_lookup_extended(pool->disk_slots, &info->id, NULL, &slot)) {
-            there = true;
-            error = vv_disk_sync_error(g_ptr_array_index(pool->disks, GPOINTER_TO_UINT(slot)));
+        {
+            VV_LOCKED(&pool->disks_lock);
+            if (g_hash_table_lookup_extended(pool->disk_slots, &info->id, NULL, &slot))
+                disk = g_ptr_array_index(pool->disks, GPOINTER_TO_UINT(slot)); /* stays while the catalog has it */
         }
-        if (!there)
+        if (disk)
+            vv_trouble_look(pool, disk, info->name, problems);
+        else
             vv_problems_add(problems, VV_SEVERITY_CRITICAL, "disk", info->name,
                 g_strdup_printf("disk %s is not there", info->name), NULL);
-        else if (error != 0)
-            vv_problems_add(problems, VV_SEVERITY_CRITICAL, "disk", info->name,
-                g_strdup_printf(
-                    "disk %s failed to sync (%s): nothing written since is certain", info->name, g_strerror(-error)),
-                NULL);
     }
 }
 

@@ -57,6 +57,7 @@ static void run_batch(VvDisk *disk, VvSyncBatch *batch)
             atomic_store(&disk->syncer.error, result); /* Y2 */
             if (disk->syncer.failed)
                 disk->syncer.failed(disk->syncer.failed_user, disk, result);
+            vv_trouble_note(disk, VV_TROUBLE_SYNC, 0, result);
         }
     }
     for (size_t i = 0; i < batch->count; i++)

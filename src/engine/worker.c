@@ -437,6 +437,8 @@ static void complete(VvWorker *worker, VvDiskIo *io, int res)
         return;
     }
     vv_disk_count(io->disk, io->write, io->length_bytes, io->result);
+    if (io->result != 0)
+        vv_trouble_note(io->disk, io->write ? VV_TROUBLE_WRITE : VV_TROUBLE_READ, io->offset + io->progress_bytes, io->result);
     vv_disk_end(io->disk);
     io->done(io);
 }

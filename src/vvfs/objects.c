@@ -95,7 +95,7 @@ static VvDiskItem *copy_disk(const VvDaemon *daemon, const VvDiskInfo *disk)
     item->size_bytes = disk->size_bytes;
     item->free_bytes = (uint64_t) disk->free_unit_count << VV_SEGMENT_SHIFT_MIN;
     item->used_bytes = (uint64_t) (disk->unit_count - disk->free_unit_count) << VV_SEGMENT_SHIFT_MIN;
-    item->state = disk->state;
+    item->state = vv_pool_disk_state(daemon->pool, disk);
     return item;
 }
 
