@@ -176,12 +176,13 @@ new_pool() # new_pool DIRECTORY ARGUMENT...: made, not mounted
 serves() { timeout 5 "$tool" -p "$pool" pool status >/dev/null 2>&1 && timeout 5 stat -f "$mnt" >/dev/null 2>&1; }
 serves_or_ended() { gone "$daemon" || { [[ $(findmnt -no FSTYPE --mountpoint "$mnt") == fuse.vvfs ]] && serves; }; }
 mount_options=${VV_MOUNT_OPTIONS-} # of every mount: a test may run others with some
+mount_with=() # what the daemon is run by
 mount_pool() # mount_pool [OPTIONS]: $pool at $mnt, which is made
 {
     [[ -n $mnt ]] || mnt=$disk/mnt
     mkdir -p "$mnt" 2>/dev/null
     local options=${1-}${1:+${mount_options:+,}}${mount_options-}
-    "$vvfs" -f ${options:+-o "$options"} "$pool" "$mnt" >>"$disk/.daemon" 2>&1 </dev/null {never}>&- &
+    "${mount_with[@]}" "$vvfs" -f ${options:+-o "$options"} "$pool" "$mnt" >>"$disk/.daemon" 2>&1 </dev/null {never}>&- &
     daemon=$!
     ours+=("$daemon")
     wait_for 60 serves_or_ended && ! gone "$daemon" && return 0
