@@ -44,8 +44,9 @@ typedef struct VvStoreRead VvStoreRead;
 
 /* Make an environment with all tables in the existing, empty directory @path. */
 bool vv_store_create(const char *path, GError **error);
-/* @read_only: for `pool check` beside a living daemon and for looking. Errors: damaged (also: a table is missing),
- * io, not-found. Free with vv_store_close; no transaction may be open then (asserted). */
+/* Checks every page in use, and undoes a commit that never succeeded (store_sums.h), also if @read_only, which is for looking: so
+ * nobody may be writing, which the pool's lock sees to. Errors: damaged, io, not-found. Free with vv_store_close; no
+ * transaction may be open then (asserted). */
 VvStore *vv_store_open(const char *path, bool read_only, GError **error);
 void vv_store_close(VvStore *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvStore, vv_store_close)
@@ -53,13 +54,17 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvStore, vv_store_close)
 /* Bytes the data file occupies, and bytes of it that are free pages inside. */
 int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_bytes);
 
+/* Pages in use now, and microseconds that checking them took at open: for tests and measurements. */
+void vv_store_checked(const VvStore *store, uint64_t *ret_pages, uint64_t *ret_usec);
+
 /* ---- the writer */
 int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn);
 int vv_store_put(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes, const void *value,
                  size_t value_bytes);
 /* Deleting what is not there is 0. */
 int vv_store_delete(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes);
-/* Both end and free @txn, whatever they return. A commit that failed changed nothing. */
+/* Both end and free @txn, whatever they return. A commit that failed changed nothing that a start would find; if only its
+ * checksums could not be written, readers of this process see it, and the next begin tries them again. */
 int vv_store_commit(VvStoreTxn *txn);
 void vv_store_abort(VvStoreTxn *txn);
 

@@ -50,6 +50,7 @@ static void remove_metadata(const char *directory)
 
     remove_file(map, "data.mdb");
     remove_file(map, "lock.mdb");
+    remove_file(map, "sums");
     (void) rmdir(map);
     remove_journal(directory);
     for (unsigned i = 0; i < G_N_ELEMENTS(files); i++)

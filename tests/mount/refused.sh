@@ -350,7 +350,9 @@ rm -rf "$disk/good" && cp -a --sparse=always "$pool" "$disk/good"
 while read -r offset; do
     flip "$pool/map/data.mdb" "$offset"
 done < <(grep -aboUF another "$pool/map/data.mdb" | cut -d : -f 1)
-damaged "a bit of a record" 'table lun: the record'
+damaged "a bit of a record" 'metadata store .* is damaged: page [0-9]+ of data.mdb'
+rm "$pool/map/sums"
+damaged "no checksums of the map" 'map/sums is missing: .*Put it back as it was'
 truncate -s 16K "$pool/map/data.mdb"
 damaged "a map that was cut" 'map'
 mount_pool

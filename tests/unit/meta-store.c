@@ -31,7 +31,7 @@ static void set_up(Fixture *f, gconstpointer data)
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
-    static const char *const names[] = { "data.mdb", "lock.mdb" };
+    static const char *const names[] = { "data.mdb", "lock.mdb", "sums" };
 
     (void) data;
     vv_store_close(f->store);
@@ -512,7 +512,7 @@ static int walk(VvStoreRead *read)
     return err == -ENODATA ? count : err;
 }
 
-/* S4, S6: each page of the file lost in turn, or the file cut there: an error, or all records; never a signal. */
+/* S4, S7: each page of the file lost in turn, or the file cut there: refused, or it was not in use; never a signal. */
 static void test_lost_pages(Fixture *f, gconstpointer data)
 {
     g_autofree char *name = g_build_filename(f->path, "data.mdb", NULL);
@@ -549,10 +549,7 @@ static void test_lost_pages(Fixture *f, gconstpointer data)
             }
             g_assert_cmpint(vv_store_read_begin(store, &read), ==, 0);
             found = walk(read);
-            if (found != 1000) {
-                g_assert_cmpint(found, ==, -EUCLEAN);
-                count_bad[cut]++;
-            }
+            g_assert_cmpint(found, ==, 1000);
             vv_store_read_end(read);
         }
     }

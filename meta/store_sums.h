@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Checksums of the store's pages: LMDB has none, and damage to its inner pages makes it crash or answer wrongly. The design is on
+ * top of store_sums.c. Used by store.c alone: opened before LMDB sees the file, told of each commit by its one writer. */
+#ifndef VV_STORE_SUMS_H
+#define VV_STORE_SUMS_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VV_SUMS_FILE "sums"
+
+typedef struct VvSums VvSums;
+
+/* Make PATH/sums for the PATH/data.mdb that LMDB has just made, vouching for every page it holds now. */
+bool vv_sums_create(const char *path, GError **error);
+/* Check every page that is in use in PATH/data.mdb, which no LMDB environment may have open. A commit that was not certified is
+ * undone, LMDB's two headers are mended, and the file is made as long as its header says. Errors: damaged (says which page),
+ * not-found (no sums), unsupported, io. */
+VvSums *vv_sums_open(const char *path, GError **error);
+void vv_sums_close(VvSums *sums);
+/* Vouch for what the last commit wrote; durable when it returns. Does nothing if all is certified. 0; -EUCLEAN; -ENOSPC; -EIO: then
+ * nothing may be committed before another call has succeeded, because an uncertified commit can only be undone as long as no other
+ * has reused its predecessor's pages. */
+int vv_sums_certify(VvSums *sums);
+/* Pages in use, and microseconds that checking them took at open: for tests and measurements. */
+void vv_sums_figures(const VvSums *sums, uint64_t *ret_pages, uint64_t *ret_usec);
+
+#endif
