@@ -23,6 +23,7 @@ typedef struct {
     uint64_t disk_id;
     uint64_t size_bytes; /* of the whole disk, as labelled: grows by vv_disk_relabel */
     uint64_t created_ns;
+    uint64_t incarnation; /* of the pool that served it last; 0: none */
     char pool_name[VV_NAME_BYTES_MAX + 1];
     char disk_name[VV_NAME_BYTES_MAX + 1];
 } VvLabel;

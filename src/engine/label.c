@@ -15,7 +15,8 @@
  *       81   128  the pool's name, padded with zeroes
  *      209     1  length of the disk's name
  *      210   128  the disk's name, padded with zeroes
- *      338  3758  zeroes; a reader of version 1 ignores them
+ *      338     8  incarnation of the pool that served the disk last; 0: none (serving.c)
+ *      346  3750  zeroes; a reader of version 1 ignores them
  *
  * L1  The checksum stands at the same place in every version, so that a newer label and a damaged one can be told apart.
  * L2  The checksum leaves the magic out: a label whose magic has a flipped bit is known as a damaged label. */
@@ -39,10 +40,11 @@ enum {
     AT_CREATED = 72,
     AT_POOL_NAME = 80,
     AT_DISK_NAME = 209,
-    AT_END = 338,
+    AT_INCARNATION = 338,
+    AT_END = 346,
 };
 _Static_assert(AT_POOL_NAME + 1 + VV_NAME_BYTES_MAX == AT_DISK_NAME, "pool name");
-_Static_assert(AT_DISK_NAME + 1 + VV_NAME_BYTES_MAX == AT_END, "disk name");
+_Static_assert(AT_DISK_NAME + 1 + VV_NAME_BYTES_MAX == AT_INCARNATION, "disk name");
 _Static_assert(AT_END <= VV_BLOCK_BYTES, "the label is one block");
 _Static_assert(sizeof(VvUuid) == 16, "UUID");
 
@@ -81,6 +83,7 @@ void vv_label_encode(const VvLabel *label, uint8_t *bytes)
     vv_put_u64(bytes + AT_CREATED, label->created_ns);
     put_name(bytes + AT_POOL_NAME, label->pool_name);
     put_name(bytes + AT_DISK_NAME, label->disk_name);
+    vv_put_u64(bytes + AT_INCARNATION, label->incarnation);
     vv_put_u32(bytes + AT_CRC, vv_crc32c(0, bytes + AT_VERSION, VV_BLOCK_BYTES - AT_VERSION));
 }
 
@@ -103,6 +106,7 @@ int vv_label_decode(const uint8_t *bytes, VvLabel *ret_label)
     label.disk_id = vv_get_u64(bytes + AT_DISK_ID);
     label.size_bytes = vv_get_u64(bytes + AT_SIZE);
     label.created_ns = vv_get_u64(bytes + AT_CREATED);
+    label.incarnation = vv_get_u64(bytes + AT_INCARNATION);
     if (!get_name(bytes + AT_POOL_NAME, label.pool_name) || !get_name(bytes + AT_DISK_NAME, label.disk_name))
         return -EUCLEAN;
     if (label.size_bytes < VV_DISK_BYTES_MIN || label.size_bytes > INT64_MAX)

@@ -21,6 +21,7 @@
 #include "pending_slots.h"
 #include "pool_private.h"
 #include "scrub.h"
+#include "serving.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -454,8 +455,8 @@ VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError
     pool->threads->lock_fd = vv_pool_take_lock(pool->directory, pool->options.lock_wait_ms, error);
     if (pool->threads->lock_fd < 0)
         goto fail;
-    if (!vv_pending_attach(pool, &uuid, error) || !open_meta(pool, error) || !vv_pending_own(pool, error) ||
-        !open_disks(pool, error) || !start_parts(pool, error))
+    if (!vv_serving_check(pool->directory, error) || !vv_pending_attach(pool, &uuid, error) || !open_meta(pool, error) ||
+        !vv_pending_own(pool, error) || !open_disks(pool, error) || !vv_serving_begin(pool, error) || !start_parts(pool, error))
         goto fail;
     return pool;
 fail:
@@ -532,6 +533,7 @@ static void pool_free(VvPool *pool)
     g_clear_pointer(&pool->meta, vv_meta_close);
     g_clear_pointer(&pool->left, vv_left_free);
     g_clear_pointer(&pool->pending_file, vv_pending_file_close);
+    vv_serving_end(pool);
     vv_close_fd(&pool->threads->lock_fd); /* P2 */
     pthread_cond_destroy(&pool->threads->asked);
     pthread_cond_destroy(&pool->threads->done);

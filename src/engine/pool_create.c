@@ -6,6 +6,7 @@
  * leaves is a pool without disks, which `pool destroy` removes. */
 #include "error.h"
 #include "pool_private.h"
+#include "serving.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -45,7 +46,8 @@ static void remove_journal(const char *directory)
 
 static void remove_metadata(const char *directory)
 {
-    static const char *const files[] = { "reserve", "reserve.new", SOCKET_NAME, "hold.sock", "vvfs-pool.new", "vvfs-pool" };
+    static const char *const files[] = { "reserve", "reserve.new", SOCKET_NAME, "hold.sock", VV_IN_USE_FILE, VV_IN_USE_FILE ".new",
+        "vvfs-pool.new", "vvfs-pool" };
     g_autofree char *map = g_build_filename(directory, "map", NULL);
 
     remove_file(map, "data.mdb");
@@ -511,6 +513,8 @@ bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc repor
         return false;
     lock_fd = vv_pool_take_lock(directory, END_WAIT_MS, error);
     if (lock_fd < 0)
+        return false;
+    if (!vv_serving_check(directory, error))
         return false;
     meta = vv_meta_open(directory, !repair, NULL, &failure);
     if (!meta && is_finding(failure)) {

@@ -15,6 +15,7 @@ struct VvPoolThreads {
     int checkpoint_result;
     bool stopping;
     bool checkpointer_runs, service_runs;
+    bool marked; /* as served: serving.h */
     GHashTable *adoptions; /* LUN id -> struct VvAdoption; pool->config_lock */
 };
 /* Lock @directory; -1 with error busy: another process has it. */
