@@ -23,9 +23,12 @@ def read(text, argv):
     if job["error"] or not sides:
         raise ValueError(f"fio reports error {job['error']}" if job["error"] else "fio did no I/O")
     worst = max(sides, key=lambda side: side["clat_ns"]["mean"])
-    return Figure(iops=sum(side["iops"] for side in sides), mib_s=sum(side["bw_bytes"] for side in sides) / 2**20,
-                  ios=sum(side["total_ios"] for side in sides), p99_us=worst["clat_ns"]["percentile"]["99.000000"] / 1000,
-                  command=" ".join(argv))
+    figure = Figure(iops=sum(side["iops"] for side in sides), mib_s=sum(side["bw_bytes"] for side in sides) / 2**20,
+                    ios=sum(side["total_ios"] for side in sides), p99_us=worst["clat_ns"]["percentile"]["99.000000"] / 1000,
+                    command=" ".join(argv))
+    if job.get("sync", {}).get("lat_ns", {}).get("percentile"):
+        figure["sync_p99_us"] = job["sync"]["lat_ns"]["percentile"]["99.000000"] / 1000
+    return figure
 
 
 def run(bed, path, rw, bs, depth, size, seconds=None, engine="io_uring", more=()):

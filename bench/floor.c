@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The plainest fair FUSE file: one file passed through by libfuse's low-level API and its own loop, mounted over a file.
  *
- *     floor [-w WORKERS] FILE MOUNTPOINT        (stays in the foreground; ends when it is unmounted, or on SIGTERM)
+ *     floor [-w WORKERS] [-d MILLISECONDS] FILE MOUNTPOINT        (stays in the foreground; ends when it is unmounted, or on SIGTERM)
+ *
+ * With -d it is a slow disk instead, for a pool: each write and each sync is answered so much later.
  *
  * It has what costs nothing: direct I/O, parallel direct writes, requests of 1 MiB, a clone of /dev/fuse per worker. FILE is
  * opened with O_DIRECT where that means something, so that no peer in bench/ gets the page cache for nothing; libfuse's
@@ -20,15 +22,18 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_WRITE_BYTES (1u << 20)
 #define MAX_BACKGROUND 128
 #define MAX_WORKERS 64
+#define MAX_DELAY_MS 10000
 #define ALIGNMENT 4096
 
-static int backing = -1;   /* FILE */
-static bool direct;        /* it is open with O_DIRECT */
+static int backing = -1; /* FILE */
+static bool direct;      /* it is open with O_DIRECT */
+static unsigned long delay_ms;
 static __thread char *own; /* MAX_WRITE_BYTES, aligned; a worker's, for as long as it lives */
 
 static char *own_buffer(void)
@@ -36,6 +41,13 @@ static char *own_buffer(void)
     if (!own)
         own = aligned_alloc(ALIGNMENT, MAX_WRITE_BYTES);
     return own;
+}
+
+static void delay(void)
+{
+    struct timespec left = { .tv_sec = (time_t) (delay_ms / 1000), .tv_nsec = (long) (delay_ms % 1000) * 1000000 };
+    while (delay_ms > 0 && clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
+        ;
 }
 
 static void on_init(void *data, struct fuse_conn_info *connection)
@@ -99,8 +111,10 @@ static void on_write(
         bytes = buffer;
     }
     ssize_t put = pwrite(backing, bytes, length, offset);
+    int error = errno;
+    delay();
     if (put < 0)
-        fuse_reply_err(request, errno);
+        fuse_reply_err(request, error);
     else
         fuse_reply_write(request, (size_t) put);
 }
@@ -110,7 +124,9 @@ static void on_fsync(fuse_req_t request, fuse_ino_t node, int data_only, struct 
     (void) node;
     (void) data_only;
     (void) info;
-    fuse_reply_err(request, fdatasync(backing) < 0 ? errno : 0);
+    int result = fdatasync(backing) < 0 ? errno : 0;
+    delay();
+    fuse_reply_err(request, result);
 }
 
 static void on_flush(fuse_req_t request, fuse_ino_t node, struct fuse_file_info *info)
@@ -136,7 +152,7 @@ static int open_backing(const char *path)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0 || fstatfs(fd, &fs) < 0)
         return -1;
-    if (fs.f_type == TMPFS_MAGIC)
+    if (fs.f_type == TMPFS_MAGIC || delay_ms > 0) /* a disk takes writes of any size, and this one need not be fast */
         return fd;
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) < 0)
@@ -171,20 +187,31 @@ static int serve(const char *mountpoint, unsigned workers)
     return result > 0 ? 0 : result; /* a signal's number is an ordinary end */
 }
 
+/* @return the number, or 0 if it is none from 1 to @max */
+static unsigned long number(const char *text, unsigned long max)
+{
+    char *end = NULL;
+    unsigned long value = strtoul(text, &end, 10);
+    return *end || value > max ? 0 : value;
+}
+
 int main(int argc, char **argv)
 {
     unsigned long workers = 1;
-    char *end = NULL;
+    bool wrong = false;
     int option;
-    while ((option = getopt(argc, argv, "w:")) != -1) {
-        workers = option == 'w' ? strtoul(optarg, &end, 10) : 0;
-        if (option != 'w' || *end || workers < 1 || workers > MAX_WORKERS)
-            workers = 0;
-        if (workers == 0)
-            break;
+    while ((option = getopt(argc, argv, "w:d:")) != -1) {
+        if (option == 'w')
+            wrong |= (workers = number(optarg, MAX_WORKERS)) == 0;
+        else if (option == 'd')
+            wrong |= (delay_ms = number(optarg, MAX_DELAY_MS)) == 0;
+        else
+            wrong = true;
     }
-    if (workers == 0 || argc - optind != 2) {
-        fprintf(stderr, "usage: floor [-w WORKERS] FILE MOUNTPOINT        (1 to %d workers)\n", MAX_WORKERS);
+    if (wrong || argc - optind != 2) {
+        fprintf(stderr,
+            "usage: floor [-w WORKERS] [-d MILLISECONDS] FILE MOUNTPOINT        (1 to %d workers, 1 to %d ms)\n",
+            MAX_WORKERS, MAX_DELAY_MS);
         return 2;
     }
     backing = open_backing(argv[optind]);

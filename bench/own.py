@@ -5,7 +5,7 @@ import os, statistics, time
 
 import fio
 import peers
-from bed import Skip, wait_for
+from bed import wait_for
 from fio import Figure
 from workloads import Target, Workload
 
@@ -13,7 +13,6 @@ MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 INSTANTS = 21          # of each kind, a round
 START_LUNS, START_SNAPSHOTS, START_BATCH = 10_000, 10, 4000
 WARM_MS = 500          # before the foreground of a removal is measured
-OVERWRITES = 10        # snapshots, between which one size in all is overwritten
 
 
 class Own(Workload):
@@ -238,26 +237,6 @@ def busy(admin, lun):
     wait_for(f"{lun} is written", 30, lambda: writes(admin, lun) != first)
 
 
-class Overwritten(Own):
-    key, unit, base = "mib_s", "MiB/s", "fresh"
-
-    def __init__(self):
-        super().__init__("overwritten",
-                         f"1 MiB sequential read, depth 4, after one size of random overwrites across {OVERWRITES} snapshots",
-                         ["fresh", "overwritten"],
-                         [Target("overwritten", "fresh", 0.5, media=("tmpfs",)), Target("overwritten", "fresh", 0.85)])
-
-    def prepare(self, ground, settings):
-        super().prepare(ground, settings)
-        self.paths = {"fresh": self.lun("fresh", self.size), "overwritten": self.lun("overwritten", self.size)}
-        for i in range(OVERWRITES):
-            self.snapshot(f"overwritten@s{i}")
-            self.touch(self.paths["overwritten"], self.size // 4096 // OVERWRITES)
-
-    def round(self):
-        return {name: fio.run(self.bed, path, "read", "1m", 4, self.size, self.seconds) for name, path in self.paths.items()}
-
-
 class Held(Own):
     """LUN a waits for space with 256 writes under way; LUN b has all it needs. A small pool of its own."""
     key, unit, lower = "p99_us", "us (p99)", True
@@ -315,44 +294,6 @@ class Held(Own):
             self.bed.run("rm", "-rf", "--one-file-system", self.own.directory)
 
 
-class Metadata(Own):
-    """What the map grows by, scaled to a TiB. An estimate: a TiB itself is not written."""
-    key, unit, lower, rounds = "mib", "MiB per TiB", True, 1
-
-    def __init__(self):
-        super().__init__("metadata", "the map's file per TiB written (scaled from one size)", ["sequential", "random 4 KiB"],
-                         [Target("sequential", None, 128, "<="), Target("random 4 KiB", None, 4096, "<=")])
-
-    def prepare(self, ground, settings):
-        super().prepare(ground, settings)
-        self.size = max(self.size, GIB)  # less says nothing: files grow by steps
-        if self.bed.free_bytes() < 2 * self.size:
-            raise Skip(f"{2 * self.size >> 20} MiB are needed")
-
-    def round(self):
-        return {"sequential": Figure(mib=self.growth("1m", "write")), "random 4 KiB": Figure(mib=self.growth("4k", "randwrite"))}
-
-    def growth(self, bs, rw):
-        server = peers.Server(self.bed, "metadata")
-        try:
-            server.start()
-            server.stop()
-            before = map_bytes(server)
-            server.start()
-            fio.fill(self.bed, server.make("lun", self.size), self.size, bs, rw)
-            server.stop()
-            return (map_bytes(server) - before) * (TIB / self.size) / MIB
-        finally:
-            server.stop()
-            self.bed.run("rm", "-rf", "--one-file-system", server.directory)
-
-
-def map_bytes(server):
-    """Of an unmounted pool: a checkpoint was written."""
-    folder = os.path.join(server.pool, "map")
-    return sum(os.stat(os.path.join(folder, name)).st_blocks * 512 for name in os.listdir(folder))
-
-
 class Start(Own):
     key, unit, lower = "ms", "ms", True
 
@@ -393,7 +334,5 @@ def own():
     yield Snapshots()
     yield Clones()
     yield Removal()
-    yield Overwritten()
     yield Held()
-    yield Metadata()
     yield Start()

@@ -2,6 +2,8 @@
 """What a run found: a table for people (Markdown), bench.json for programs, SVG charts for docs/performance.md."""
 import json, os, shutil, statistics, subprocess
 
+import targets
+from targets import number
 from workloads import best, paired
 
 CHARTS = (("4k", "4 KiB random", "thousand I/Os per second", 1000, ("r1", "r16", "w1", "w16", "touch-snapshot", "touch-thin")),
@@ -25,17 +27,13 @@ def summary(workload, medium, figures, skipped, repeat, remarks=None):
                               "remark": (remarks or {}).get(workload.peer_of(name)), "command": figures[name][0].get("command")}
         elif name in skipped:
             variants[name] = {"skipped": skipped[name]}
-    targets = []
+    judgements = []
     for target in workload.targets:
         judged = target.judge(figures, workload.key) if medium in target.media else None
         if judged:
-            targets.append({"target": target.text(workload.unit), "value": judged[0], "met": judged[1]})
+            judgements.append({"row": target.row or workload.name, "target": target.text(workload.unit), **judged})
     return {"medium": medium, "workload": workload.name, "title": workload.title, "unit": workload.unit, "lower_is_better": workload.lower,
-            "base": base, "repeat": repeat, "variants": variants, "targets": targets}
-
-
-def number(value):
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+            "base": base, "repeat": repeat, "variants": variants, "targets": judgements}
 
 
 def reason(text):
@@ -63,17 +61,7 @@ def table(result):
     if result["targets"]:
         lines.append("")
     for target in result["targets"]:
-        lines.append(f"- {'met' if target['met'] else 'NOT MET'}: {target['target']}: {number(target['value'])}")
-    return "\n".join(lines) + "\n"
-
-
-def targets_table(results):
-    """All targets, the lines a release looks at."""
-    lines = ["| Work | Medium | Target | Measured | |", "|---|---|---|---:|---|"]
-    for result in results:
-        for target in result["targets"]:
-            lines.append(f"| {result['workload']} | {result['medium']} | {target['target']} | {number(target['value'])} | "
-                         f"{'met' if target['met'] else '**not met**'} |")
+        lines.append(f"- {'met' if target['met'] else 'MISSED'}: {target['target']}: {targets.measured(target)}")
     return "\n".join(lines) + "\n"
 
 
@@ -132,5 +120,5 @@ def write(out, facts, results):
         json.dump({**facts, "results": results}, file, indent=1)
         file.write("\n")
     with open(paths[1], "w") as file:
-        file.write(targets_table(results) + "\n" + "\n".join(map(table, results)))
+        file.write(targets.section(results) + "\n" + "\n".join(map(table, results)))
     return list(paths)

@@ -11,24 +11,30 @@ FLOORS, LOOP_FLOORS = ["floor1", "floor2"], ["loop-floor1", "loop-floor2"]
 BEST_OF = {"floor": FLOORS, "loop-floor": LOOP_FLOORS}
 PLAIN = ["raw", *FLOORS, "vvfs", "vvfs-ring", "qemu-raw", "qemu-qcow2", "qemu-qcow2-128k", "nbd", "xfs", "btrfs"]
 LOOPS = ["loop-raw", *LOOP_FLOORS, "loop-vvfs"]
-STEADY_BYTES, STEADY_SECONDS = 256 * peers.GIB, 600
+STEADY_BYTES = 256 * peers.GIB
 
 
 class Target:
     """@subject must be at least (sense ">=") or at most ("<=") @factor times @base, medians of paired ratios; with @plus added, or
-    without a base, medians of figures. @key: of the figure, if not the workload's own."""
+    without a base, medians of figures. @key: of the figure, if not the workload's own. @row: of bench/targets.py, if not the
+    workload's name."""
 
-    def __init__(self, subject, base, factor, sense=">=", plus=0, media=("tmpfs", "disk"), key=None, unit=None):
+    def __init__(self, subject, base, factor, sense=">=", plus=0, media=("tmpfs", "disk"), key=None, unit=None, row=None):
         self.subject, self.base, self.factor, self.sense, self.plus, self.media = subject, base, factor, sense, plus, media
-        self.key, self.unit = key, unit
+        self.key, self.unit, self.row = key, unit, row
 
     def text(self, unit):
         unit = self.unit or unit
         base = f"{self.factor:g} x {self.base}" if self.base else f"{self.factor:g} {unit}"
         return f"{self.subject} {self.sense} {base}" + (f" + {self.plus:g} {unit}" if self.plus else "")
 
+    def names(self):
+        """The variants that it looks at."""
+        return {self.subject, *BEST_OF.get(self.base, [self.base] if self.base else [])}
+
     def judge(self, figures, key):
-        """@figures {variant: [Figure per round]}. @return (ratio or figure, met), or None where one of the two was not measured"""
+        """@figures {variant: [Figure per round]}. @return {value: ratio or figure, limit, met, ratio: is it one}, or None where one of
+        the two was not measured"""
         rows = {name: [figure[self.key or key] for figure in list_] for name, list_ in figures.items()
                 if list_ and (self.key or key) in list_[0]}
         base = best(self.base, rows)
@@ -39,7 +45,8 @@ class Target:
             limit = self.factor * statistics.median(rows[base]) + self.plus
         elif self.base:
             value = paired(rows[self.subject], rows[base])
-        return value, value >= limit if self.sense == ">=" else value <= limit
+        return {"value": value, "limit": limit, "met": value >= limit if self.sense == ">=" else value <= limit,
+                "ratio": bool(self.base and not self.plus)}
 
 
 def paired(ours, theirs):
@@ -61,6 +68,7 @@ class Workload:
     long = False    # only when named
     rounds = None   # not more than these
     together = False  # all variants come of one measurement: round() instead of cell()
+    once = False    # on the first medium alone: the medium does not matter
 
     def __init__(self, name, title, variants, targets=()):
         self.name, self.title, self.variants, self.targets = name, title, variants, targets
@@ -111,8 +119,12 @@ class FirstTouch(Workload):
 
 
 class ThinSteady(Workload):
-    """A thin 256 GiB LUN, ten minutes."""
+    """A thin 256 GiB LUN, for so many minutes, or until half of what is free is written: `minutes` tells which."""
     base, long, rounds = "floor", True, 1
+
+    def prepare(self, ground, settings):
+        super().prepare(ground, settings)
+        self.minutes = settings.minutes
 
     def cell(self, variant):
         ground = self.ground
@@ -122,7 +134,9 @@ class ThinSteady(Workload):
         size, ground.size = ground.size, STEADY_BYTES
         try:
             with ground.fresh(variant, filled=False) as peer:
-                return fio.run(self.bed, peer.path, "randwrite", "4k", 16, STEADY_BYTES, STEADY_SECONDS, more=(f"--io_size={room}",))
+                figure = fio.run(self.bed, peer.path, "randwrite", "4k", 16, STEADY_BYTES, self.minutes * 60, more=(f"--io_size={room}",))
+                figure.update(minutes=figure["ios"] / figure["iops"] / 60, written_gib=figure["ios"] * 4096 / peers.GIB)
+                return figure
         finally:
             ground.size = size
 
@@ -170,13 +184,13 @@ def compared():
     """The workloads of this file, in the order they run."""
     tmpfs, disk = ("tmpfs",), ("disk",)
     touchers = ["raw", *FLOORS, "vvfs", "qemu-qcow2", "qemu-qcow2-128k", "xfs", "btrfs"]
-    ring = Target("vvfs-ring", "floor", 1.3, media=tmpfs)
+    ring = Target("vvfs-ring", "floor", 1.3, media=tmpfs, row="ring")
     yield Steady("r1", "4 KiB random read, depth 1", "randread", "4k", 1, PLAIN, [Target("vvfs", "floor", 0.95)])
     yield Steady("r16", "4 KiB random read, depth 16", "randread", "4k", 16, PLAIN,
-                 [Target("vvfs", "floor", 1.0), Target("vvfs", "floor", 1.5, media=disk), ring])
+                 [Target("vvfs", "floor", 1.0), Target("vvfs", "floor", 1.5, media=disk, row="ring"), ring])
     yield Steady("w1", "4 KiB random write to own blocks, depth 1", "randwrite", "4k", 1, PLAIN, [Target("vvfs", "floor", 0.90)])
     yield Steady("w16", "4 KiB random write to own blocks, depth 16", "randwrite", "4k", 16, PLAIN,
-                 [Target("vvfs", "floor", 0.95), Target("vvfs", "floor", 3.0, media=disk), ring])
+                 [Target("vvfs", "floor", 0.95), Target("vvfs", "floor", 3.0, media=disk, row="ring"), ring])
     yield Steady("seqread", "1 MiB sequential read, depth 4", "read", "1m", 4, PLAIN, [Target("vvfs", "floor", 0.90)])
     yield Steady("seqwrite", "1 MiB sequential write, depth 4", "write", "1m", 4, PLAIN, [Target("vvfs", "floor", 0.90)])
     yield FirstTouch("touch-snapshot", "4 KiB random write, first touch after a snapshot, depth 16", True, touchers,
@@ -184,7 +198,7 @@ def compared():
                       Target("vvfs", "qemu-qcow2", 3.0, media=tmpfs), Target("vvfs", "qemu-qcow2-128k", 3.0, media=tmpfs)])
     yield FirstTouch("touch-thin", "4 KiB random write, first touch of a thin file, depth 16", False, touchers,
                      [Target("vvfs", "floor", 0.80)])
-    yield ThinSteady("steady-256g", "4 KiB random write, thin 256 GiB, 10 minutes, depth 16", [*FLOORS, "vvfs"],
+    yield ThinSteady("steady-256g", "4 KiB random write, thin 256 GiB, steady (--minutes), depth 16", [*FLOORS, "vvfs"],
                      [Target("vvfs", "floor", 0.40)])
     loop = [Target("loop-vvfs", "loop-floor", 1.0)]
     yield Steady("loop-r16", "4 KiB random read, depth 16, loop device with direct I/O", "randread", "4k", 16, LOOPS, loop, "loop-floor")
@@ -199,6 +213,8 @@ def compared():
                   [Target("vvfs", "raw", 0.42), syncs_at_most(2)], base="raw", new_blocks=True)
     yield Writers("group", "one and 8 writers, 4 KiB random write and fdatasync each", True, ["vvfs x1", "vvfs x8", "raw x1", "raw x8"],
                   [Target("vvfs x8", "vvfs x1", 3.0)], base="vvfs x1")
+    yield Writers("group-new", "one and 8 writers, 4 KiB random write to new blocks and fdatasync each", True, ["vvfs x1", "vvfs x8"],
+                  [Target("vvfs x8", "vvfs x1", 3.0)], base="vvfs x1", new_blocks=True)
     yield Writers("threads", "one and 4 threads of synchronous direct 4 KiB random writes", False,
                   ["vvfs x1", "vvfs x4", "raw x1", "raw x4", "floor1 x1", "floor1 x4", "floor2 x4"],
                   [Target("vvfs x4", "vvfs x1", 2.0, media=disk)], base="vvfs x1", media=("tmpfs", "disk"))

@@ -7,7 +7,9 @@
 [[ -z ${VV_SANITIZERS-} ]] || skip_all "what is measured with sanitizers says nothing"
 needs fio python3 setpriv
 bench=${VV_SRCDIR:-$here/../..}/bench/bench
-[[ -x $build/bench/floor ]] || skip_all "bench/floor is not built"
+for program in floor extents growth; do
+    [[ -x $build/bench/$program ]] || skip_all "bench/$program is not built"
+done
 peers=raw,floor1,floor2,vvfs,loop-vvfs
 results=$disk/results
 mkdir "$results"
@@ -53,6 +55,12 @@ wrong "'15M' is not a size from 16M to 1T" --size 15M
 wrong "'2T' is not a size from 16M to 1T" --size 2T
 wrong "'17825793' is not a size .* in whole MiB" --size 17825793
 wrong "'' is not a size" --size ''
+wrong "'0' is not a number from 0.01 to 600" --minutes 0
+wrong "'601' is not a number from 0.01 to 600" --minutes 601
+wrong "'2T' is not a size from 16M to 1T" --meta-sequential 2T
+wrong "'8M' is not a size from 16M to 1T" --meta-random 8M
+wrong "not allowed with argument" --short --targets
+wrong "no report of a run" --join "$disk/nowhere"
 wrong "no 'r17': one or more of r1,r16" --workloads r16,r17
 wrong "no 'zfs': one or more of raw,floor1" --peers zfs
 wrong "no 'tape': one or more of tmpfs,disk" --media tape
@@ -82,7 +90,7 @@ is "machine, kernel, versions, options, commands" \
     "$(jq '[.machine.kernel, .machine.cpus, .date, .versions.fio, .options.rounds, .commands.tmpfs.floor1] | all' "$json")" true
 is "writes that are each flushed are" "$(jq '.results[] | select(.workload == "sync-own") | .variants.vvfs.more.syncs_per_write > 0.5' "$json")" true
 is "and a target is judged" "$(jq '[.results[] | select(.workload == "w1") | .targets[0] | has("met") and .value > 0] | all' "$json")" true
-grep -q '^| vvfs .*p99_us' "$results/tables.md" && grep -q '^| r16 | tmpfs | vvfs >= 1 x floor | ' "$results/tables.md"
+grep -q '^| vvfs .*p99_us' "$results/tables.md" && grep -q '^## Targets' "$results/tables.md"
 ok "and there are tables"
 if command -v gnuplot >/dev/null; then
     grep -q '</svg>' "$results/tmpfs-4k.svg" && grep -q '</svg>' "$results/disk-4k.svg"
@@ -91,6 +99,49 @@ else
     grep -q 'no charts: gnuplot is not installed' "$err"
     ok "and the reason why there are no charts"
 fi
+
+grep -qE 'r16: vvfs >= 1 x floor \| [0-9.]+ x \| (met|\*\*missed\*\*) \| `bench/bench --workloads r16 --media tmpfs ' "$results/tables.md"
+ok "each target stands in one section, with what was measured and the command"
+# shellcheck disable=SC2016 # Markdown
+grep -qE '^\| metadata \| .* \| metadata \| \| not measured \| `bench/bench --targets --workloads metadata` \|' "$results/tables.md"
+ok "so does what was not measured"
+
+# ---- below the mount: a slow disk, extents, the map; and only what targets compare
+try "a run of extents" runs --targets --media disk --size 16M --seconds 0.1 --rounds 1 --workloads overwritten
+clean "it"
+is "extents are read raw, in small parts, and one LUN is repacked" "$(jq '.results[] | select(.workload == "overwritten") | .variants |
+    .["extents raw"].median > 0 and .["extents raw"].more.kib_a_read < 64 and .scattered.median > 0 and .repacked.more.repack_s > 0' "$json")" true
+cp -r "$results" "$disk/part"
+try "a run of the others" runs --targets --media tmpfs --size 16M --seconds 0.2 --rounds 2 --workloads slow-disk,metadata,r1 \
+    --meta-sequential 64M --meta-random 16M
+clean "it"
+is "a disk is slow, and b is written on it all the while" "$(jq '[.results[] | select(.workload == "slow-disk") | .variants |
+    (.["own beside"].more.slow_iops, .["new beside"].more.slow_iops) | . > 0 and . < 400] | all' "$json")" true
+is "each region has an extent, or one for each of its blocks" "$(jq -c '[.results[] | select(.workload == "metadata") | .variants |
+    .sequential.more.extents_a_region, .["random 4 KiB"].more.extents_a_region]' "$json")" "[1,256]"
+is "and the map takes more for these" "$(jq '.results[] | select(.workload == "metadata") | .variants |
+    .sequential.median > 0 and .["random 4 KiB"].median > .sequential.median' "$json")" true
+is "what is compared and nothing else" "$(jq -c '[.results[] | select(.workload == "r1") | .variants | keys[]]' "$json")" '["floor1","floor2","vvfs"]'
+is "their targets are judged" "$(jq -c '[.results[] | select(.workload != "memory") | .targets | length]' "$json")" "[1,2,2]"
+try "two runs are joined" runs --join "$disk/part" "$results"
+is "to one report" "$(jq -r '[.results[] | "\(.medium):\(.workload)"] | join(" ")' "$json")" \
+    "disk:overwritten disk:memory tmpfs:r1 tmpfs:slow-disk tmpfs:metadata tmpfs:memory"
+grep -qF 'r1: vvfs >= 0.95 x floor' "$results/tables.md" && grep -qF 'slow-disk: own beside' "$results/tables.md"
+ok "with the targets of both"
+
+# ---- extents: what is no list, no pool, no number
+extents=$build/bench/extents
+refused "no pool" "$extents" map "$disk/nowhere" lun
+echo "0 4096 1048577 $disk/nowhere" >"$disk/list"
+refused "an offset that is none" "$extents" read "$disk/list" 4 1
+is "is told" "$(cat "$err")" "extents: not a line of extents map: 0 4096 1048577 $disk/nowhere"
+refused "a depth out of range" "$extents" read "$disk/list" 65 1
+is "is told" "$(cat "$err")" "extents: a depth from 1 to 64, and at most 3600 seconds"
+for arguments in "-d 0" "-d 10001" "-w 65" "-d 5x"; do
+    # shellcheck disable=SC2086 # two words
+    refused "floor $arguments" "$build/bench/floor" $arguments "$disk/list" "$disk/list"
+done
+refused "a size that is none" "$build/bench/growth" 17825793 random "$disk/growth"
 
 # ---- what cannot run
 qemu=$(command -v qemu-storage-daemon)
@@ -142,4 +193,14 @@ for signal in INT TERM; do
     clean "SIG$signal"
     is "what was measured before is written" "$(jq .interrupted "$json")" true
 done
+: >"$disk/.started"
+start "$bench" --bin "$build" --out "$results" --tmpfs "$shm" --media tmpfs --size 16M --seconds 3600 --peers vvfs --workloads slow-disk
+running=$!
+slow_floor() { processes | grep -q . && pgrep -f "$shm/vvb.*slow-disk/slow" >/dev/null; }
+wait_for 60 slow_floor
+ok "a run has a slow disk" || tell "$disk/.started" started
+kill -INT "$running"
+ended "$running" 120
+is "SIGINT ends it with 130" "$code" 130
+clean "SIGINT beside a slow disk"
 done_testing
