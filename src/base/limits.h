@@ -64,7 +64,7 @@
 #define VV_PENDING_MEMORY_PER_LUN (8u << 20)
 #define VV_PENDING_SECONDS_MAX 5u
 /* What a successor of this process adopts: a slot of 64 bytes for each record that VV_PENDING_MEMORY_MAX admits, for each LUN with
- * pending, for each open file, what the disks' syncs said, and room. It is a memfd: what was never used takes no memory. */
+ * pending, what the disks' syncs said, and room. It is a memfd: what was never used takes no memory. */
 #define VV_PENDING_FILE_BYTES (32u << 20)
 #define VV_RESERVE_FILE_BYTES (32u << 20)
 

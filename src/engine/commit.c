@@ -152,6 +152,7 @@ static int settle_batch(VvCommitter *committer)
         finish_retired(committer, false);
         return 0;
     }
+    vv_may_die(VV_DIE_LOGGED);
     rc = vv_meta_sync(pool->meta);
     vv_may_die(VV_DIE_SYNCED);
     for (unsigned i = 0; i < builder->entries->len; i++) {
@@ -196,7 +197,6 @@ static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
         return committer->log_error;
     }
     atomic_fetch_add_explicit(&pool->journal_entries, 1, memory_order_relaxed);
-    vv_may_die(VV_DIE_LOGGED);
     vv_batch_entry_logged(entry);
     g_array_append_val(committer->builder.entries, *entry);
     return committer->builder.entries->len < BATCH_ENTRIES_MAX ? 0 : settle_batch(committer);

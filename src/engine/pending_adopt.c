@@ -57,7 +57,7 @@ static bool load_slot_cb(void *user, uint32_t slot, VvSlotKind kind, const VvPen
     if (kind == VV_SLOT_RECORD) {
         LeftRecord record = { .slot = slot, .record = content->record };
         g_array_append_val(left->records, record);
-    } else if (kind == VV_SLOT_LUN) {
+    } else {
         VvPendingFile *file = loading->pool->pending_file;
         LeftLun lun = { .slot = slot, .lun = content->lun.lun };
         if (!vv_pending_word_get(file, &content->lun.sequence, &lun.sequence) ||
@@ -78,7 +78,8 @@ static bool damaged(VvPool *pool, GError **error, const char *format, ...)
     g_autofree char *what = g_strdup_vprintf(format, args);
     va_end(args);
     vv_set_error(error, VV_ERROR_DAMAGED, pool->directory, "mount the pool anew: it is then as after a power cut",
-        "what was acknowledged before the process of the pool in %s died cannot be taken over: %s", pool->directory, what);
+        "what was acknowledged before the process of the pool in %s died cannot be taken over: %s", pool->directory,
+        what);
     return false;
 }
 
@@ -102,7 +103,8 @@ bool vv_pending_attach(VvPool *pool, const VvUuid *uuid, GError **error)
         return false;
     }
     Loading loading = { .pool = pool, .error = &why };
-    return vv_pending_file_load(pool->pending_file, load_slot_cb, &loading, &why) || damaged(pool, error, "%s", why->message);
+    return vv_pending_file_load(pool->pending_file, load_slot_cb, &loading, &why) ||
+           damaged(pool, error, "%s", why->message);
 }
 
 bool vv_pending_check_cb(void *user, uint64_t before, GError **error)
@@ -111,7 +113,7 @@ bool vv_pending_check_cb(void *user, uint64_t before, GError **error)
     if (pool->pending_file == NULL || pool->read_only || pool->left->reset)
         return true;
     if (vv_pending_file_is_owner(pool->pending_file, before)) {
-        vv_pending_file_announce(pool->pending_file, pool->opening);
+        vv_pending_file_announce(pool->pending_file, before, pool->opening);
         return true;
     }
     if (pool->left->records->len > 0) {
@@ -251,7 +253,8 @@ static bool is_sane(const VvSlotRecord *record, const Known *known)
     if (record->count > VV_REGION_BLOCKS || record->first + (unsigned) record->count > VV_REGION_BLOCKS ||
         record->region > VV_LUN_BYTES_MAX / VV_REGION_BYTES || record->family != known->family)
         return false;
-    return !sized || (record->size_bytes <= VV_LUN_BYTES_MAX && (known->elastic || record->size_bytes <= known->size_bytes));
+    return !sized ||
+           (record->size_bytes <= VV_LUN_BYTES_MAX && (known->elastic || record->size_bytes <= known->size_bytes));
 }
 
 /* The applied places of the record's blocks. */
@@ -280,11 +283,13 @@ static bool adopt_record(Adopting *adopting, VvView *view, const LeftRecord *lef
         .first = left->record.first,
     };
     if (!is_sane(&left->record, known) || record.sequence != view->next_sequence)
-        return damaged(pool, adopting->error, "change %" G_GUINT64_FORMAT " of object %" G_GUINT64_FORMAT
-            " does not follow change %" G_GUINT64_FORMAT, record.sequence, view->id, view->next_sequence - 1);
+        return damaged(pool, adopting->error,
+            "change %" G_GUINT64_FORMAT " of object %" G_GUINT64_FORMAT " does not follow change %" G_GUINT64_FORMAT,
+            record.sequence, view->id, view->next_sequence - 1);
     if (record.place && !vv_alloc_adopt(pool->alloc, known->family, record.place, record.count))
-        return damaged(pool, adopting->error, "the blocks of change %" G_GUINT64_FORMAT " of object %" G_GUINT64_FORMAT
-            " are not free", record.sequence, view->id);
+        return damaged(pool, adopting->error,
+            "the blocks of change %" G_GUINT64_FORMAT " of object %" G_GUINT64_FORMAT " are not free", record.sequence,
+            view->id);
     if (record.count > 0 && applied_places(view, &record, applied) < 0)
         return damaged(pool, adopting->error, "the map of object %" G_GUINT64_FORMAT " cannot be read", view->id);
     VV_LOCKED(&view->lock);
@@ -386,7 +391,8 @@ static void tell_kept(VvPool *pool)
     }
     if (kept > 0)
         vv_pool_event(pool, VV_SEVERITY_WARNING, "pending-kept", NULL,
-            "%u acknowledged changes that no flush covers are kept and not shown: the pool is open for reading only", kept);
+            "%u acknowledged changes that no flush covers are kept and not shown: the pool is open for reading only",
+            kept);
 }
 
 static void forget_stale(VvPool *pool, const GArray *stale)

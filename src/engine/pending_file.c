@@ -159,9 +159,13 @@ bool vv_pending_file_is_owner(const VvPendingFile *file, uint64_t opening)
     return false;
 }
 
-void vv_pending_file_announce(VvPendingFile *file, uint64_t opening)
+void vv_pending_file_announce(VvPendingFile *file, uint64_t before, uint64_t opening)
 {
-    g_assert(!file->read_only);
+    uint64_t owner;
+    g_assert(!file->read_only && vv_pending_file_is_owner(file, before));
+    if (!word_get(&file->header->owners[0], 0, &owner) ||
+        owner != before) /* who had announced itself died before it owned it */
+        word_set(&file->header->owners[0], before, 0);
     word_set(&file->header->owners[1], opening, 0);
     vv_may_die(VV_DIE_ANNOUNCED);
 }
@@ -229,12 +233,6 @@ void vv_pending_file_put_record(VvPendingFile *file, uint32_t slot, const VvSlot
     vv_may_die(VV_DIE_RECORD_PUT);
 }
 
-void vv_pending_file_put_open(VvPendingFile *file, uint32_t slot, const VvSlotOpen *open)
-{
-    begin(file, slot)->open = *open;
-    commit(file, slot, VV_SLOT_OPEN);
-}
-
 void vv_pending_file_put_lun(VvPendingFile *file, uint32_t slot, uint64_t lun)
 {
     VvPendingSlot *content = begin(file, slot);
@@ -296,7 +294,7 @@ unsigned vv_pending_file_free_count(const VvPendingFile *file)
 
 static bool is_kind(uint32_t kind)
 {
-    return kind == VV_SLOT_RECORD || kind == VV_SLOT_LUN || kind == VV_SLOT_OPEN;
+    return kind == VV_SLOT_RECORD || kind == VV_SLOT_LUN;
 }
 
 /* Slots [from, to). */

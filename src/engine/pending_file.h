@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The memfd that outlives the process: slots of 64 bytes, one for each record that is acknowledged and not applied, one for each
- * LUN with pending, one for each open file, and what the disks' syncs said. Words have the machine's byte order: a memfd never
+ * LUN with pending, and what the disks' syncs said. Words have the machine's byte order: a memfd never
  * leaves it.
  *
  *   offset    bytes
@@ -22,7 +22,6 @@
  *   record     LUN, sequence, region, place (0: discarded), size of an elastic LUN (all ones: not), family, u16 blocks,
  *              u8 first block, zeroes
  *   LUN        LUN; and not in the checksum: checked word newest sequence, checked word mtime
- *   open       object, number, time, u32 process, u8 may write, zeroes
  *
  * W1  The body is complete before the commit word is stored, and the commit word is 0 before the body changes: the death of the
  *     process leaves a slot free or whole. So whatever else is found is damage.
@@ -51,7 +50,6 @@
 typedef enum {
     VV_SLOT_RECORD = 0x44524352, /* "RCRD" */
     VV_SLOT_LUN = 0x204e554c,    /* "LUN " */
-    VV_SLOT_OPEN = 0x4e45504f,   /* "OPEN" */
 } VvSlotKind;
 
 typedef struct {
@@ -72,18 +70,10 @@ typedef struct {
 } VvSlotLun;
 
 typedef struct {
-    uint64_t object, number, opened_ns;
-    uint32_t pid;
-    uint8_t write;
-    uint8_t zero[27];
-} VvSlotOpen;
-
-typedef struct {
     _Atomic uint64_t commit;
     union {
         VvSlotRecord record;
         VvSlotLun lun;
-        VvSlotOpen open;
     };
 } VvPendingSlot;
 G_STATIC_ASSERT(sizeof(VvPendingSlot) == VV_PENDING_SLOT_BYTES && sizeof(VvSlotRecord) == 56);
@@ -100,8 +90,8 @@ bool vv_pending_file_is_empty(const VvPendingFile *file); /* nothing was ever pu
 bool vv_pending_file_is_of(const VvPendingFile *file, const VvUuid *pool);
 /* Did @opening own it, or was about to? */
 bool vv_pending_file_is_owner(const VvPendingFile *file, uint64_t opening);
-/* @opening is about to be the pool's: before it is. It is: after. */
-void vv_pending_file_announce(VvPendingFile *file, uint64_t opening);
+/* @opening is about to be the pool's, in the place of @before, an owner: before it is. It is: after. */
+void vv_pending_file_announce(VvPendingFile *file, uint64_t before, uint64_t opening);
 void vv_pending_file_own(VvPendingFile *file, uint64_t opening);
 /* Forget everything, and begin for @pool, owned by @opening. 0 or -errno. */
 int vv_pending_file_reset(VvPendingFile *file, const VvUuid *pool, uint64_t opening);
@@ -119,7 +109,6 @@ bool vv_pending_file_take(VvPendingFile *file, uint32_t *ret_slots, unsigned cou
 void vv_pending_file_give(VvPendingFile *file, const uint32_t *slots, unsigned count); /* they are clear */
 unsigned vv_pending_file_free_count(const VvPendingFile *file);
 void vv_pending_file_put_record(VvPendingFile *file, uint32_t slot, const VvSlotRecord *record);
-void vv_pending_file_put_open(VvPendingFile *file, uint32_t slot, const VvSlotOpen *open);
 void vv_pending_file_put_lun(VvPendingFile *file, uint32_t slot, uint64_t lun);
 void vv_pending_file_set_sequence(VvPendingFile *file, uint32_t slot, uint64_t sequence);
 void vv_pending_file_set_mtime(VvPendingFile *file, uint32_t slot, uint64_t mtime_ns); /* 0: clean */

@@ -131,7 +131,8 @@ void vv_retired_finish(VvPool *pool, VvRetired *retired, bool keep)
             vv_pending_file_clear(pool->pending_file, record->slot);
             vv_pending_file_give(pool->pending_file, &record->slot, 1);
         }
-        if (record->place && record->sequence > retired->logged_sequence) /* the others are applied, and freed with the LUN */
+        if (record->place &&
+            record->sequence > retired->logged_sequence) /* the others are applied, and freed with the LUN */
             vv_alloc_give_back(pool->alloc, retired->family, record->place, record->count);
     }
     vv_records_clear(&retired->records);

@@ -44,7 +44,7 @@ bool vv_pending_attach(VvPool *pool, const VvUuid *uuid, GError **error);
 bool vv_pending_check_cb(void *user, uint64_t before, GError **error);
 /* The metadata is open: the file is ours. */
 bool vv_pending_own(VvPool *pool, GError **error);
-/* Adopt what the process before left, before anybody allocates or opens. Damaged: it contradicts itself or the catalog, and is as it was. */
+/* Adopt what the process before left, before anybody allocates or opens. Damaged: it contradicts itself or the catalog; it is kept. */
 bool vv_pending_adopt(VvPool *pool, GError **error);
 void vv_left_free(struct VvLeft *left);
 

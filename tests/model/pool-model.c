@@ -723,7 +723,7 @@ static void test_pending(void)
 {
     memset(model, 0, sizeof *model);
     renew_pending();
-    run_model(g_file_test("/dev/shm", G_FILE_TEST_IS_DIR) ? "/dev/shm" : g_get_tmp_dir(), 15000 / STEPS_DIVISOR);
+    run_model(g_file_test("/dev/shm", G_FILE_TEST_IS_DIR) ? "/dev/shm" : g_get_tmp_dir(), 8000 / STEPS_DIVISOR);
     vv_close_fd(&pending_fd);
 }
 
