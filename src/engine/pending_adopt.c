@@ -16,8 +16,6 @@
 #include "error.h"
 #include "pending_slots.h"
 
-#include <stdlib.h>
-
 typedef struct {
     uint32_t slot;
     VvSlotRecord record;
@@ -360,8 +358,8 @@ static bool adopt_luns(Adopting *adopting)
 {
     GArray *records = adopting->pool->left->records, *luns = adopting->pool->left->luns;
     unsigned r = 0, l = 0;
-    qsort(records->data, records->len, sizeof(LeftRecord), compare_records);
-    qsort(luns->data, luns->len, sizeof(LeftLun), compare_luns);
+    g_array_sort(records, compare_records);
+    g_array_sort(luns, compare_luns);
     while (r < records->len || l < luns->len) {
         const LeftRecord *first = r < records->len ? &g_array_index(records, LeftRecord, r) : NULL;
         const LeftLun *lun = l < luns->len ? &g_array_index(luns, LeftLun, l) : NULL;

@@ -382,6 +382,7 @@ static void run_round(const char *directory)
 {
     unsigned how = (unsigned) (next_random(&model->random) % 8);
     uint64_t delay_us = next_random(&model->random) % 40000;
+    bool over = false;
     int status;
     model->running = false;
     model->die_point = how < 5 ? (int) (next_random(&model->random) % VV_N_DIES) : -1;
@@ -391,13 +392,14 @@ static void run_round(const char *directory)
         child(directory, how == 7 ? 200 : 4000);
     g_assert_cmpint(pid, >, 0);
     if (how == 5 || how == 6) {
-        while (how == 5 && !model->running && waitpid(pid, &status, WNOHANG) == 0)
+        while (how == 5 && !model->running && !(over = waitpid(pid, &status, WNOHANG) == pid))
             g_usleep(200);
         g_usleep(delay_us);
-        kill(pid, SIGKILL);
+        if (!over)
+            kill(pid, SIGKILL);
     }
-    if (waitpid(pid, &status, 0) != pid)
-        status = -1;
+    if (!over)
+        g_assert_cmpint(waitpid(pid, &status, 0), ==, pid);
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
         model->deaths++;
     else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
