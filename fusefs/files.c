@@ -5,6 +5,7 @@
  *     LUN              direct I/O, writes in parallel: nothing is cached, so nothing can be stale; MAP_SHARED is ENODEV
  *     snapshot         the page cache, kept over closes: it never changes (a refresh makes a new inode)
  *     text             direct I/O from the copy made at open */
+#include "again.h"
 #include "nodes.h"
 
 #include <stdio.h>
@@ -158,7 +159,8 @@ void vv_fuse_release(fuse_req_t request, fuse_ino_t node, struct fuse_file_info 
 
 /* ---- making */
 
-static bool make_lun(fuse_req_t request, const char *name, mode_t mode, uint64_t *ret_id, GError **error)
+static bool make_lun(
+    fuse_req_t request, VvAgain *again, const char *name, mode_t mode, uint64_t *ret_id, GError **error)
 {
     const struct fuse_ctx *caller = fuse_req_ctx(request);
     VvLunCreate create = {
@@ -167,11 +169,11 @@ static bool make_lun(fuse_req_t request, const char *name, mode_t mode, uint64_t
         .props_mask = VV_LUN_MODE | VV_LUN_UID | VV_LUN_GID,
         .props = { .mode = mode & 0777, .uid = caller->uid, .gid = caller->gid },
     };
-    VvRequest no_id = { 0 };
-    return vv_pool_lun_create(vv_fuse_of(request)->pool, &create, &no_id, ret_id, error);
+    return vv_pool_lun_create(vv_fuse_of(request)->pool, &create, &again->request, ret_id, error);
 }
 
-static bool make_snapshot(VvFuse *fuse, uint64_t folder, const char *name, uint64_t *ret_id, GError **error)
+static bool make_snapshot(
+    VvFuse *fuse, VvAgain *again, uint64_t folder, const char *name, uint64_t *ret_id, GError **error)
 {
     g_auto(VvObjectName) lun = { 0 };
     if (!vv_node_object_name(fuse, vv_node_object(folder), &lun) || lun.orphan) {
@@ -181,8 +183,7 @@ static bool make_snapshot(VvFuse *fuse, uint64_t folder, const char *name, uint6
     g_autofree char *object = g_strconcat(lun.name, "@", name, NULL);
     const char *const objects[] = { object, NULL };
     VvSnapshotOptions options = { .kind = VV_SNAPSHOT_MANUAL };
-    VvRequest no_id = { 0 };
-    if (!vv_pool_snapshot_create(fuse->pool, objects, &options, &no_id, error))
+    if (!vv_pool_snapshot_create(fuse->pool, objects, &options, &again->request, error))
         return false;
     if (vv_node_find(fuse, folder, name, ret_id) < 0) {
         vv_set_error(error, VV_ERROR_STALE, object, NULL, "%s was removed or renamed at once", object);
@@ -197,8 +198,15 @@ static bool make(fuse_req_t request, uint64_t parent, const char *name, mode_t m
     VvFuse *fuse = vv_fuse_of(request);
     VvNodeKind kind = vv_node_kind(fuse, parent);
     bool lun = kind == VV_KIND_LUNS;
+    g_auto(VvAgain) again;
     int rc = 0;
-    if (is_read_only(fuse))
+    vv_again_begin(fuse, &again);
+    if (vv_again_is_done(fuse, &again)) {
+        rc = vv_node_find(fuse, parent, name, ret_id);
+        if (rc == 0)
+            return true;
+        rc = -ESTALE; /* it was made, and somebody has removed it since */
+    } else if (is_read_only(fuse))
         rc = -EROFS;
     else if (!S_ISREG(mode) || (!lun && kind != VV_KIND_FOLDER))
         rc = -EPERM;
@@ -209,7 +217,8 @@ static bool make(fuse_req_t request, uint64_t parent, const char *name, mode_t m
         return false;
     }
     g_autoptr(GError) error = NULL;
-    bool made = lun ? make_lun(request, name, mode, ret_id, &error) : make_snapshot(fuse, parent, name, ret_id, &error);
+    bool made = lun ? make_lun(request, &again, name, mode, ret_id, &error)
+                    : make_snapshot(fuse, &again, parent, name, ret_id, &error);
     if (made)
         names_changed(fuse);
     else
@@ -304,8 +313,14 @@ static char *object_at(VvFuse *fuse, uint64_t parent, const char *name, uint64_t
 void vv_fuse_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
     VvFuse *fuse = vv_fuse_of(request);
+    g_auto(VvAgain) again;
     uint64_t id;
     int err;
+    vv_again_begin(fuse, &again);
+    if (vv_again_is_done(fuse, &again)) {
+        fuse_reply_err(request, 0);
+        return;
+    }
     g_autofree char *object = object_at(fuse, parent, name, &id, &err);
     if (object && is_read_only(fuse))
         err = EROFS;
@@ -314,12 +329,11 @@ void vv_fuse_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
         return;
     }
     const char *const objects[] = { object, NULL };
-    VvRequest no_id = { 0 };
     g_autoptr(GError) error = NULL;
     /* Without a VvRemoval: nobody asks here what it frees, and counting that reads all pages. */
     bool removed = vv_node_kind(fuse, parent) == VV_KIND_LUNS
-                       ? vv_pool_lun_remove(fuse->pool, objects, false, false, false, &no_id, NULL, &error)
-                       : vv_pool_snapshot_remove(fuse->pool, objects, false, false, &no_id, NULL, &error);
+                       ? vv_pool_lun_remove(fuse->pool, objects, false, false, false, &again.request, NULL, &error)
+                       : vv_pool_snapshot_remove(fuse->pool, objects, false, false, &again.request, NULL, &error);
     if (!removed) {
         vv_reply_error(request, error);
         return;
@@ -347,7 +361,13 @@ void vv_fuse_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fus
     const char *new_name, unsigned flags)
 {
     VvFuse *fuse = vv_fuse_of(request);
+    g_auto(VvAgain) again;
     uint64_t id, existing;
+    vv_again_begin(fuse, &again);
+    if (vv_again_is_done(fuse, &again)) {
+        fuse_reply_err(request, 0);
+        return;
+    }
     int err = refuse_rename(fuse, parent, new_parent, new_name, flags);
     g_autofree char *object = err ? NULL : object_at(fuse, parent, name, &id, &err);
     if (object && vv_node_find(fuse, parent, new_name, &existing) == 0) {
@@ -362,11 +382,10 @@ void vv_fuse_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fus
         fuse_reply_err(request, err);
         return;
     }
-    VvRequest no_id = { 0 };
     g_autoptr(GError) error = NULL;
     bool renamed = vv_node_kind(fuse, parent) == VV_KIND_LUNS
-                       ? vv_pool_lun_rename(fuse->pool, object, new_name, &no_id, &error)
-                       : vv_pool_snapshot_rename(fuse->pool, object, new_name, &no_id, &error);
+                       ? vv_pool_lun_rename(fuse->pool, object, new_name, &again.request, &error)
+                       : vv_pool_snapshot_rename(fuse->pool, object, new_name, &again.request, &error);
     if (!renamed) {
         vv_reply_error(request, error);
         return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Names and directories. A directory lists what it held when it was opened: offsets are positions in that list, so they stay
- * true whatever is made or removed meanwhile; what was removed is skipped. */
+/* Names and directories. A directory lists what it held when it was opened, in the order of numbers, without what was removed since.
+ * The offset behind an entry is 1 for ".", 2 for "..", and 2 + its number (without the bit of a folder) for the rest: so it stays true
+ * whatever is made or removed meanwhile, and in a list that is made anew after a takeover too. */
 #include "nodes.h"
 
 #include <string.h>
@@ -170,6 +171,27 @@ static bool entry_at(VvFuse *fuse, uint64_t directory, const VvFile *file, size_
     return true;
 }
 
+static uint64_t offset_behind(const VvFile *file, size_t position)
+{
+    return position < 2 ? position + 1 : 2 + vv_node_object(file->ids[position - 2]);
+}
+
+/* Where the list goes on at @offset. */
+static size_t position_at(const VvFile *file, uint64_t offset)
+{
+    if (offset <= 2)
+        return (size_t) offset;
+    size_t begin = 0, end = file->id_count; /* the first number that is larger */
+    while (begin < end) {
+        size_t middle = begin + (end - begin) / 2;
+        if (vv_node_object(file->ids[middle]) > offset - 2)
+            end = middle;
+        else
+            begin = middle + 1;
+    }
+    return begin + 2;
+}
+
 static void read_directory(
     fuse_req_t request, uint64_t node, size_t size_bytes, uint64_t offset, uint64_t fh, bool plus)
 {
@@ -179,7 +201,8 @@ static void read_directory(
         fuse_reply_err(request, EBADF);
         return;
     }
-    if (offset == 0) { /* rewinddir(3) sees what is there now */
+    if (offset == 0 || file->remade) { /* rewinddir(3) sees what is there now */
+        file->remade = false;
         int rc = list(fuse, node, file);
         if (rc < 0) {
             fuse_reply_err(request, -rc);
@@ -189,13 +212,14 @@ static void read_directory(
     size_bytes = MIN(size_bytes, VV_DIRECTORY_BYTES_MAX);
     g_autofree char *buffer = g_malloc(size_bytes);
     size_t used_bytes = 0;
-    for (uint64_t position = offset; position < file->id_count + 2; position++) {
+    for (size_t position = position_at(file, offset); position < file->id_count + 2; position++) {
         char name[VV_NAME_BYTES_MAX + 1];
         struct fuse_entry_param entry;
         if (!entry_at(fuse, node, file, position, plus, name, &entry))
             continue;
         size_t entry_bytes =
-            add(request, buffer + used_bytes, size_bytes - used_bytes, name, plus, &entry, (off_t) position + 1);
+            add(request, buffer + used_bytes, size_bytes - used_bytes, name, plus, &entry,
+            (off_t) offset_behind(file, position));
         if (entry_bytes > size_bytes - used_bytes)
             break;
         used_bytes += entry_bytes;

@@ -107,6 +107,7 @@ static VvOperation *wait_locked(VvOperations *operations)
 static void *run_operations(void *user)
 {
     VvOperations *operations = user;
+    pthread_setname_np(pthread_self(), "vvfs-operation");
     pthread_mutex_lock(&operations->lock);
     for (VvOperation *operation; (operation = wait_locked(operations));) {
         pthread_mutex_unlock(&operations->lock);

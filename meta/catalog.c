@@ -134,7 +134,8 @@ void vvm_catalog_clear(VvMeta *meta)
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++)
         g_clear_pointer(lists[i], g_ptr_array_unref);
     VvRequestRecord *request;
-    while ((request = g_queue_pop_head(&meta->request_queue)) != NULL)
+    while ((request = g_queue_pop_head(&meta->request_queue)) != NULL ||
+           (request = g_queue_pop_head(&meta->mount_requests)) != NULL)
         request_free(request);
 }
 
@@ -449,22 +450,26 @@ void vvm_job_delete(VvMeta *meta, VvJob *job)
     g_hash_table_remove(meta->jobs, &job->id);
 }
 
-/* ---- requests: a key is the time and the id's crc */
+/* ---- requests: a key is the time and the id's crc. Those of the mount have a queue of their own, a short one: a successor asks
+ * for what was under way, and nobody's --id must be forgotten because many files were made. */
 void vvm_request_add(VvMeta *meta, VvRequestRecord *request)
 {
     if (g_hash_table_contains(meta->requests, request->id)) {
         request_free(request);
         return;
     }
+    bool of_mount = g_str_has_prefix(request->id, VV_MOUNT_REQUEST_PREFIX);
+    GQueue *queue = of_mount ? &meta->mount_requests : &meta->request_queue;
+    unsigned kept = of_mount ? VV_MOUNT_REQUEST_IDS_KEPT : VV_REQUEST_IDS_KEPT;
     g_hash_table_insert(meta->requests, request->id, request);
-    g_queue_push_tail(&meta->request_queue, request);
+    g_queue_push_tail(queue, request);
     vvm_dirty(meta, VV_TABLE_REQUEST, request->time_ns, vv_crc32c(0, request->id, strlen(request->id)));
     uint64_t oldest_ns = request->time_ns > (uint64_t) VV_REQUEST_ID_SECONDS * 1000000000u
                              ? request->time_ns - (uint64_t) VV_REQUEST_ID_SECONDS * 1000000000u : 0;
     VvRequestRecord *old;
-    while ((old = g_queue_peek_head(&meta->request_queue)) != NULL && old != request &&
-           (old->time_ns < oldest_ns || meta->request_queue.length > VV_REQUEST_IDS_KEPT)) {
-        g_queue_pop_head(&meta->request_queue);
+    while ((old = g_queue_peek_head(queue)) != NULL && old != request &&
+           (old->time_ns < oldest_ns || queue->length > kept)) {
+        g_queue_pop_head(queue);
         g_hash_table_remove(meta->requests, old->id);
         vvm_dirty(meta, VV_TABLE_REQUEST, old->time_ns, vv_crc32c(0, old->id, strlen(old->id)));
         request_free(old);

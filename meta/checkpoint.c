@@ -82,10 +82,13 @@ static void batch_add_object(VvMeta *meta, VvBatch *batch, const VvDirtyKey *key
 
 static const VvRequestRecord *request_of(const VvMeta *meta, uint64_t time_ns, uint64_t crc)
 {
-    for (GList *l = meta->request_queue.tail; l != NULL; l = l->prev) {
-        const VvRequestRecord *request = l->data;
-        if (request->time_ns == time_ns && vv_crc32c(0, request->id, strlen(request->id)) == crc)
-            return request;
+    const GQueue *queues[] = { &meta->request_queue, &meta->mount_requests };
+    for (unsigned i = 0; i < G_N_ELEMENTS(queues); i++) {
+        for (GList *l = queues[i]->tail; l != NULL; l = l->prev) {
+            const VvRequestRecord *request = l->data;
+            if (request->time_ns == time_ns && vv_crc32c(0, request->id, strlen(request->id)) == crc)
+                return request;
+        }
     }
     return NULL;
 }

@@ -142,6 +142,7 @@ int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64
 /* The same for cutting a LUN to @size_bytes: what only its head sees, in blocks that lie wholly behind that. */
 int vv_space_cut(VvMeta *meta, uint64_t lun, uint64_t size_bytes, uint64_t *ret_blocks);
 
+#define VV_MOUNT_REQUEST_PREFIX "fuse-" /* of the ids of requests that came through the mount */
 /* ---- requests (CLI.md --id): the recorded result or NULL; newly allocated. Takes the read lock. */
 char *vv_meta_request_result(VvMeta *meta, const char *id);
 

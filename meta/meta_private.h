@@ -53,7 +53,7 @@ struct VvMeta {
     GHashTable *branches, *families, *disks, *jobs;
     GPtrArray *lun_list, *disk_list, *job_list, *family_list, *orphan_luns, *orphan_snapshots;
     GHashTable *requests;                   /* id -> VvRequestRecord */
-    GQueue request_queue;                   /* VvRequestRecord, oldest first */
+    GQueue request_queue, mount_requests;   /* VvRequestRecord, oldest first; the mount's own apart */
     GHashTable *pieces;                     /* VvPiece as its own key */
     GHashTable *dirty;                      /* set of VvDirtyKey */
     VvOverlay filling, writing;

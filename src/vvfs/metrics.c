@@ -5,6 +5,7 @@
  * and what a bound cuts in two is shared out in proportion (as Prometheus itself does within a bucket). */
 #include "status.h"
 
+#include "held.h"
 #include "jobs.h"
 #include "objects.h"
 
@@ -156,6 +157,10 @@ static void pool_counters(VvMetrics *m)
         stats.pending_bytes);
     single(
         m, "vvfs_pool_overlay_bytes", "gauge", "Memory of map pages that wait for a checkpoint.", stats.overlay_bytes);
+    single(m, "vvfs_daemon_restarts_total", "counter", "Times that the process which serves the mount died and another took over.",
+        m->daemon->held ? vv_held_state(m->daemon->held)->restarts : 0);
+    single(m, "vvfs_daemon_upgrades_total", "counter", "Times that it was exchanged for another binary.",
+        m->daemon->held ? vv_held_state(m->daemon->held)->upgrades : 0);
     head(m, "vvfs_snapshot_stall_seconds", "histogram", "How long writes stood still for a snapshot.");
     histogram(m, "vvfs_snapshot_stall_seconds", "", &stats.snapshot_stall);
 }

@@ -2,6 +2,7 @@
 /* pool.status and doctor.list. */
 #include "status.h"
 
+#include "held.h"
 #include "jobs.h"
 #include "objects.h"
 #include "sampler.h"
@@ -146,6 +147,7 @@ JsonObject *vv_status_json(VvDaemon *daemon)
     else
         vv_json_set_null(status, "full_in_seconds");
     vv_json_set_bool(status, "read_only", vv_pool_is_read_only(daemon->pool));
+    vv_json_set_u64(status, "restarts", daemon->held ? vv_held_state(daemon->held)->restarts : 0);
     return status;
 }
 
