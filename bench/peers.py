@@ -49,7 +49,9 @@ class Server:
         """Anonymous and locked memory of the daemon."""
         pid = self.process.pid
         with open(f"/proc/{pid}/task/{pid}/children") as children: # it holds the mount, its child serves
-            pid = (children.read().split() or [pid])[0]
+            for child in children.read().split():
+                with open(f"/proc/{child}/comm") as comm:
+                    pid = pid if comm.read().strip() == "vvfs-looker" else child
         with open(f"/proc/{pid}/status") as status:
             return sum(int(line.split()[1]) for line in status if line.startswith(("RssAnon:", "VmLck:")))
 

@@ -98,7 +98,7 @@ struct VvFuse {
     VvTakeover takeover;
 
     struct fuse_session *session; /* owned */
-    int root_fd;                  /* a duplicate of the session's: notifications; -1 */
+    int root_fd, looker_fd;       /* a duplicate of the session's: notifications; the looker's (looker.h), borrowed; -1 */
     bool uring;            /* the first ring_count servers have rings, one more reads /dev/fuse (uring.h, U3) */
     unsigned queue_count;  /* of the kernel; 0 without rings */
     unsigned ring_count;

@@ -17,6 +17,7 @@
 #ifndef VV_FUSEFS_H
 #define VV_FUSEFS_H
 
+#include "looker.h"
 #include "pool.h"
 #include "survival.h"
 
@@ -38,6 +39,7 @@ typedef struct {
     uid_t uid;     /* owner of what has none of its own: the directories and .vvfs; (uid_t) -1: this process's */
     gid_t gid;     /* the same; (gid_t) -1 */
     uint32_t mode; /* permission bits of those directories, 0: 0755; the files of .vvfs get 0444 of it */
+    int looker_fd;            /* of vv_fuse_fork_looker, borrowed; -1: the kernel learns sizes of open files late */
     bool survives;            /* the mount may outlive this process: what follows is given. Not with @ring */
     int opens_fd;             /* a memfd of VV_OPENS_FILE_BYTES, borrowed */
     uint64_t connection_id;   /* of this mount, random */

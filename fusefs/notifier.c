@@ -15,10 +15,15 @@
  * kernel look the name up; a changed one (it may have been renamed) is delivered when all listings before it have expired.
  *
  * N1  Nobody who answers a request of the mount waits here: the request may hold what the delivery needs.
- * N2  The stat goes by path and takes no lasting reference on the mount: umount never finds it busy for long. */
+ * N2  The stat goes by path and takes no lasting reference on the mount: umount never finds it busy for long.
+ * N3  Another process makes it (looker.h): a thread of ours that waited for the mount could not be killed. */
 #include "nodes.h"
 
-#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define LOOKER_POLL_MS 50
 
 typedef struct {
     VvNoticeKind kind;
@@ -32,13 +37,35 @@ static void attributes_are_old(VvFuse *fuse, uint64_t node)
     (void) fuse_lowlevel_notify_inval_inode(fuse->session, node, -1, 0); /* ENOENT: the kernel does not know it */
 }
 
-/* The kernel's inode learns size and times of an open file only from an answer. */
+/* Until the looker has looked, at most VV_NOTICE_WAIT_MS: then it waits for somebody who waits for us, and its answer is thrown
+ * away before the next question. */
+static void await_looker(VvFuse *fuse)
+{
+    char answer;
+    for (uint64_t until_ms = vv_monotonic_ms() + VV_NOTICE_WAIT_MS; vv_monotonic_ms() < until_ms;) {
+        struct pollfd poll_fd = { .fd = fuse->looker_fd, .events = POLLIN };
+        if (poll(&poll_fd, 1, LOOKER_POLL_MS) > 0) {
+            (void) !recv(fuse->looker_fd, &answer, 1, MSG_DONTWAIT);
+            return;
+        }
+        if (atomic_load(&fuse->detached) || atomic_load(&fuse->takeover.leaving))
+            return;
+    }
+}
+
+/* The kernel's inode learns size and times of an open file only from an answer. N2, N3 */
 static void teach_size(VvFuse *fuse, const char *lun)
 {
     g_autofree char *path = g_strconcat(fuse->mount_point, "/luns/", lun, NULL);
-    struct stat st;
-    if (!atomic_load(&fuse->detached) && fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    char late;
+    if (atomic_load(&fuse->detached) || fuse->looker_fd < 0)
+        return;
+    while (recv(fuse->looker_fd, &late, 1, MSG_DONTWAIT) == 1)
+        continue;
+    if (send(fuse->looker_fd, path, strlen(path), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         vv_log(VV_LOG_DEBUG, "the size of %s could not be told to the kernel: %s", lun, g_strerror(errno));
+    else
+        await_looker(fuse);
 }
 
 static GArray *family_of_nodes(VvFuse *fuse, uint64_t id)

@@ -230,6 +230,7 @@ VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error)
     fuse->started_ns = vv_now_ns();
     atomic_store(&fuse->changed_ns, fuse->started_ns);
     fuse->root_fd = -1;
+    fuse->looker_fd = options->looker_fd;
     pthread_mutex_init(&fuse->takeover.lock, NULL);
     fuse->takeover.keeps_opens = options->survives;
     fuse->takeover.opens_fd = options->opens_fd;

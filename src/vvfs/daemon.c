@@ -40,6 +40,7 @@ typedef struct {
     VvDaemon daemon;
     int lock_fd;
     int signal_fd;
+    int looker_fd; /* -1 */
     struct event *signals;      /* owned */
     struct event *stop_timer;   /* owned; armed by the first SIGTERM */
     struct event *last_answers; /* owned; armed when all calls are answered */
@@ -364,6 +365,7 @@ static bool start_mount(VvRun *run, GError **error)
     VvFuseOptions options = { .mount_point = o->mountpoint,
         .threads = o->threads,
         .ring = o->ring,
+        .looker_fd = run->looker_fd,
         .read_only = o->read_only,
         .allow_other = o->allow_other,
         .uid = o->have_uid ? o->uid : (uid_t) -1,
@@ -515,6 +517,7 @@ static int start(VvRun *run, GError **error)
             return VV_EXIT_MOUNT;
     }
     vv_memory_init();
+    run->looker_fd = vv_fuse_fork_looker();
     if (!take_signals(run, error) || !start_loop(run, error))
         return VV_EXIT_FAILED;
     if (daemon->options->metrics) {
@@ -594,6 +597,7 @@ static void stop_all(VvRun *run)
         event_free(run->last_answers);
     vv_control_free(daemon->loop);
     vv_close_fd(&run->signal_fd);
+    vv_close_fd(&run->looker_fd);
     g_free(daemon->name);
     g_free(daemon->node);
     if (run->mount_running && daemon->held && !run->left)
@@ -626,7 +630,8 @@ int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd,
 {
     VvRun run = { .daemon = { .options = options, .directory = (char *) directory, .held = held },
         .lock_fd = -1,
-        .signal_fd = -1 };
+        .signal_fd = -1,
+        .looker_fd = -1 };
     g_autoptr(GError) error = NULL;
     int code = start(&run, &error);
 

@@ -143,7 +143,11 @@ class Pool:
         """The process that serves: the child of the one that holds the mount, or that itself if there is none."""
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as text:
             children = text.read().split()
-        return int(children[0]) if children else self.process.pid
+        for child in children:
+            with open(f"/proc/{child}/comm", encoding="ascii") as comm:
+                if comm.read().strip() != "vvfs-looker":
+                    return int(child)
+        return self.process.pid
 
     def kill(self):
         """As if power had gone: who holds the mount and who serves it."""

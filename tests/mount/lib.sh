@@ -197,9 +197,12 @@ unmount_pool() # and its daemon ends by itself, without an error
 }
 server() # who serves: the child of the holder, or the daemon itself where there is none
 {
-    local child=''
-    read -r child _ 2>/dev/null <"/proc/$daemon/task/$daemon/children" # no line end
-    echo "${child:-$daemon}"
+    local children=() child
+    read -ra children 2>/dev/null <"/proc/$daemon/task/$daemon/children" # no line end
+    for child in "${children[@]}"; do
+        [[ $(cat "/proc/$child/comm" 2>/dev/null) == vvfs-looker ]] || { echo "$child" && return; }
+    done
+    echo "$daemon"
 }
 kill_pool() # as if power had gone: who serves and who holds the mount are killed, and the mount stays behind, dead
 {
