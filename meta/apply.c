@@ -180,11 +180,12 @@ static int apply_lun_change(VvMeta *meta, const VvOp *op)
     return 0;
 }
 
-static VvJob *repack_of(const VvMeta *meta, uint64_t lun)
+/* Of a LUN; or (@lun 0) the scrub. */
+static VvJob *job_of(const VvMeta *meta, VvJobKind kind, uint64_t lun)
 {
     for (guint i = 0; i < meta->job_list->len; i++) {
         VvJob *job = g_ptr_array_index(meta->job_list, i);
-        if (job->kind == VV_JOB_REPACK && job->lun == lun)
+        if (job->kind == kind && job->lun == lun)
             return job;
     }
     return NULL;
@@ -199,7 +200,7 @@ static void end_job(VvMeta *meta, VvJob *job)
 
 static void end_repack(VvMeta *meta, uint64_t lun)
 {
-    VvJob *job = repack_of(meta, lun);
+    VvJob *job = job_of(meta, VV_JOB_REPACK, lun);
     if (job != NULL)
         end_job(meta, job);
 }
@@ -387,7 +388,7 @@ static int apply_job_set(VvMeta *meta, const VvOp *op)
     VvJobState state = op->job_set.state;
     if (job == NULL)
         return 0; /* it ended meanwhile */
-    if (job->kind == VV_JOB_REPACK && (state == VV_JOB_DONE || state == VV_JOB_CANCELLED)) {
+    if ((job->kind == VV_JOB_REPACK || job->kind == VV_JOB_SCRUB) && (state == VV_JOB_DONE || state == VV_JOB_CANCELLED)) {
         end_job(meta, job);
         return 0;
     }
@@ -400,13 +401,15 @@ static int apply_job_set(VvMeta *meta, const VvOp *op)
 
 static int apply_job_add(VvMeta *meta, const VvOp *op)
 {
-    if (op->job_add.kind != VV_JOB_REPACK)
+    VvJobKind kind = op->job_add.kind;
+    if ((kind != VV_JOB_REPACK && kind != VV_JOB_SCRUB) || (kind == VV_JOB_SCRUB && op->job_add.lun != 0))
         return bad(meta, "job", op->job_add.kind);
-    if (lun_of(meta, op->job_add.lun) == NULL || repack_of(meta, op->job_add.lun) != NULL)
+    if ((kind == VV_JOB_REPACK && lun_of(meta, op->job_add.lun) == NULL) || job_of(meta, kind, op->job_add.lun) != NULL)
         return 0; /* the LUN went meanwhile, or somebody was faster */
     VvJob *job = g_new0(VvJob, 1);
     job->id = meta->next_job++;
-    job->kind = VV_JOB_REPACK;
+    job->kind = kind;
+    job->above_epoch = op->job_add.rate_bytes;
     job->lun = op->job_add.lun;
     job->total_pages = op->job_add.total;
     job->created_ns = op->job_add.created_ns;
@@ -420,8 +423,12 @@ static int apply_job_add(VvMeta *meta, const VvOp *op)
 static int apply_job_step(VvMeta *meta, const VvOp *op)
 {
     VvJob *job = g_hash_table_lookup(meta->jobs, &op->job_step.id);
-    if (job == NULL || job->kind != VV_JOB_REPACK)
+    if (job == NULL || job->kind != (op->job_step.scrub ? VV_JOB_SCRUB : VV_JOB_REPACK))
         return 0; /* it ended meanwhile */
+    if (op->job_step.scrub) {
+        job->cursor_epoch = op->job_step.disk;
+        job->point_epoch = op->job_step.errors;
+    }
     job->cursor_region = op->job_step.cursor;
     job->done_pages = op->job_step.done;
     job->total_pages = op->job_step.total;

@@ -105,13 +105,15 @@ struct VvLun {
     GPtrArray *snapshots;  /* not stored: visible VvSnapshot by id (the order of creation) */
 };
 
-typedef enum { VV_JOB_RECLAIM, VV_JOB_MERGE, VV_JOB_REPACK } VvJobKind;
+typedef enum { VV_JOB_RECLAIM, VV_JOB_MERGE, VV_JOB_REPACK, VV_JOB_SCRUB } VvJobKind;
 typedef enum { VV_JOB_QUEUED, VV_JOB_RUNNING, VV_JOB_PAUSED, VV_JOB_DONE, VV_JOB_FAILED, VV_JOB_CANCELLED } VvJobState;
 const char *vv_job_state_name(VvJobState state);
 
 /* Work on a branch's pages (DESIGN R4, R7), continued by RECLAIM ops; the cursor is state. A repack works on a LUN instead, by MOVE
  * and JOB_STEP ops: it has no branch and no epochs, is in no branch's queue (nothing waits for it), its cursor is the next region,
- * its pages are regions; a LUN has at most one, and takes it along. */
+ * its pages are regions; a LUN has at most one, and takes it along. A scrub, of which there is at most one, works on disks by JOB_STEP
+ * ops: it has no LUN either; its cursor is a disk's id and a MiB of its data area (0: nothing yet), its pages are MiB of segments,
+ * point_epoch counts what it found wrong, above_epoch is its rate in bytes a second (0: as fast as others leave it). */
 typedef struct {
     uint64_t id;
     VvJobKind kind;

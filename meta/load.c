@@ -118,8 +118,9 @@ static bool load_orphan(VvMeta *meta, const uint8_t *key, size_t key_bytes, cons
 static bool load_job(VvMeta *meta, const uint8_t *key, size_t key_bytes, const uint8_t *value, size_t value_bytes)
 {
     VvJob *job = key_bytes == 8 ? vvm_job_decode(vv_get_be64(key), value, value_bytes) : NULL;
-    bool known = job != NULL && (job->kind == VV_JOB_REPACK ? job->branch == 0 && g_hash_table_contains(meta->luns, &job->lun)
-                                                             : g_hash_table_contains(meta->branches, &job->branch));
+    bool known = job != NULL && (job->kind == VV_JOB_SCRUB    ? job->branch == 0 && job->lun == 0
+                                 : job->kind == VV_JOB_REPACK ? job->branch == 0 && g_hash_table_contains(meta->luns, &job->lun)
+                                                              : g_hash_table_contains(meta->branches, &job->branch));
     if (!known) {
         g_free(job);
         return false;

@@ -8,7 +8,7 @@
  *        4     -  ops: {u8 kind, u8 flags, u32 length of what follows}, fields in the order of its struct
  *
  * Flags, refused as a newer format if they are not known: 1 of LUN_CREATE, a choice of disks ends the fields; 1 of MAP, some changes
- * have checksums.
+ * have checksums; 1 of JOB_ADD and JOB_STEP, of a scrub.
  *
  * MAP: lun, session, sequence, mtime, size, u32 regions, each {u64 region, u16 changes, each {u8 first, u8 count - 1,
  * u8 mapped, u64 address (segment << 18 | block) if mapped}}; u8 mapped is 2 if a u32 crc32c of each block follows the address.
@@ -23,6 +23,7 @@
 #define STRING_MAX 65535u
 #define OP_DISKS 1u /* flag of LUN_CREATE */
 #define OP_SUMS 1u  /* flag of MAP */
+#define OP_SCRUB 1u /* flag of JOB_ADD and JOB_STEP */
 
 /* ---- each field once: a visitor that encodes, decodes or clears */
 typedef struct {
@@ -290,12 +291,19 @@ static void visit_job(OpVisit *v, VvOp *op)
         visit_u64(v, &op->job_add.lun);
         visit_u64(v, &op->job_add.total);
         visit_u64(v, &op->job_add.created_ns);
+        if (v->flags & OP_SCRUB)
+            visit_u64(v, &op->job_add.rate_bytes);
         break;
     default:
         visit_u64(v, &op->job_step.id);
         visit_u64(v, &op->job_step.cursor);
         visit_u64(v, &op->job_step.done);
         visit_u64(v, &op->job_step.total);
+        op->job_step.scrub = (v->flags & OP_SCRUB) != 0;
+        if (!op->job_step.scrub)
+            break;
+        visit_u64(v, &op->job_step.disk);
+        visit_u64(v, &op->job_step.errors);
         break;
     }
 }
@@ -541,12 +549,14 @@ static uint8_t flags_of(const VvOp *op)
 {
     if (op->kind == VV_OP_MAP && op->map.sum_count > 0)
         return OP_SUMS;
+    if ((op->kind == VV_OP_JOB_ADD && op->job_add.kind == VV_JOB_SCRUB) || (op->kind == VV_OP_JOB_STEP && op->job_step.scrub))
+        return OP_SCRUB;
     return op->kind == VV_OP_LUN_CREATE && op->lun_create.disks != NULL ? OP_DISKS : 0;
 }
 
 static uint8_t flags_known(uint8_t kind)
 {
-    return kind == VV_OP_LUN_CREATE ? OP_DISKS : kind == VV_OP_MAP ? OP_SUMS : 0;
+    return kind == VV_OP_LUN_CREATE ? OP_DISKS : kind == VV_OP_MAP ? OP_SUMS : kind == VV_OP_JOB_ADD || kind == VV_OP_JOB_STEP ? OP_SCRUB : 0;
 }
 
 void vv_op_clear(VvOp *op)

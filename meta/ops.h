@@ -87,8 +87,8 @@ typedef struct {
         struct { uint64_t branch; uint32_t count; } reclaim; /* at most this many page visits of the branch's first jobs */
         struct { uint64_t id; uint8_t state; } job_set; /* paused, queued; a repack also done, cancelled: it goes */
         struct { uint64_t family; uint64_t lun; uint64_t branch; uint64_t region; VvMoveRun *runs; uint32_t run_count; } move; /* as @lun's head on @branch maps it */
-        struct { uint8_t kind; uint64_t lun; uint64_t total; uint64_t created_ns; } job_add; /* a repack; not if the LUN has one */
-        struct { uint64_t id; uint64_t cursor; uint64_t done; uint64_t total; } job_step;
+        struct { uint8_t kind; uint64_t lun; uint64_t total; uint64_t created_ns; uint64_t rate_bytes; /* scrub */ } job_add; /* a repack, not if the LUN has one; or a scrub, not if there is one */
+        struct { uint64_t id; uint64_t cursor; uint64_t done; uint64_t total; bool scrub; uint64_t disk, errors; /* scrub */ } job_step;
         struct { uint64_t time_ns; char *id; char *result; } request; /* JSON text */
     };
 } VvOp;

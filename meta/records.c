@@ -498,7 +498,7 @@ VvJob *vvm_job_decode(uint64_t id, const uint8_t *bytes, size_t length_bytes)
     job.done_pages = vv_read_u64(&in);
     job.total_pages = vv_read_u64(&in);
     job.created_ns = vv_read_u64(&in);
-    if (!record_close(&in) || job.kind > VV_JOB_REPACK || job.state > VV_JOB_PAUSED)
+    if (!record_close(&in) || job.kind > VV_JOB_SCRUB || job.state > VV_JOB_PAUSED)
         return NULL;
     return g_memdup2(&job, sizeof job);
 }

@@ -13,6 +13,7 @@ bool vv_run_pool_list(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_pool_status(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_pool_settings(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_pool_check(VvInvocation *inv, int *ret_exit, GError **error);
+bool vv_run_pool_scrub(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_pool_destroy(VvInvocation *inv, int *ret_exit, GError **error);
 
 /* disk.c */

@@ -241,6 +241,52 @@ bool vv_run_pool_check(VvInvocation *inv, int *ret_exit, GError **error)
     return true;
 }
 
+static void print_unverified(VvInvocation *inv, JsonObject *result)
+{
+    uint64_t used = vv_json_u64(result, "used"), checksummed = vv_json_u64(result, "checksummed");
+    g_autofree char *without = vv_size_format(used - MIN(used, checksummed)), *all = vv_size_format(used);
+
+    if (used > checksummed)
+        vv_note(inv, "%s of %s had no checksum and could only be read.", without, all);
+}
+
+/* What doctor says of damage. */
+static bool print_damage(VvInvocation *inv, GError **error)
+{
+    g_autoptr(JsonArray) problems = vv_call_list(inv, "doctor.list", json_object_new(), error);
+
+    for (unsigned i = 0; problems && i < json_array_get_length(problems); i++) {
+        JsonObject *problem = vv_json_element(problems, i);
+
+        if (g_strcmp0(vv_json_text(problem, "code"), "damage") == 0)
+            vv_note(inv, "%s", vv_json_text(problem, "message"));
+    }
+    return problems != NULL;
+}
+
+bool vv_run_pool_scrub(VvInvocation *inv, int *ret_exit, GError **error)
+{
+    g_autoptr(JsonArray) jobs = json_array_new(), ended = NULL;
+    g_autoptr(JsonObject) result = vv_call(inv, "pool.scrub", vv_params(inv), error);
+    bool failed = false;
+
+    if (!result || (inv->background && !vv_job_follow(inv, result, error)))
+        return false;
+    json_array_add_int_element(jobs, (gint64) vv_json_u64(result, "job"));
+    if (!inv->background && !vv_jobs_wait(inv, jobs, &failed, &ended, error))
+        return false;
+    if (inv->json)
+        vv_json_print_object(ended && json_array_get_length(ended) > 0 ? vv_json_element(ended, 0) : result);
+    *ret_exit = failed ? 5 : 0;
+    if (!inv->json && !inv->background)
+        print_unverified(inv, result);
+    if (!failed || inv->json)
+        return true;
+    JsonObject *job_error = vv_json_object(vv_json_element(ended, 0), "error");
+    vv_note(inv, "%s", job_error ? vv_json_text(job_error, "message") : "the scrub did not come to its end.");
+    return print_damage(inv, error);
+}
+
 /* ---- settings */
 
 bool vv_run_pool_settings(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)

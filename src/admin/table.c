@@ -166,6 +166,11 @@ const VvCommand vv_commands[] = {
         "vvfs-admin pool check", .arguments = { { "DIR", NULL, VV_VALUE_PATH, VV_OPTIONAL } },
         .options = { { "repair", 0, NULL, "repair", VV_VALUE_FLAG, 0,
             "repair what can be repaired without guessing" } } },
+    { "pool", "scrub", "pool.scrub", vv_run_pool_scrub, CHANGES | VV_COMMAND_BACKGROUND, NULL,
+        "read and verify all data, and all metadata",
+        "It may be used meanwhile. What has no checksum (lun set integrity=on) is read for errors of the disk. Goes on after a restart; `job pause`, `job resume` and `job cancel` work. Exits with 5 if something is wrong.",
+        "vvfs-admin pool scrub --rate 100M", .arguments = { { 0 } },
+        .options = { { "rate", 0, "SIZE", "rate", VV_VALUE_SIZE, 0, "read at most so much a second" } } },
     { "pool", "destroy", "pool.destroy", vv_run_pool_destroy, VV_COMMAND_LOCAL | CONFIRMS | DRY_RUN, NULL,
         "end a pool, with all that is in it", "Refused while it is mounted. Clears the labels of its disks; one that it cannot clear is named and left.",
         "vvfs-admin pool destroy /srv/pools/test --yes",
@@ -377,7 +382,6 @@ const VvCommand vv_commands[] = {
 
 /* ---- words that are not commands of this version */
 const VvReserved vv_reserved[] = {
-    { "pool", "scrub" },
     { "pool", "import" },
     { "pool", "export" },
     { "disk", "scan" },

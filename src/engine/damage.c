@@ -90,6 +90,14 @@ unsigned vv_damages_count(VvPool *pool, uint64_t *ret_left_out)
     return g_hash_table_size(pool->damages->entries);
 }
 
+bool vv_damage_is_known(VvPool *pool, uint64_t family, VvPlace place)
+{
+    Entry want = { .family = family, .place = place & ~VV_PLACE_OWN };
+    VV_LOCKED(&pool->damages->lock);
+
+    return pool->damages->left_out > 0 || g_hash_table_contains(pool->damages->entries, &want);
+}
+
 /* ---- which block: D2 */
 
 /* Those of one family whose block is not known; empty: there are none. */

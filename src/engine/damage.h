@@ -34,6 +34,8 @@ GPtrArray *vv_damages_list(VvPool *pool, unsigned most, bool (*stop)(void *user)
 char *vv_damage_text(const VvDamage *damage);
 /* Events of those that nobody was told of yet. The scrub's thread. */
 void vv_damages_tell(VvPool *pool, bool (*stop)(void *user), void *user);
+/* Is it remembered, or are there more than that? [any] */
+bool vv_damage_is_known(VvPool *pool, uint64_t family, VvPlace place);
 /* How many are remembered; and how often one was found beyond VV_DAMAGES_MAX. [any] */
 unsigned vv_damages_count(VvPool *pool, uint64_t *ret_left_out);
 

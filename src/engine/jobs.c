@@ -10,6 +10,7 @@
 #include "alloc_private.h"
 #include "pool_jobs.h"
 #include "pool_private.h"
+#include "scrub.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -155,7 +156,7 @@ void vv_jobs_ended(VvPool *pool, const VvJob *job)
     struct VvJobs *jobs = pool->jobs;
     const VvLun *lun = vv_meta_lun(pool->meta, job->lun);
     VvEndedJob ended = { .id = job->id, .kind = job->kind, .total_pages = job->total_pages, .created_ns = job->created_ns,
-        .ended_ns = vv_now_ns(), .lun = lun && *lun->name ? lun->name : NULL };
+        .ended_ns = vv_now_ns(), .errors = job->kind == VV_JOB_SCRUB ? job->point_epoch : 0, .lun = lun && *lun->name ? lun->name : NULL };
 
     if (!jobs)
         return;
@@ -446,7 +447,7 @@ bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error
             set_no_job(pool, id, error);
             return false;
         }
-        cancels = state == VV_JOB_CANCELLED && job->kind == VV_JOB_REPACK;
+        cancels = state == VV_JOB_CANCELLED && (job->kind == VV_JOB_REPACK || job->kind == VV_JOB_SCRUB);
         if (state == VV_JOB_CANCELLED && !cancels) {
             vv_set_error(error, VV_ERROR_UNSUPPORTED, object, hint,
                 "job %s returns the space of what is removed already and cannot be cancelled", object);
@@ -466,6 +467,7 @@ bool vv_pool_job_set(VvPool *pool, uint64_t id, VvJobState state, GError **error
         return false;
     vv_jobs_kick(pool);
     vv_repack_kick(pool->repack);
+    vv_scrub_kick(pool->scrub);
     return true;
 }
 

@@ -269,6 +269,7 @@ static void on_job_added(void *user, const VvJob *job)
 {
     vv_jobs_added(user, job);
     vv_repack_added(((VvPool *) user)->repack, job);
+    vv_scrub_added(((VvPool *) user)->scrub, job);
 }
 
 static void on_job_ended(void *user, const VvJob *job)

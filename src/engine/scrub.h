@@ -10,6 +10,7 @@ VvScrub *vv_scrub_new(VvPool *pool);
 bool vv_scrub_start(VvScrub *scrub, GError **error);
 void vv_scrub_stop(VvScrub *scrub); /* after the MiB under way; what is left is done at the next start */
 void vv_scrub_free(VvScrub *scrub);
+void vv_scrub_added(VvScrub *scrub, const VvJob *job); /* from meta's hook; of any kind */
 void vv_scrub_kick(VvScrub *scrub); /* there may be work. A leaf lock. [any] */
 
 #endif

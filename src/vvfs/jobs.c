@@ -72,7 +72,7 @@ static VvJobItem *add_item(VvJobTable *table, uint64_t id, VvJobKind kind, const
 
     item->id = id;
     item->number = number_of(id);
-    item->kind = g_strdup(kind == VV_JOB_MERGE ? "merge" : kind == VV_JOB_REPACK ? "repack" : "reclaim");
+    item->kind = g_strdup(kind == VV_JOB_MERGE ? "merge" : kind == VV_JOB_REPACK ? "repack" : kind == VV_JOB_SCRUB ? "scrub" : "reclaim");
     item->object = lun && *lun ? g_strdup(lun) : NULL;
     item->created_ns = created_ns;
     g_ptr_array_add(table->items, item);
@@ -93,12 +93,15 @@ static void update_from_catalog(VvJobTable *table, const VvMeta *meta, const VvJ
     item->ended = false;
 }
 
-static void mark_ended(VvJobTable *table, VvJobItem *item, uint64_t ended_ns)
+static void mark_ended(VvJobTable *table, VvJobItem *item, uint64_t ended_ns, uint64_t errors)
 {
     item->ended = true;
     item->ended_ns = ended_ns;
-    item->state = g_hash_table_remove(table->cancelling, &item->number) ? VV_JOB_CANCELLED : VV_JOB_DONE;
-    if (item->state == VV_JOB_DONE)
+    item->state = g_hash_table_remove(table->cancelling, &item->number) ? VV_JOB_CANCELLED
+                  : errors > 0                                                  ? VV_JOB_FAILED
+                                                                                : VV_JOB_DONE;
+    item->errors = errors;
+    if (item->state != VV_JOB_CANCELLED)
         item->done = item->total;
     item->rate_bytes = 0;
     item->seconds_left = 0;
@@ -119,7 +122,7 @@ static void update_from_ended(VvDaemon *daemon)
         if (item->ended)
             continue;
         item->total = job->total_pages;
-        mark_ended(table, item, job->ended_ns);
+        mark_ended(table, item, job->ended_ns, job->errors);
     }
 }
 
@@ -169,7 +172,7 @@ static void refresh_locked(VvDaemon *daemon)
         if (item->ended)
             continue;
         if (!g_hash_table_contains(living, &item->number))
-            mark_ended(table, item, vv_now_ns());
+            mark_ended(table, item, vv_now_ns(), 0);
         else if (vv_pool_job_rate(daemon->pool, item->id, &rate)) {
             item->rate_bytes = rate.rate_bytes;
             item->seconds_left = rate.seconds_left;
@@ -223,7 +226,7 @@ VvJobItem *vv_job_item_or_ended(VvDaemon *daemon, uint64_t id, const char *kind,
         item->kind = g_strdup(kind);
         item->object = g_strdup(object);
         item->created_ns = vv_now_ns();
-        mark_ended(table, item, vv_now_ns());
+        mark_ended(table, item, vv_now_ns(), 0);
         g_ptr_array_add(table->items, item);
         g_ptr_array_sort(table->items, compare_items);
     }
@@ -261,11 +264,26 @@ JsonObject *vv_job_json(const VvJobItem *item)
     return object;
 }
 
+/* In the shape of the protocol's errors. */
+static void set_error(JsonObject *object, const VvJobItem *item)
+{
+    JsonObject *error = vv_json_set_object(object, "error");
+    g_autofree char *message = g_strdup_printf("the scrub found %" G_GUINT64_FORMAT " error%s", item->errors, item->errors == 1 ? "" : "s");
+
+    vv_json_set_string(error, "code", "damaged");
+    vv_json_set_null(error, "object");
+    vv_json_set_string(error, "message", message);
+    vv_json_set_string(error, "hint", "vvfs-admin doctor");
+}
+
 JsonObject *vv_job_json_show(const VvJobItem *item)
 {
     JsonObject *object = vv_job_json(item);
 
-    vv_json_set_null(object, "error");
+    if (item->errors > 0)
+        set_error(object, item);
+    else
+        vv_json_set_null(object, "error");
     vv_json_set_time(object, "created", item->created_ns);
     return object;
 }

@@ -23,6 +23,7 @@ typedef struct {
     bool ended;
     uint64_t rate_bytes, seconds_left; /* 0: unknown */
     uint64_t created_ns, ended_ns;
+    uint64_t errors; /* a scrub's, when it has ended */
 } VvJobItem;
 void vv_job_item_free(VvJobItem *item);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvJobItem, vv_job_item_free)

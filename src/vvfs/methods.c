@@ -18,6 +18,7 @@ static const VvMethod methods[] = {
     { "pool.get", vv_rpc_pool_get, L, "" },
     { "pool.set", vv_rpc_pool_set, C, "settings:m" },
     { "pool.check", vv_rpc_pool_check, C | SLOW, "repair?:b" },
+    { "pool.scrub", vv_rpc_pool_scrub, C, "rate?:u" },
     { "lun.create", vv_rpc_lun_create, C, "name:s size:u copies?:u stripes?:u disks?:S settings?:m if_not_exists?:b" },
     { "lun.list", vv_rpc_lun_list, L | LIST | EXACT, "names?:S exact?:b" },
     { "lun.show", vv_rpc_lun_show, L | EXACT, "name:s exact?:b" },

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* LUNs, snapshots and disks as the documents of the protocol. */
 #include "objects.h"
+#include "pool_jobs.h"
 #include "settings.h"
 
 #include <string.h>
@@ -184,12 +185,16 @@ static void set_clones(JsonObject *object, GPtrArray *clones)
 void vv_lun_json_more(VvDaemon *daemon, const VvLunItem *item, JsonObject *object)
 {
     g_autofree char *path = vv_object_path(daemon, item->name, NULL);
+    uint64_t used, checksummed;
 
     set_openers(daemon, item->id, object);
     set_share(object, "rw");
     set_clones(object, item->clones);
     vv_lun_settings_format(&item->props, vv_json_set_object(object, "settings"));
     vv_json_set_string(object, "path", path);
+    vv_pool_checksummed(daemon->pool, item->id, &used, &checksummed);
+    vv_json_set_u64(object, "shared_used", used);
+    vv_json_set_u64(object, "checksummed", checksummed);
 }
 
 void vv_snapshot_json_more(VvDaemon *daemon, const VvSnapshotItem *item, JsonObject *object)

@@ -128,6 +128,7 @@ bool vv_rpc_pool_status(VvCall *call, GError **error);
 bool vv_rpc_pool_get(VvCall *call, GError **error);
 bool vv_rpc_pool_set(VvCall *call, GError **error);
 bool vv_rpc_pool_check(VvCall *call, GError **error);
+bool vv_rpc_pool_scrub(VvCall *call, GError **error);
 bool vv_rpc_lun_create(VvCall *call, GError **error);
 bool vv_rpc_lun_list(VvCall *call, GError **error);
 bool vv_rpc_lun_show(VvCall *call, GError **error);

@@ -3,6 +3,8 @@
 #include "rpc.h"
 
 #include "check.h"
+#include "jobs.h"
+#include "pool_jobs.h"
 #include "status.h"
 
 #include <string.h>
@@ -97,5 +99,23 @@ bool vv_rpc_pool_check(VvCall *call, GError **error)
     }
     result = vv_check_report_json(&report);
     set_checked(daemon, result);
+    return vv_call_done(call, result);
+}
+
+/* Asked for again while it runs it does nothing, so request ids need no record here. */
+bool vv_rpc_pool_scrub(VvCall *call, GError **error)
+{
+    g_autoptr(VvJobItem) item = NULL;
+    JsonObject *result;
+    uint64_t job, used, checksummed;
+
+    if (!vv_pool_scrub(call->daemon->pool, vv_call_u64(call, "rate", 0), &job, error))
+        return false;
+    item = vv_job_item_or_ended(call->daemon, job, "scrub", NULL);
+    result = json_object_new();
+    vv_pool_checksummed(call->daemon->pool, 0, &used, &checksummed);
+    vv_json_set_u64(result, "job", item->number);
+    vv_json_set_u64(result, "used", used);
+    vv_json_set_u64(result, "checksummed", checksummed);
     return vv_call_done(call, result);
 }

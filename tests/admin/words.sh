@@ -66,7 +66,7 @@ a -p "$work/elsewhere" lun list
 gives 3 "" "vvfs-admin: pool else is not mounted: vvfs $work/elsewhere MOUNTPOINT" "a pool that has no standard place is mounted by its path"
 
 # ---- not in this version
-for words in "share set db" "node list" "lease list" "pool import x" "lun move db" "snapshot send db@x" "disk scan" "pool scrub" "schedule list"; do
+for words in "share set db" "node list" "lease list" "pool import x" "lun move db" "snapshot send db@x" "disk scan" "schedule list"; do
     # shellcheck disable=SC2086
     a --json $words
     [[ $code -eq 1 ]] && json 'd["error"]["code"] == "unsupported"'; ok "$words: not in this version"

@@ -279,6 +279,63 @@ static void test_repack(void)
     test_pool_free(test);
 }
 
+static uint64_t scrub(TestPool *test)
+{
+    g_autoptr(GError) error = NULL;
+    uint64_t job, errors = UINT64_MAX;
+    g_assert_true(vv_pool_scrub(test->pool, 0, &job, &error));
+    g_assert_true(vv_pool_job_wait(test->pool, &job, 1, 30000, NULL, &error));
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) ended = vv_pool_ended_jobs(test->pool);
+    for (unsigned i = 0; i < ended->len; i++)
+        if (((const VvEndedJob *) g_ptr_array_index(ended, i))->id == job)
+            errors = ((const VvEndedJob *) g_ptr_array_index(ended, i))->errors;
+    return errors;
+}
+
+/* A scrub finds what nobody has read, once however many share it; not what has no checksum, nor what nothing can be read through. */
+static void test_scrub(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    VvHandle *plain = test_open(test, test_lun_new(test, "plain", LUN_BYTES), true);
+    VvHandle *handle = test_open(test, test_lun_new(test, "a", LUN_BYTES), true);
+    g_assert_cmpuint(scrub(test), ==, 0);
+    write_block(plain, 0, 100, 0x11);
+    flush(plain);
+    flip(plain, 50);
+    set_integrity(test, "a", true);
+    for (unsigned i = 0; i < 8; i++)
+        write_block(handle, i * 256, 100, 0x22);
+    flush(handle);
+    test_snapshot(test, "a@s");
+    g_assert_cmpuint(scrub(test), ==, 0);
+    uint64_t verified = atomic_load(&test->pool->sums_verified);
+    g_assert_cmpuint(verified, ==, 800);
+    flip(handle, 256 + 3);
+    flip(handle, 1024 + 99);
+    g_assert_cmpuint(scrub(test), ==, 2);
+    g_assert_cmpuint(atomic_load(&test->pool->sums_verified), ==, verified + 800);
+    uint64_t used, checksummed;
+    vv_pool_checksummed(test->pool, 0, &used, &checksummed);
+    g_assert_cmpuint(used, ==, 900 * BLOCK);
+    g_assert_cmpuint(checksummed, ==, 800 * BLOCK);
+    write_block(handle, 1024, 100, 0x33);
+    flush(handle);
+    g_assert_cmpuint(scrub(test), ==, 2); /* the snapshot */
+    vv_handle_close(handle);
+    vv_handle_close(plain);
+    test_pool_reopen(test);
+    g_assert_cmpuint(scrub(test), ==, 2);
+    const char *all[] = { "a@*", NULL };
+    VvRemoval removal;
+    g_autoptr(GError) error = NULL;
+    g_assert_true(vv_pool_snapshot_remove(test->pool, all, false, false, NULL, &removal, &error));
+    vv_removal_clear(&removal);
+    g_assert_cmpuint(scrub(test), ==, 1);
+    test_pool_check(test);
+    test_pool_free(test);
+}
+
 static char *damage_event(TestPool *test)
 {
     for (unsigned tries = 0; tries < 2000; tries++) {
@@ -341,5 +398,6 @@ int main(int argc, char **argv)
     g_test_add_func("/engine/sums/without", test_without);
     g_test_add_func("/engine/sums/told", test_told);
     g_test_add_func("/engine/sums/repack", test_repack);
+    g_test_add_func("/engine/sums/scrub", test_scrub);
     return g_test_run();
 }
