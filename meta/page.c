@@ -122,6 +122,9 @@ int vv_page_decode(const uint8_t *bytes, size_t length_bytes, const VvPageKey *k
         if (first < next || first + count > VV_REGION_BLOCKS || (extent >> 17 & 1) != 0 || block + count > 1u << 18)
             return -EUCLEAN;
         VvPlace place = VV_PLACE_MAPPED | address | ((extent >> 16 & 1) != 0 ? VV_PLACE_OWN : 0);
+        if (first == next && first > 0 && place == ret_page->place[first - 1] + 1 &&
+            vv_place_segment(place) == vv_place_segment(ret_page->place[first - 1]))
+            return -EUCLEAN; /* one extent in two: nobody writes that */
         for (unsigned i = 0; i < count; i++)
             ret_page->place[first + i] = place + i;
         next = first + count;

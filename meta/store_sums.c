@@ -279,7 +279,8 @@ static int walk_nodes(VvSums *sums, uint64_t page, const uint8_t *bytes, TreeKin
         size_t node_at = vv_get_u16(bytes + at);
         const uint8_t *node = bytes + node_at;
 
-        if (node_at < lower || node_at + NODE_HEAD_BYTES + vv_get_u16(node + 6) > sums->page_bytes)
+        if (node_at < lower || node_at + NODE_HEAD_BYTES > sums->page_bytes ||
+            node_at + NODE_HEAD_BYTES + vv_get_u16(node + 6) > sums->page_bytes)
             return damaged(sums, "page %" G_GUINT64_FORMAT " of data.mdb: a record outside", page);
         if (flags == PAGE_BRANCH)
             err = walk_tree(sums,
@@ -300,7 +301,7 @@ static int walk_tree(VvSums *sums, uint64_t page, TreeKind kind, unsigned depth)
         return 0;
     if (depth >= TREE_DEPTH_MAX || is_used(sums, page))
         return damaged(sums, "page %" G_GUINT64_FORMAT " of data.mdb: it is named twice", page);
-    bytes = g_malloc(sums->page_bytes + NODE_HEAD_BYTES); /* a record's head is read before its place is checked */
+    bytes = g_malloc(sums->page_bytes);
     err = take_page(sums, page, bytes);
     return err != 0 ? err : walk_nodes(sums, page, bytes, kind, depth);
 }

@@ -3,7 +3,10 @@
  * without end. It recurses at most VV_JSON_DEPTH_MAX deep and allocates nothing. */
 #include "json.h"
 
+#include <math.h>
 #include <string.h>
+
+#define NUMBER_BYTES_MAX 400u /* digits of the largest double, and some */
 
 typedef struct {
     const char *at;
@@ -55,8 +58,25 @@ static bool scan_digits(Scan *s)
     return true;
 }
 
+/* One that no double can hold would become "inf", which is not JSON, wherever it is repeated. */
+static bool number_fits(Scan *s, const char *from)
+{
+    char text[NUMBER_BYTES_MAX + 1];
+    size_t length = (size_t) (s->at - from);
+
+    if (length <= NUMBER_BYTES_MAX) {
+        memcpy(text, from, length);
+        text[length] = '\0';
+        if (isfinite(g_ascii_strtod(text, NULL)))
+            return true;
+    }
+    return fail(s, "a number too large");
+}
+
 static bool scan_number(Scan *s)
 {
+    const char *from = s->at;
+
     if (*s->at == '-')
         s->at++;
     if (s->at + 1 < s->end && s->at[0] == '0' && g_ascii_isdigit(s->at[1]))
@@ -72,9 +92,10 @@ static bool scan_number(Scan *s)
         s->at++;
         if (s->at < s->end && (*s->at == '+' || *s->at == '-'))
             s->at++;
-        return scan_digits(s);
+        if (!scan_digits(s))
+            return false;
     }
-    return true;
+    return number_fits(s, from);
 }
 
 /* The four digits of a \\u escape. */
