@@ -122,10 +122,12 @@ static bool refuse_directory(const char *directory, GError **error)
 /* *ret_made: it was not there. */
 static bool make_directory(const char *directory, bool *ret_made, GError **error)
 {
+    g_autofree char *parent = g_path_get_dirname(directory);
+
     *ret_made = !g_file_test(directory, G_FILE_TEST_EXISTS);
     if (!*ret_made)
         return refuse_directory(directory, error);
-    if (g_mkdir_with_parents(directory, 0755) == 0)
+    if (g_mkdir_with_parents(parent, 0755) == 0 && mkdir(directory, 0700) == 0)
         return true;
     vv_set_error_errno(error, errno, directory, "%s cannot be made", directory);
     return false;

@@ -12,6 +12,7 @@
 #include "memory.h"
 #include "mounts.h"
 #include "permit.h"
+#include "privilege.h"
 #include "reserve.h"
 #include "rpc.h"
 #include "sampler.h"
@@ -525,7 +526,7 @@ static int start(VvRun *run, GError **error)
         if (!daemon->metrics)
             return VV_EXIT_FAILED;
     }
-    if (!open_pool(run, error))
+    if (!vv_privilege_confine(daemon, error) || !open_pool(run, error))
         return VV_EXIT_FAILED;
     daemon->subscriptions = vv_subscriptions_new(daemon);
     daemon->sampler = vv_sampler_new(daemon);

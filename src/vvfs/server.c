@@ -10,6 +10,7 @@
 
 #include "config.h"
 #include "permit.h"
+#include "privilege.h"
 #include "reserve.h"
 #include "subscribe.h"
 
@@ -343,7 +344,7 @@ bool vv_server_check_path(const char *directory, GError **error)
     return false;
 }
 
-static int socket_listen(const char *path, GError **error)
+static int socket_listen(const char *path, mode_t mode, GError **error)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     vv_autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -354,7 +355,7 @@ static int socket_listen(const char *path, GError **error)
         vv_set_error_errno(error, errno, path, "cannot remove the old %s", path);
         return -1;
     }
-    if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0 || chmod(path, 0666) != 0 ||
+    if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0 || chmod(path, mode) != 0 ||
         listen(fd, 128) != 0) {
         vv_set_error_errno(error, errno, path, "cannot listen on %s", path);
         return -1;
@@ -375,7 +376,7 @@ VvServer *vv_server_new(VvDaemon *daemon, GError **error)
     server->daemon = daemon;
     server->path = g_build_filename(daemon->directory, VV_ADMIN_SOCKET, NULL);
     server->clients = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, client_free);
-    fd = socket_listen(server->path, error);
+    fd = socket_listen(server->path, vv_privilege_socket_mode(daemon), error);
     if (fd >= 0)
         server->listener = evconnlistener_new(
             vv_control_base(daemon->loop), accept_cb, server, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);

@@ -16,7 +16,8 @@ client = pool.client()
 # ---- greeting
 greeting = client.greeting["vvfs"]
 same((greeting["pool"], greeting["protocol"], greeting["capabilities"]), ("tank", 1, []), "the greeting names pool and protocol")
-same(os.stat(path).st_mode & 0o777, 0o666, "the socket's mode is 0666")
+same(os.stat(path).st_mode & 0o777, 0o600, "the socket's mode is 0600")
+same(os.stat(pool.directory).st_mode & 0o7777, 0o700, "the directory's is 0700")
 
 
 # ---- bad input
@@ -30,7 +31,7 @@ def code_of(line):
 
 
 for line in ["nonsense", "{", '{"a":1,}', "{'a':1}", "[1,]", '{"a":1} {"b":2}', "// x", 'var x = {"a":1}', '"\\ud800"', "01",
-             b"\xff\xfe{}", "[" * 100000, '{"a":"\x01"}', ""]:
+             '{"jsonrpc":"2.0","id":1e999,"method":"pool.status"}', b"\xff\xfe{}", "[" * 100000, '{"a":"\x01"}', ""]:
     text = line if isinstance(line, str) else repr(line)
     same(code_of(line), -32700, f"not JSON: {text[:20]!r}")
 for line in ["[]", "1", "null", "{}", '{"jsonrpc":"2.0","id":1}', '{"jsonrpc":"1.0","id":1,"method":"pool.status"}',
@@ -125,6 +126,11 @@ print("result" in client.call("pool.status"), client.error("lun.create", name="n
 client.write("x" * 70000)
 print(client.read()["error"]["data"]["code"])
 """ % (sys.path[0], path)
+shown = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False,
+                       env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+contains(shown.stderr, "PermissionError", "another user does not reach the socket")
+os.chmod(pool.directory, 0o711) # as an administrator may, who wants to be looked at
+os.chmod(path, 0o666)
 shown = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False,
                        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
 ok(shown.stdout.startswith("True ('denied'"), "another user may look and not change") or print("#", shown)
