@@ -325,6 +325,7 @@ static void receive_request(VvDaemon *daemon, VvClient *client, JsonNode *id, co
     call_enqueue(call);
 }
 
+/* No fractions: the library may write a large or small one as "1e+92.0", which is not JSON. */
 static bool id_is_good(JsonNode *id)
 {
     GType type;
@@ -332,7 +333,7 @@ static bool id_is_good(JsonNode *id)
     if (!JSON_NODE_HOLDS_VALUE(id))
         return JSON_NODE_HOLDS_NULL(id);
     type = json_node_get_value_type(id);
-    return type == G_TYPE_INT64 || type == G_TYPE_DOUBLE || type == G_TYPE_STRING;
+    return type == G_TYPE_INT64 || type == G_TYPE_STRING;
 }
 
 bool vv_rpc_receive(VvDaemon *daemon, VvClient *client, const char *line, size_t length_bytes)

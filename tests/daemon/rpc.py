@@ -35,7 +35,7 @@ for line in ["nonsense", "{", '{"a":1,}', "{'a':1}", "[1,]", '{"a":1} {"b":2}', 
     text = line if isinstance(line, str) else repr(line)
     same(code_of(line), -32700, f"not JSON: {text[:20]!r}")
 for line in ["[]", "1", "null", "{}", '{"jsonrpc":"2.0","id":1}', '{"jsonrpc":"1.0","id":1,"method":"pool.status"}',
-             '{"jsonrpc":"2.0","id":{},"method":"pool.status"}', '{"jsonrpc":"2.0","id":1,"method":"pool.status","params":[]}',
+             '{"jsonrpc":"2.0","id":{},"method":"pool.status"}', '{"jsonrpc":"2.0","id":1E92,"method":"pool.status"}', '{"jsonrpc":"2.0","id":1,"method":"pool.status","params":[]}',
              '[{"jsonrpc":"2.0","id":1,"method":"pool.status"}]', '{"jsonrpc":"2.0","id":1,"method":7}']:
     same(code_of(line), -32600, f"not a request: {line[:40]!r}")
 response = client.call("pool.nothing")
