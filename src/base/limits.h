@@ -35,7 +35,9 @@
 
 /* ---- journal: files are small enough that an idle pool stays small, and enough of them that a burst
  * does not wait for a checkpoint. */
+#ifndef VV_JOURNAL_FILE_BYTES /* tests/crash wraps the journal often, and reads it thousands of times */
 #define VV_JOURNAL_FILE_BYTES (8u << 20)
+#endif
 #define VV_JOURNAL_FILES_MAX 16u
 #define VV_ENTRY_BYTES_MAX (1u << 20) /* 1,024 regions of 256 changes of 12 bytes do not fit: the builder splits */
 #define VV_ENTRY_REGIONS_MAX 1024u    /* DESIGN section 5 */

@@ -116,6 +116,7 @@ unlisted() {
         *) listed=$file ;;
         esac
         case $file in
+        tests/crash/*) list=tests/crash ;;
         src/*/*) list=src/$(cut -d/ -f2 <<<"$file") ;;
         *) list=${file%%/*} ;;
         esac
