@@ -90,6 +90,8 @@ void explore_fail(const char *why)
         g_snprintf(number, sizeof number, "%" G_GUINT64_FORMAT, current_state);
         header.per_boundary = watched->per_boundary;
         header.seed = watched->seed;
+        header.skip_ops = watched->skip_ops;
+        header.skip_bytes = watched->skip_bytes;
         log_clear(watched->scratch);
         image_store(watched->image, watched->scratch);
         model_store(watched->start, watched->scratch);
@@ -402,6 +404,10 @@ static void take_event(Walk *walk, const Event *event)
     case EV_END:
         set_candidates(walk, &walk->candidates[walk->candidate_count - 1]);
         break;
+    case EV_ABORTED:
+    case EV_HALF:
+        set_candidates(walk, &walk->candidates[event->kind == EV_HALF ? 1 : 0]);
+        break;
     case EV_SEEN:
         model_see(&walk->candidates[0].luns[event->file], event->offset, event->data_bytes, event->data);
         break;
@@ -415,15 +421,16 @@ static bool is_sync(const Event *event)
     return event->kind == EV_SYNC || event->kind == EV_SYNC_FOLDER;
 }
 
-/* Up to @end; states are tried from when @skip_ops have begun. */
-static void walk_log(Walk *walk, uint64_t end, unsigned skip_ops, bool try)
+/* Up to @end. */
+static void walk_log(Walk *walk, uint64_t end, bool try)
 {
     Explorer *explorer = walk->explorer;
     const Event *event;
     bool changed = true;
 
     for (uint64_t at = 0; at < end && (event = log_at(explorer->log, at)); at = log_behind(at, event)) {
-        bool covers = is_sync(event) && covers_any(walk, event), wanted = try && walk->ops_begun >= skip_ops;
+        bool covers = is_sync(event) && covers_any(walk, event),
+             wanted = try && walk->ops_begun >= explorer->skip_ops && at >= explorer->skip_bytes;
 
         if (!is_sync(event)) {
             take_event(walk, event);
@@ -464,7 +471,7 @@ static void go_to_chosen(Walk *walk, Explorer *explorer, Walk *again)
     uint64_t end = event ? walk->chosen_at : explorer->log->used;
 
     walk_begin(again, explorer);
-    walk_log(again, end, 0, false);
+    walk_log(again, end, false);
     if (event && event->kind == EV_WRITE_SYNCED)
         take_event(again, event);
     g_assert(walk->chosen->len == again->loose_count * sizeof(Choice));
@@ -482,7 +489,7 @@ static void go_to_chosen(Walk *walk, Explorer *explorer, Walk *again)
     walk_end(again);
 }
 
-void explore(Explorer *explorer, unsigned skip_ops, Model *ret_at)
+void explore(Explorer *explorer, Model *ret_at)
 {
     static Walk walk, again;
 
@@ -492,11 +499,29 @@ void explore(Explorer *explorer, unsigned skip_ops, Model *ret_at)
     walk.ret_at = ret_at;
     walk.pick = explorer->seed;
     walk.chosen = g_byte_array_new();
-    walk_log(&walk, explorer->log->used, skip_ops, true);
+    walk_log(&walk, explorer->log->used, true);
     if (ret_at && walk.offered > 0)
         go_to_chosen(&walk, explorer, &again);
     g_byte_array_unref(walk.chosen);
     walk_end(&walk);
+}
+
+void explore_go_to_end(Explorer *explorer)
+{
+    static Walk walk;
+    uint32_t next = 0;
+    const Event *event;
+
+    walk_begin(&walk, explorer);
+    walk_log(&walk, explorer->log->used, false);
+    choose_all(&walk, REACH_ALL);
+    image_build(explorer->image, walk.loose, walk.choices, walk.loose_count, false);
+    walk_end(&walk);
+    for (uint64_t at = 0; (event = log_at(explorer->log, at)); at = log_behind(at, event))
+        if (event->kind == EV_CREATE)
+            next = MAX(next, event->file + 1);
+    if (next > 0)
+        recorder_next_file(next);
 }
 
 void explore_prove_log(Explorer *explorer)

@@ -23,14 +23,19 @@ typedef struct {
     uint64_t states;       /* tried so far, in all recordings */
     uint64_t in_recording; /* numbers of the present one's */
     uint64_t boundaries;
-    char *about;        /* how to make this recording again; for messages */
-    Model *start;       /* what the recording began with */
-    const char *folder; /* of all files */
+    uint64_t skip_ops;    /* states are tried when so many ops have begun, */
+    uint64_t skip_bytes;  /* and behind so many bytes of the log */
+    char *about;          /* how to make this recording again; for messages */
+    Model *start;         /* what the recording began with */
+    uint64_t deadline_ms; /* no recording begins after it; 0: none */
+    const char *folder;   /* of all files */
 } Explorer;
 
-/* All boundaries behind the @skip_ops-th op's begin. The folder is left as the last state. @ret_at: NULL, or a model that becomes
+/* All boundaries that are not to be skipped. The folder is left as the last state. @ret_at: NULL, or a model that becomes
  * what a state that was chosen by chance shows; the folder is that state then, not recovered. */
-void explore(Explorer *explorer, unsigned skip_ops, Model *ret_at);
+void explore(Explorer *explorer, Model *ret_at);
+/* The folder becomes what the kernel shows after all of the log, as after a kill; nothing of it is forgotten. */
+void explore_go_to_end(Explorer *explorer);
 /* Does the log account for everything in the folder, as the recorded processes left it? Fails the program if not. */
 void explore_prove_log(Explorer *explorer);
 /* Say what failed, store the recording, and end. From signal handlers too. */

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-_Static_assert(sizeof(RecordingHeader) == 40, "the table in log.h");
+_Static_assert(sizeof(RecordingHeader) == 56, "the table in log.h");
 
 Log *log_new(void)
 {
@@ -24,6 +24,17 @@ void log_clear(Log *log)
 {
     log->used = 0;
     log->count = 0;
+}
+
+void log_cut(Log *log, uint64_t number)
+{
+    const Event *event;
+    uint64_t at = 0, count = 0;
+
+    for (; count <= number && (event = log_at(log, at)); at = log_behind(at, event))
+        count++;
+    log->used = at;
+    log->count = count;
 }
 
 Event *log_add(Log *log, EventKind kind, uint32_t file, const void *data, size_t data_bytes)

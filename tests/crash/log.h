@@ -9,7 +9,9 @@
  *                             16     8  seed
  *                             24     8  bytes of the base: events FILE, NAME, DATA, LUN, SNAPSHOT
  *                             32     8  bytes of the log: the other events
- *                             40     -  both
+ *                             40     8  states are tried when so many ops have begun,
+ *                             48     8  and behind so many bytes of the log
+ *                             56     -  both
  * Integers are the machine's: a recording is read where it was made. */
 #ifndef VV_CRASH_LOG_H
 #define VV_CRASH_LOG_H
@@ -43,11 +45,13 @@ typedef enum {
     EV_UNLINK,       /* data = name */
     EV_SYNC_FOLDER,  /* data = name of the folder */
     /* what the workload did */
-    EV_BEGIN,  /* data = Op */
-    EV_END,    /* the op before was acknowledged */
-    EV_SEEN,   /* after a kill: @file = LUN shows data at @offset, which the model did not expect */
-    EV_KILLED, /* the process died; what the kernel had stays */
-    EV_CLOSED, /* the pool was closed */
+    EV_BEGIN,   /* data = Op */
+    EV_END,     /* the op before was acknowledged */
+    EV_SEEN,    /* after a kill: @file = LUN shows data at @offset, which the model did not expect */
+    EV_ABORTED, /* the op before was under way when the process was killed, and has not happened */
+    EV_HALF,    /* the same, and of its outcomes the first holds */
+    EV_KILLED,  /* the process died; what the kernel had stays */
+    EV_CLOSED,  /* the pool was closed */
     EV_N_KINDS,
 } EventKind;
 
@@ -70,6 +74,8 @@ typedef struct {
 /* In shared memory, empty. */
 Log *log_new(void);
 void log_clear(Log *log);
+/* Forget what is behind the event at @number. */
+void log_cut(Log *log, uint64_t number);
 /* Appends; @data may be NULL: the bytes are for the caller to fill. */
 Event *log_add(Log *log, EventKind kind, uint32_t file, const void *data, size_t data_bytes);
 
@@ -92,6 +98,8 @@ typedef struct {
     uint64_t seed;
     uint64_t base_bytes;
     uint64_t log_bytes;
+    uint64_t skip_ops;
+    uint64_t skip_bytes;
 } RecordingHeader;
 
 /* False, with why on stderr: not a recording, of another version, or cut. Events are checked against their own lengths. */

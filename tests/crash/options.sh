@@ -39,7 +39,7 @@ refused "unknown option" "usage" --fast
 head -c 4096 /dev/urandom >"$work/noise"
 refused "no recording" "is no recording" --recording "$work/noise"
 # magic, version 2, states, seed, lengths
-printf 'VVCRASH\n\002\0\0\0\010\0\0\0\001\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' >"$work/newer"
+printf 'VVCRASH\n\002\0\0\0\010\0\0\0\001\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' >"$work/newer"
 refused "another version" "version 2; this program reads version 1" --recording "$work/newer"
-printf 'VVCRASH\n\001\0\0\0\010\0\0\0\001\0\0\0\0\0\0\0\0\001\0\0\0\0\0\0\0\0\0\0\0\0\0\0' >"$work/cut"
+printf 'VVCRASH\n\001\0\0\0\010\0\0\0\001\0\0\0\0\0\0\0\0\001\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' >"$work/cut"
 refused "a recording that is cut" "cut short" --recording "$work/cut"

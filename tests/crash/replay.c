@@ -16,7 +16,8 @@
 
 #define LENGTH_MAX 4u
 #define LEGS_MAX 100000u
-#define STEPS_MAX 200u   /* files of a recording are numbered */
+#define STEPS_MAX 200u /* files of a recording are numbered */
+#define SECONDS_MAX 864000u
 #define STATES_MAX 1000u /* at a boundary */
 
 #if defined(__SANITIZE_THREAD__)
@@ -28,7 +29,7 @@
 #endif
 
 typedef struct {
-    uint64_t seed, base, length, part, of, legs, steps, state, per_boundary;
+    uint64_t seed, base, length, part, of, legs, steps, state, per_boundary, seconds;
     const char *sequence, *recording;
     bool length_given;
 } Options;
@@ -45,6 +46,7 @@ static const char usage_text[] =
     "  --steps N               ops of each, 1 to 200 (40)\n"
     "  --base N                begin with pool 0, 1 or 2, see work.h (0)\n"
     "  --states N              at most so many states at a boundary, 1 to 1000 (8)\n"
+    "  --seconds N             begin no recording later than that\n"
     "  --recording FILE        what a failure stored\n"
     "  --state N               this state of it alone\n"
     "Environment: VV_MODEL_SEED (1): what is chosen by chance.\n";
@@ -99,6 +101,7 @@ static void parse_options(int argc, char **argv, Options *options)
         { "recording", required_argument, NULL, 'f' },
         { "state", required_argument, NULL, 'i' },
         { "tap", no_argument, NULL, 't' },
+        { "seconds", required_argument, NULL, 'd' },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
@@ -135,6 +138,9 @@ static void parse_options(int argc, char **argv, Options *options)
             break;
         case 'i':
             options->state = number_of("--state", optarg, 1, UINT64_MAX);
+            break;
+        case 'd':
+            options->seconds = number_of("--seconds", optarg, 1, SECONDS_MAX);
             break;
         case 't':
             break;
@@ -200,7 +206,7 @@ static void run_check(Explorer *explorer)
 
         began_ms = vv_monotonic_ms();
         sequences_begin_base(explorer, base);
-        sequences_explore_random(explorer, base, SHARE > 1 ? 1 : 2, SHARE > 6 ? 10 : 25);
+        sequences_explore_random(explorer, base, 1, SHARE > 6 ? 10 : 25);
         passed(explorer, what, &states, &boundaries, began_ms);
     }
 }
@@ -213,6 +219,8 @@ static void run_recording(Explorer *explorer, const Options *options)
         exit(2);
     explorer->seed = header.seed;
     explorer->per_boundary = header.per_boundary;
+    explorer->skip_ops = header.skip_ops;
+    explorer->skip_bytes = header.skip_bytes;
     explorer->only_state = options->state;
     explorer->about = g_strdup("a recording");
     if (!image_load(explorer->image, explorer->scratch) || !model_load(explorer->start, explorer->scratch)) {
@@ -220,7 +228,7 @@ static void run_recording(Explorer *explorer, const Options *options)
         exit(2);
     }
     explore_watch(explorer);
-    explore(explorer, 0, NULL);
+    explore(explorer, NULL);
     printf("1..1\nok 1 - %" G_GUINT64_FORMAT " states\n", explorer->states);
 }
 
@@ -229,6 +237,7 @@ static void run_options(Explorer *explorer, const Options *options)
     uint64_t states = 0, boundaries = 0, began_ms = vv_monotonic_ms();
     const char *what = "what was asked for";
 
+    explorer->deadline_ms = options->seconds ? began_ms + options->seconds * 1000 : 0;
     printf("1..1\n");
     sequences_begin_base(explorer, (unsigned) options->base);
     if (options->sequence) {

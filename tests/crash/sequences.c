@@ -2,6 +2,7 @@
 #include "sequences.h"
 
 #include "recorder.h"
+#include "util.h"
 
 #include <glib/gstdio.h>
 #include <stdio.h>
@@ -14,8 +15,9 @@ typedef struct {
     Explorer *explorer;
     const char *letters;
     Chance chance;
-    Model model;     /* of this process */
-    bool after_kill; /* what LUNs show is looked at first */
+    Model model;         /* of this process */
+    bool after_kill;     /* what LUNs show is looked at first */
+    const Op *under_way; /* when it was killed; NULL: none */
 } Session;
 
 /* ---- in the recorded process */
@@ -32,6 +34,20 @@ static void apply_to(Model *model, const Op *op)
 
     model_clear(model);
     *model = outcomes[count - 1];
+    if (count > 1)
+        model_clear(&outcomes[0]);
+}
+
+/* The first of several outcomes. */
+static void apply_half(Model *model, const Op *op)
+{
+    Model outcomes[OUTCOMES_MAX] = { 0 };
+    unsigned count = model_apply(model, op, outcomes);
+
+    model_clear(model);
+    *model = outcomes[0];
+    if (count > 1)
+        model_clear(&outcomes[1]);
 }
 
 /* After a kill the kernel's cache decides what LUNs show; only what differs from what was expected is noted. */
@@ -52,11 +68,39 @@ static void note_seen(Session *session, const Shown *shown)
     }
 }
 
+/* What was under way has happened if the pool shows it. */
+static void settle_under_way(Session *session, const Shown *shown)
+{
+    Model outcomes[OUTCOMES_MAX] = { 0 };
+    unsigned count = model_apply(&session->model, session->under_way, outcomes), which = count;
+    g_autofree char *why = NULL;
+
+    while (which > 0 && !model_allows(&outcomes[which - 1], shown, &why)) {
+        g_clear_pointer(&why, g_free);
+        which--;
+    }
+    if (which == count) {
+        model_clear(&session->model);
+        model_copy(&session->model, &outcomes[count - 1]);
+        note_op(EV_END, session->under_way);
+    } else {
+        if (which > 0) { /* half: its sizes and names are the old ones, and bytes are noted like those of any kill */
+            model_clear(&session->model);
+            model_copy(&session->model, &outcomes[0]);
+        }
+        note_op(which > 0 ? EV_HALF : EV_ABORTED, session->under_way);
+    }
+    for (unsigned i = 0; i < count; i++)
+        model_clear(&outcomes[i]);
+}
+
 static void look_after_kill(Session *session, VvPool *pool)
 {
     g_autofree char *why = NULL;
 
     work_look(pool, &session->explorer->shown);
+    if (session->under_way)
+        settle_under_way(session, &session->explorer->shown);
     if (!model_allows(&session->model, &session->explorer->shown, &why)) {
         g_autofree char *text = g_strdup_printf("after a kill: %s", why);
 
@@ -105,10 +149,13 @@ static void follow(Session *session, uint64_t from)
     for (uint64_t at = from; (event = log_at(log, at)); at = log_behind(at, event)) {
         if (event->kind == EV_SEEN)
             model_see(&session->model.luns[event->file], event->offset, event->data_bytes, event->data);
-        if (event->kind != EV_END)
+        if (event->kind != EV_END && event->kind != EV_HALF)
             continue;
         memcpy(&op, event->data, sizeof op);
-        apply_to(&session->model, &op);
+        if (event->kind == EV_END)
+            apply_to(&session->model, &op);
+        else
+            apply_half(&session->model, &op);
     }
 }
 
@@ -147,21 +194,54 @@ static void fork_session(Session *session, bool close)
     model_clear(&before);
 }
 
+static void run_sessions(Session *session, bool close)
+{
+    char end;
+
+    do {
+        end = session->letters[strcspn(session->letters, "OK")];
+        fork_session(session, end ? end == OP_REOPEN : close);
+        session->after_kill = end == OP_KILL;
+        session->under_way = NULL;
+        session->letters += end != '\0';
+    } while (end);
+}
+
 static void record(Explorer *explorer, const char *letters, Chance chance, bool close)
 {
     Session session = { .explorer = explorer, .letters = letters, .chance = chance };
-    char end;
 
     log_clear(explorer->log);
+    explorer->skip_ops = explorer->skip_bytes = 0;
     image_rewind(explorer->image);
     image_build(explorer->image, NULL, NULL, 0, false);
     model_copy(&session.model, explorer->start);
-    do {
-        end = session.letters[strcspn(session.letters, "OK")];
-        fork_session(&session, end ? end == OP_REOPEN : close);
-        session.after_kill = end == OP_KILL;
-        session.letters += end != '\0';
-    } while (end);
+    run_sessions(&session, close);
+    model_clear(&session.model);
+}
+
+/* The process of the recording was killed at some moment, and what the kernel had of it is there, durable or not; others go on. */
+static void record_from_kill(Explorer *explorer, const char *letters, Chance chance)
+{
+    Session session = { .explorer = explorer, .letters = letters, .chance = chance, .after_kill = true };
+    const Event *event;
+    Op under_way;
+
+    log_cut(explorer->log, chance_below(&session.chance, explorer->log->count));
+    log_add(explorer->log, EV_KILLED, NO_FILE, NULL, 0);
+    explorer->skip_bytes = explorer->log->used;
+    explore_go_to_end(explorer);
+    model_copy(&session.model, explorer->start);
+    follow(&session, 0);
+    for (uint64_t at = 0; (event = log_at(explorer->log, at)); at = log_behind(at, event)) {
+        if (event->kind == EV_BEGIN) {
+            memcpy(&under_way, event->data, sizeof under_way);
+            session.under_way = &under_way;
+        } else if (event->kind == EV_END || event->kind == EV_ABORTED || event->kind == EV_HALF) {
+            session.under_way = NULL;
+        }
+    }
+    run_sessions(&session, chance_below(&session.chance, 2) == 0);
     model_clear(&session.model);
 }
 
@@ -220,16 +300,19 @@ static unsigned count_ops(const Log *log)
 /* The ops of a sequence are those of its beginning, and one more: so they are chosen by what all share. */
 void sequence_explore(Explorer *explorer, unsigned base, const char *letters, bool only_last, bool close)
 {
-    unsigned ops;
-
     set_about(
         explorer, g_strdup_printf("VV_MODEL_SEED=%" G_GUINT64_FORMAT " tests/crash/replay --base %u --sequence %s",
                       explorer->seed, base, letters));
 
     record(explorer, letters, chance_of(explorer, ""), close);
     explore_prove_log(explorer);
-    ops = count_ops(explorer->log);
-    explore(explorer, only_last ? ops : 0, NULL);
+    explorer->skip_ops = only_last ? count_ops(explorer->log) : 0;
+    explore(explorer, NULL);
+}
+
+static bool is_late(const Explorer *explorer)
+{
+    return explorer->deadline_ms > 0 && vv_monotonic_ms() >= explorer->deadline_ms;
 }
 
 void sequences_explore_all(Explorer *explorer, unsigned base, unsigned length, uint64_t part, uint64_t of)
@@ -239,7 +322,7 @@ void sequences_explore_all(Explorer *explorer, unsigned base, unsigned length, u
 
     for (unsigned i = 0; i < length; i++)
         count *= letters;
-    for (uint64_t number = part; number < count; number += of) {
+    for (uint64_t number = part; number < count && !is_late(explorer); number += of) {
         uint64_t rest = number;
 
         for (unsigned i = 0; i < length; i++, rest /= letters)
@@ -250,22 +333,31 @@ void sequences_explore_all(Explorer *explorer, unsigned base, unsigned length, u
 
 /* ---- long ones */
 
+static void choose_letters(char *letters, unsigned steps, Chance *chance)
+{
+    for (unsigned i = 0; i < steps; i++)
+        letters[i] = OPS_RANDOM[chance_below(chance, strlen(OPS_RANDOM))];
+    letters[steps] = '\0';
+    chance->serial += 1000; /* more than a recording uses */
+}
+
 void sequences_explore_random(Explorer *explorer, unsigned base, unsigned legs, unsigned steps)
 {
     g_autofree char *letters = g_malloc0(steps + 1);
     Chance chance = chance_of(explorer, "random");
 
-    for (unsigned leg = 0; leg < legs; leg++) {
-        for (unsigned i = 0; i < steps; i++)
-            letters[i] = OPS_RANDOM[chance_below(&chance, strlen(OPS_RANDOM))];
-        chance.serial += steps;
-        set_about(explorer,
-            g_strdup_printf("VV_MODEL_SEED=%" G_GUINT64_FORMAT " tests/crash/replay --base %u --random %u --steps %u"
-                            " (leg %u: %s)",
-                explorer->seed, base, legs, steps, leg + 1, letters));
+    for (unsigned leg = 0; leg < legs && !is_late(explorer); leg++) {
+        choose_letters(letters, steps, &chance);
+        set_about(explorer, g_strdup_printf("VV_MODEL_SEED=%" G_GUINT64_FORMAT
+                                            " tests/crash/replay --base %u --random %u --steps %u (leg %u: %s)",
+                                explorer->seed, base, legs, steps, leg + 1, letters));
         record(explorer, letters, chance, chance_below(&chance, 2) == 0);
         explore_prove_log(explorer);
-        explore(explorer, 0, explorer->start);
+        explore(explorer, NULL);
+        choose_letters(letters, steps / 2, &chance);
+        record_from_kill(explorer, letters, chance);
+        explore_prove_log(explorer);
+        explore(explorer, explorer->start);
         image_take(explorer->image);
     }
 }

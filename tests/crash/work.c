@@ -253,10 +253,12 @@ static void do_move(VvPool *pool, const Op *op, GError **error)
         vv_pool_job_wait(pool, &job, 1, WAIT_MS, &failed, error);
 }
 
-/* Entries that change nothing, until the journal is in another file. */
-static void do_wrap(VvPool *pool)
+/* Entries that change nothing, until the journal is in another file; what the LUN has pending comes first, in the same batch. */
+static void do_wrap(VvPool *pool, const Op *op_of)
 {
     g_autofree char *filler = g_strnfill(FILLER_BYTES, 'x');
+    g_autoptr(VvHandle) handle = op_of->lun[0] ? open_id(pool, lun_id(pool, op_of->lun), true) : NULL;
+    VvView *view = handle ? vv_handle_view(handle) : NULL;
 
     for (unsigned i = 0; i < 2; i++) {
         VvOps *ops = vv_ops_new();
@@ -267,7 +269,8 @@ static void do_wrap(VvPool *pool)
             op->pool_set.key = g_strdup("test-filler");
             op->pool_set.value = g_strdup(k < FILLERS ? filler : "");
         }
-        g_assert_cmpint(vv_commit_ops(pool->committer, NULL, 0, ops), ==, 0);
+        g_assert_cmpint(view ? vv_view_sync_disks(view) : 0, ==, 0); /* I2 */
+        g_assert_cmpint(vv_commit_ops(pool->committer, &view, view ? 1 : 0, ops), ==, 0);
     }
 }
 
@@ -321,7 +324,7 @@ void work_do(VvPool *pool, const Op *op)
         g_assert_cmpint(vv_pool_checkpoint_now(pool), ==, 0);
         break;
     case OP_WRAP:
-        do_wrap(pool);
+        do_wrap(pool, op);
         break;
     case OP_REOPEN:
     case OP_KILL:
