@@ -75,9 +75,8 @@ typedef struct VvServer {
 
     /* with option ring: uring.c */
     struct VvUringEntry *entries; /* owned */
-    unsigned entry_count;
-    unsigned entries_alive;            /* its thread */
-    struct VvUringPlace *place;        /* owned; its thread. NULL: stays where the scheduler puts it */
+    unsigned entry_count, entries_alive; /* the latter: its thread */
+    struct VvUringPlace *place;   /* owned; its thread. NULL: stays where the scheduler puts it */
     VvTask start_task;
 } VvServer;
 

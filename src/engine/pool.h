@@ -44,9 +44,8 @@ typedef struct {
     int pending_fd;                 /* a memfd of VV_PENDING_FILE_BYTES that cannot be resized; borrowed */
     bool takes_over;                /* a mount that a predecessor served: elastic LUNs stay so, and removed objects of @open_ids live on */
     const GArray *open_ids;         /* of uint64_t: what that mount has open, or NULL; borrowed */
-    const VvRunOps *run_ops;        /* faults, or NULL */
-    const VvDiskOps *disk_ops;      /* faults, or NULL */
-    void *ops_user;
+    const VvRunOps *run_ops;        /* faults, or NULL; so the next */
+    const VvDiskOps *disk_ops; void *ops_user;
 } VvPoolOptions;
 VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError **error);
 /* Refuse new requests, flush everything, checkpoint, stop the threads. No handles may be open. */
@@ -54,16 +53,14 @@ void vv_pool_close(VvPool *pool);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvPool, vv_pool_close)
 /* An object that was closed before this process took over: what follows a last close, unless it is open. */
 void vv_pool_closed_before(VvPool *pool, uint64_t object_id);
-/* Flush every LUN, now. */
-int vv_pool_flush(VvPool *pool);
+int vv_pool_flush(VvPool *pool); /* every LUN, now */
 /* End every parked request with -EIO and hold no new ones (forced stop). [any] */
 void vv_pool_abort_waiting(VvPool *pool);
 
 const char *vv_pool_directory(const VvPool *pool); /* [any] */
 VvMeta *vv_pool_meta(VvPool *pool);                /* [any]: for looking at the catalog under its read lock */
 bool vv_pool_is_read_only(const VvPool *pool);
-/* Why the pool takes no writes any more, NULL if it does. Borrowed until it is closed. [any] */
-const char *vv_pool_failure(const VvPool *pool);
+const char *vv_pool_failure(const VvPool *pool); /* why it takes no writes any more, or NULL. Borrowed until it is closed. [any] */
 /* Tell where the pool is mounted (device numbers and path), so that openers can be traced through loop devices. */
 void vv_pool_set_mount(VvPool *pool, const char *mount_point);
 const char *vv_pool_mount(const VvPool *pool); /* NULL: not mounted */

@@ -126,8 +126,8 @@ static bool handle(VvCall *call, GError **error)
 
 #define HANDLER(name) \
     bool vv_rpc_##name(VvCall *call, GError **error) { return handle(call, error); }
-HANDLER(pool_status) HANDLER(pool_get) HANDLER(pool_set) HANDLER(pool_check) HANDLER(lun_create) HANDLER(lun_list) HANDLER(lun_show)
-HANDLER(lun_resize) HANDLER(lun_rename) HANDLER(lun_remove) HANDLER(lun_set) HANDLER(lun_repack) HANDLER(lun_clone)
+HANDLER(pool_status) HANDLER(pool_get) HANDLER(pool_set) HANDLER(pool_check) HANDLER(pool_scrub) HANDLER(lun_create) HANDLER(lun_list)
+HANDLER(lun_show) HANDLER(lun_resize) HANDLER(lun_rename) HANDLER(lun_remove) HANDLER(lun_set) HANDLER(lun_repack) HANDLER(lun_clone)
 HANDLER(lun_attach_check) HANDLER(snapshot_create) HANDLER(snapshot_list) HANDLER(snapshot_show) HANDLER(snapshot_remove)
 HANDLER(snapshot_rename) HANDLER(snapshot_set) HANDLER(snapshot_restore) HANDLER(snapshot_refresh) HANDLER(snapshot_prune)
 HANDLER(snapshot_diff) HANDLER(disk_list) HANDLER(disk_show) HANDLER(disk_add) HANDLER(disk_grow) HANDLER(disk_remove)
