@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A real pool against flat byte arrays: random writes, discards, snapshots, clones, restores, removals, sizes, copies, remounts
- * and crashes.
+ * and crashes; and of flips of bits on the disk, for those LUNs whose blocks have checksums (pool-flip.c).
  *
  * The model lies in memory that is shared with child processes. Each session is a child that opens the pool, takes some
  * hundred steps, and ends by closing the pool or by _exit() amid everything (a crash: what is pending dies with it, what the
@@ -548,6 +548,8 @@ static const struct {
     { step_remove_snapshot, 4 },
     { step_remove_lun, 2 },
     { step_hold, 4 },
+    { m_step_integrity, 2 },
+    { m_step_flip, 1 },
 };
 
 static void take_step(void)

@@ -86,4 +86,8 @@ void m_compare_all_of(uint64_t id, const uint8_t *bytes, uint64_t size, const ch
 void m_compare_everything(void);
 void m_check_pool(void);
 
+/* ---- steps: pool-flip.c */
+void m_step_integrity(void);
+void m_step_flip(void);
+
 #endif
