@@ -336,6 +336,43 @@ static void test_scrub(void)
     test_pool_free(test);
 }
 
+static uint64_t bad_offset;
+
+static int bad_read(VvDisk *disk, void *data, size_t length_bytes, uint64_t offset)
+{
+    if (offset <= bad_offset && bad_offset < offset + length_bytes)
+        return -EIO;
+    return vv_disk_file_ops.read(disk, data, length_bytes, offset);
+}
+
+/* What the disk does not give is found too, with a checksum or without, and what is around it is read. */
+static void test_unreadable(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    uint64_t plain = test_lun_new(test, "plain", LUN_BYTES);
+    VvHandle *handle = test_open(test, plain, true);
+    VvRun runs[VV_SEGMENT_COPIES_MAX];
+    write_block(handle, 0, 100, 0x11);
+    flush(handle);
+    VvPlace place = place_of(handle, 42);
+    g_assert_cmpint(vv_resolve(test->pool, vv_handle_view(handle)->family, vv_place_segment(place), vv_place_block(place), 1,
+                        VV_FOR_READ, runs), ==, 1);
+    bad_offset = runs[0].offset_bytes + 77;
+    vv_handle_close(handle);
+    test_pool_reopen(test);
+    VvDiskOps ops = vv_disk_file_ops;
+    ops.read = bad_read;
+    vv_disk_set_ops(g_ptr_array_index(test->pool->disks, 0), &ops, NULL);
+    g_assert_cmpuint(scrub(test), ==, 1);
+    g_autoptr(GPtrArray) list = vv_damages_list(test->pool, 10, NULL, NULL);
+    g_assert_cmpuint(list->len, ==, 1);
+    const VvDamage *damage = g_ptr_array_index(list, 0);
+    g_assert_cmpint(damage->kind, ==, VV_DAMAGE_UNREADABLE);
+    g_assert_cmpuint(damage->offset, ==, 42 * BLOCK);
+    g_assert_cmpuint(damage->disk_offset, ==, bad_offset - 77);
+    test_pool_free(test);
+}
+
 static char *damage_event(TestPool *test)
 {
     for (unsigned tries = 0; tries < 2000; tries++) {
@@ -399,5 +436,6 @@ int main(int argc, char **argv)
     g_test_add_func("/engine/sums/told", test_told);
     g_test_add_func("/engine/sums/repack", test_repack);
     g_test_add_func("/engine/sums/scrub", test_scrub);
+    g_test_add_func("/engine/sums/unreadable", test_unreadable);
     return g_test_run();
 }
