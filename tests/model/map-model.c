@@ -86,6 +86,14 @@ static VvPlace allocate(Model *m, uint64_t family_id, GHashTable *taken)
     }
 }
 
+/* Has the place a checksum? As the metadata says. */
+static bool has_sum(Model *m, uint64_t family, VvPlace place)
+{
+    VvSumPiece piece;
+    g_assert_cmpint(vv_sums_lookup(m->meta, family, vv_place_segment(place), vv_place_block(place) / VV_REGION_BLOCKS, &piece), ==, 0);
+    return vv_sum_present(&piece, vv_place_block(place) % VV_REGION_BLOCKS);
+}
+
 static void op_write(Model *m, Object *o, bool discard)
 {
     const VvLun *lun = vv_meta_lun(m->meta, o->id);
@@ -95,16 +103,18 @@ static void op_write(Model *m, Object *o, bool discard)
     VvPageKey key = { 0 };
     int result = vv_map_lookup(m->meta, lun->branch, region, UINT64_MAX, &page, &key, NULL);
     VvMapChange changes[SPOTS];
-    uint32_t count = 0;
+    uint32_t count = 0, sums[SPOTS], sum_count = 0;
+    bool summed = !discard && pick(m, 2) == 0;
     g_autoptr(GHashTable) taken = g_hash_table_new(NULL, NULL);
     uint64_t family = branch->family;
     for (unsigned s = 0; s < SPOTS; s++) {
         if (pick(m, 2) == 0)
             continue;
-        uint32_t value = discard ? 0 : ++m->next_value;
+        uint32_t value = discard ? 0 : ++m->next_value | (summed ? SUMMED : 0);
         VvPlace place = page.place[spot_block[s]];
         o->cell[region * SPOTS + s] = value;
-        if (!discard && result == 0 && vv_map_page_is_heads(branch, &key) && vv_place_own(place) && o->id != m->mover) {
+        if (!discard && !summed && result == 0 && vv_map_page_is_heads(branch, &key) && vv_place_own(place) && o->id != m->mover &&
+            !has_sum(m, family, place)) {
             data_set(m, family, place, value);
             m->in_place++;
             continue;
@@ -114,7 +124,9 @@ static void op_write(Model *m, Object *o, bool discard)
         if (!discard)
             data_set(m, family, fresh, value);
         m->redirected++;
-        changes[count++] = (VvMapChange){ .region = region, .place = fresh, .first = (uint8_t) spot_block[s], .count = 1 };
+        if (summed)
+            sums[sum_count++] = value;
+        changes[count++] = (VvMapChange){ .region = region, .place = fresh, .first = (uint8_t) spot_block[s], .count = 1, .sums = sum_count };
     }
     if (count == 0)
         return;
@@ -122,6 +134,8 @@ static void op_write(Model *m, Object *o, bool discard)
     VvOp *op = vv_ops_add(ops, VV_OP_MAP);
     op->map.lun = o->id;
     op->map.size_bytes = UINT64_MAX;
+    op->map.sums = g_memdup2(sums, sum_count * sizeof sums[0]);
+    op->map.sum_count = sum_count;
     op->map.changes = g_memdup2(changes, count * sizeof changes[0]);
     op->map.change_count = count;
     commit(m, ops);

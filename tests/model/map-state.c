@@ -132,6 +132,18 @@ static void check_search(Model *m, const Object *o, const VvPoint *point, unsign
     }
 }
 
+/* A place has the checksum of what it holds, or none if it was written without. */
+static void check_sum(Model *m, const Object *o, uint64_t family, VvPlace place, uint32_t value)
+{
+    VvSumPiece piece;
+    unsigned block = vv_place_block(place) % VV_REGION_BLOCKS;
+    g_assert_cmpint(vv_sums_lookup(m->meta, family, vv_place_segment(place), vv_place_block(place) / VV_REGION_BLOCKS, &piece), ==, 0);
+    if (vv_sum_present(&piece, block) != ((value & SUMMED) != 0))
+        fail(m, "%s: value %u has %s checksum", o->name, value & ~SUMMED, value & SUMMED ? "no" : "a");
+    if (value & SUMMED && piece.crc[block] != value)
+        fail(m, "%s: value %u has the checksum of %u", o->name, value & ~SUMMED, piece.crc[block] & ~SUMMED);
+}
+
 void check_reads(Model *m)
 {
     for (unsigned i = 0; i < OBJECTS_MAX; i++) {
@@ -153,6 +165,8 @@ void check_reads(Model *m)
                 uint32_t value = place != 0 ? data_get(m, family, place) : 0;
                 if (value != o->cell[r * SPOTS + s])
                     fail(m, "%s reads %u at region %u spot %u, should be %u", o->name, value, r, s, o->cell[r * SPOTS + s]);
+                if (place != 0)
+                    check_sum(m, o, family, place, value);
             }
         }
     }

@@ -13,6 +13,7 @@
 #define CELLS (REGIONS * SPOTS)
 #define OBJECTS_MAX 24u
 #define DISKS 4u
+#define SUMMED (1u << 31) /* in a value: its place has a checksum, which in this model is the value */
 
 extern const unsigned spot_block[SPOTS];
 
