@@ -31,8 +31,10 @@ static void G_GNUC_PRINTF(4, 5) tell(SumsCheck *check, const char *code, uint64_
 
 static void replace(SumsCheck *check, const VvSumPiece *piece)
 {
-    if (check->repair)
-        g_hash_table_add(check->meta->filling.sums, g_memdup2(piece, sizeof *piece));
+    if (!check->repair)
+        return;
+    g_hash_table_add(check->meta->filling.sums, g_memdup2(piece, sizeof *piece));
+    check->meta->filling.bytes += sizeof *piece; /* there is something to write */
 }
 
 /* Adds what is left of it to *count. */

@@ -2,6 +2,8 @@
 /* Checksums in the metadata: stored forms, and their way through journal, overlay, checkpoint and replay, with moves and frees. The
  * rules as a whole: tests/model/map-model. */
 #include "meta.h"
+#include "codec.h"
+#include "store.h"
 
 #include <errno.h>
 #include <glib.h>
@@ -205,6 +207,49 @@ static void test_check(Fixture *f, gconstpointer data)
     assert_sums(f, 8, 16, 8);
 }
 
+static void store_put(Fixture *f, const VvSumPiece *piece, bool damage)
+{
+    g_autofree char *map_path = g_build_filename(f->directory, "map", NULL);
+    uint8_t key[24], bytes[VV_SUM_BYTES_MAX];
+    size_t length_bytes = vv_sum_piece_encode(piece, bytes);
+    VvStoreTxn *txn;
+    vv_put_be64(key, piece->family);
+    vv_put_be64(key + 8, piece->segment);
+    vv_put_be64(key + 16, piece->mib);
+    bytes[length_bytes - 1] ^= damage;
+    vv_meta_close(f->meta);
+    VvStore *store = vv_store_open(map_path, false, NULL);
+    g_assert_nonnull(store);
+    g_assert_cmpint(vv_store_begin(store, &txn), ==, 0);
+    g_assert_cmpint(vv_store_put(txn, VV_TABLE_SUM, key, sizeof key, bytes, length_bytes), ==, 0);
+    g_assert_cmpint(vv_store_commit(txn), ==, 0);
+    vv_store_close(store);
+    open_meta(f);
+}
+
+/* Records of nothing that is there, and one that does not decode: found, and gone for good with a repair. */
+static void test_strays(Fixture *f, gconstpointer data)
+{
+    (void) data;
+    VvSumPiece stray = { .family = 999, .segment = 3, .present = { 6 } }, own = { .family = f->family, .mib = 1, .present = { 1 } };
+    again(f, true); /* so that a repair has nothing else to write */
+    store_put(f, &stray, false);
+    store_put(f, &own, false); /* of a family that has none */
+    g_assert_cmpuint(check(f, false), ==, 2);
+    g_assert_cmpuint(check(f, true), ==, 2);
+    again(f, true);
+    g_assert_cmpuint(check(f, false), ==, 0);
+    map(f, 0, 4, 256, true);
+    again(f, true);
+    store_put(f, &own, true);
+    VvSumPiece got;
+    g_assert_cmpint(vv_sums_lookup(f->meta, f->family, 0, 1, &got), ==, -EUCLEAN);
+    g_assert_cmpuint(check(f, false), ==, 2); /* and the count is wrong */
+    g_assert_cmpuint(check(f, true), ==, 2);
+    again(f, true);
+    assert_sums(f, 0, 0, 0);
+}
+
 static void test_codec(void)
 {
     VvSumPiece piece = { .family = 77, .segment = 3, .mib = 9 }, got = piece;
@@ -281,5 +326,6 @@ int main(int argc, char **argv)
     g_test_add("/meta/sums/move", Fixture, NULL, set_up, test_move, tear_down);
     g_test_add("/meta/sums/generations", Fixture, NULL, set_up, test_generations, tear_down);
     g_test_add("/meta/sums/check", Fixture, NULL, set_up, test_check, tear_down);
+    g_test_add("/meta/sums/strays", Fixture, NULL, set_up, test_strays, tear_down);
     return g_test_run();
 }
