@@ -120,7 +120,7 @@ static void parse_rule(char *line)
     if (what == NULL || action == NULL || strlen(pattern) >= sizeof rule->pattern || rule_count == RULES_MAX)
         bad_rule(line);
     *rule = (Rule){ .operations = parse_operations(what), .action = parse_action(action), .count = ULONG_MAX };
-    strcpy(rule->pattern, pattern);
+    memcpy(rule->pattern, pattern, strlen(pattern) + 1);
     for (char *word = strtok_r(NULL, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
         if (strncmp(word, "skip=", 5) == 0)
             rule->skip = strtoul(word + 5, NULL, 10);
@@ -282,6 +282,19 @@ int fallocate(int fd, int mode, off_t offset, off_t length)
 int fallocate64(int fd, int mode, off64_t offset, off64_t length)
 {
     return fallocate(fd, mode, offset, length);
+}
+
+/* ---- LMDB: VV_MAP_BYTES is the size of its map, which nobody could fill otherwise */
+
+typedef struct MDB_env MDB_env;
+int mdb_env_set_mapsize(MDB_env *env, size_t bytes);
+int mdb_env_set_mapsize(MDB_env *env, size_t bytes)
+{
+    static int (*real)(MDB_env *env, size_t bytes);
+    const char *wanted = getenv("VV_MAP_BYTES");
+    if (real == NULL)
+        *(void **) &real = dlsym(RTLD_NEXT, __func__);
+    return real(env, wanted ? strtoul(wanted, NULL, 10) : bytes);
 }
 
 /* ---- rings */
