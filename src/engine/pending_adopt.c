@@ -27,9 +27,10 @@ typedef struct {
 } LeftLun;
 
 struct VvLeft {
-    GArray *records; /* LeftRecord */
-    GArray *luns;    /* LeftLun */
-    bool reset;      /* there is nothing to adopt: the file begins anew */
+    GArray *records;  /* LeftRecord */
+    GArray *luns;     /* LeftLun */
+    GHashTable *sums; /* slots of checksums that no adopted record has */
+    bool reset;       /* there is nothing to adopt: the file begins anew */
 };
 
 /* ---- attach, check, own */
@@ -40,6 +41,7 @@ void vv_left_free(struct VvLeft *left)
         return;
     g_array_unref(left->records);
     g_array_unref(left->luns);
+    g_hash_table_unref(left->sums);
     g_free(left);
 }
 
@@ -55,6 +57,8 @@ static bool load_slot_cb(void *user, uint32_t slot, VvSlotKind kind, const VvPen
     if (kind == VV_SLOT_RECORD) {
         LeftRecord record = { .slot = slot, .record = content->record };
         g_array_append_val(left->records, record);
+    } else if (kind == VV_SLOT_SUMS) {
+        g_hash_table_add(left->sums, GUINT_TO_POINTER(slot));
     } else {
         VvPendingFile *file = loading->pool->pending_file;
         LeftLun lun = { .slot = slot, .lun = content->lun.lun };
@@ -92,6 +96,7 @@ bool vv_pending_attach(VvPool *pool, const VvUuid *uuid, GError **error)
     pool->left = g_new0(struct VvLeft, 1);
     pool->left->records = g_array_new(FALSE, FALSE, sizeof(LeftRecord));
     pool->left->luns = g_array_new(FALSE, FALSE, sizeof(LeftLun));
+    pool->left->sums = g_hash_table_new(NULL, NULL);
     pool->left->reset = vv_pending_file_is_empty(pool->pending_file);
     if (pool->left->reset)
         return true;
@@ -172,14 +177,19 @@ void vv_pending_detach_disk(VvPool *pool, uint64_t id, unsigned slot)
     atomic_fetch_and(&pool->inherited[slot / 64], ~(UINT64_C(1) << slot % 64));
 }
 
+bool vv_pending_inherits(VvPool *pool)
+{
+    uint64_t any = 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(pool->inherited); i++)
+        any |= atomic_load_explicit(&pool->inherited[i], memory_order_relaxed);
+    return any != 0;
+}
+
 void vv_view_inherit_marks(VvView *view)
 {
     VvPool *pool = view->pool;
     const VvFamily *family = vv_meta_family(pool->meta, view->family);
-    uint64_t any = 0;
-    for (unsigned i = 0; i < G_N_ELEMENTS(pool->inherited); i++)
-        any |= atomic_load_explicit(&pool->inherited[i], memory_order_relaxed);
-    if (any == 0 || family == NULL)
+    if (!vv_pending_inherits(pool) || family == NULL)
         return;
     for (unsigned i = 0; i < family->segments->len; i++) {
         const VvSegment *segment = g_ptr_array_index(family->segments, i);
@@ -248,8 +258,9 @@ static Known look_up(VvPool *pool, uint64_t id)
 static bool is_sane(const VvSlotRecord *record, const Known *known)
 {
     bool sized = record->size_bytes != UINT64_MAX;
-    if (record->count > VV_REGION_BLOCKS || record->first + (unsigned) record->count > VV_REGION_BLOCKS ||
-        record->region > VV_LUN_BYTES_MAX / VV_REGION_BYTES || record->family != known->family)
+    if ((record->flags & VV_SLOT_HAS_SUMS && (record->count == 0 || record->place == 0)) ||
+        record->count > VV_REGION_BLOCKS || record->first + (unsigned) record->count > VV_REGION_BLOCKS ||
+        record->region > VV_LUN_BYTES_MAX / VV_REGION_BYTES || record->family != (uint32_t) known->family)
         return false;
     return !sized ||
            (record->size_bytes <= VV_LUN_BYTES_MAX && (known->elastic || record->size_bytes <= known->size_bytes));
@@ -264,6 +275,27 @@ static int applied_places(VvView *view, const VvRecord *record, VvPlace *ret_pla
     if (rc == 0)
         memcpy(ret_places, &page.place[record->first], record->count * sizeof *ret_places);
     return rc == -ENODATA ? 0 : rc;
+}
+
+/* The checksums of the record's blocks, which are the caller's; NULL: not all are there. */
+static uint32_t *adopt_sums(Adopting *adopting, const VvSlotRecord *record)
+{
+    struct VvLeft *left = adopting->pool->left;
+    g_autofree uint32_t *sums = g_new(uint32_t, record->count);
+    unsigned have = 1;
+    sums[0] = record->sum;
+    for (uint32_t slot = record->more; have < record->count;) {
+        const VvSlotSums *more =
+            vv_pending_file_sums(adopting->pool->pending_file, slot, record->lun, record->sequence);
+        if (!more || more->from != have || more->count == 0 || more->count > VV_SLOT_SUMS_MAX ||
+            have + more->count > record->count)
+            return NULL;
+        memcpy(&sums[have], more->sums, more->count * sizeof *sums);
+        have += more->count;
+        g_hash_table_remove(left->sums, GUINT_TO_POINTER(slot));
+        slot = more->more;
+    }
+    return g_steal_pointer(&sums);
 }
 
 /* Nobody else knows the view yet, so look-ups may come between. */
@@ -290,6 +322,10 @@ static bool adopt_record(Adopting *adopting, VvView *view, const LeftRecord *lef
             view->id);
     if (record.count > 0 && applied_places(view, &record, applied) < 0)
         return damaged(pool, adopting->error, "the map of object %" G_GUINT64_FORMAT " cannot be read", view->id);
+    if (left->record.flags & VV_SLOT_HAS_SUMS && !(record.sums = adopt_sums(adopting, &left->record)))
+        return damaged(pool, adopting->error,
+            "checksums of change %" G_GUINT64_FORMAT " of object %" G_GUINT64_FORMAT " are missing", record.sequence,
+            view->id);
     VV_LOCKED(&view->lock);
     view->next_sequence++;
     vv_records_push(&view->records, &record);
@@ -393,8 +429,15 @@ static void tell_kept(VvPool *pool)
             kept);
 }
 
-static void forget_stale(VvPool *pool, const GArray *stale)
+static void forget_stale(VvPool *pool, GArray *stale)
 {
+    GHashTableIter iter;
+    void *slot;
+    g_hash_table_iter_init(&iter, pool->left->sums);
+    while (g_hash_table_iter_next(&iter, &slot, NULL)) {
+        uint32_t number = GPOINTER_TO_UINT(slot);
+        g_array_append_val(stale, number);
+    }
     for (unsigned i = 0; i < stale->len; i++)
         vv_pending_file_clear(pool->pending_file, g_array_index(stale, uint32_t, i));
     if (stale->len > 0)

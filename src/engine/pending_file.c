@@ -233,6 +233,32 @@ void vv_pending_file_put_record(VvPendingFile *file, uint32_t slot, const VvSlot
     vv_may_die(VV_DIE_RECORD_PUT);
 }
 
+void vv_pending_file_put_sums(VvPendingFile *file, uint32_t slot, const VvSlotSums *sums)
+{
+    begin(file, slot)->sums = *sums;
+    commit(file, slot, VV_SLOT_SUMS);
+}
+
+static VvSlotKind kind_of(const VvPendingFile *file, uint32_t slot)
+{
+    return (VvSlotKind) (uint32_t) atomic_load_explicit(&file->slots[slot].commit, memory_order_relaxed);
+}
+
+uint32_t vv_pending_file_more(const VvPendingFile *file, uint32_t slot)
+{
+    const VvPendingSlot *content = &file->slots[slot];
+    VvSlotKind kind = kind_of(file, slot);
+    return kind == VV_SLOT_RECORD ? content->record.more : kind == VV_SLOT_SUMS ? content->sums.more : VV_NO_SLOT;
+}
+
+const VvSlotSums *vv_pending_file_sums(const VvPendingFile *file, uint32_t slot, uint64_t lun, uint64_t sequence)
+{
+    if (slot >= VV_PENDING_SLOTS || kind_of(file, slot) != VV_SLOT_SUMS)
+        return NULL;
+    const VvSlotSums *sums = &file->slots[slot].sums;
+    return sums->lun == lun && sums->sequence == sequence ? sums : NULL;
+}
+
 void vv_pending_file_put_lun(VvPendingFile *file, uint32_t slot, uint64_t lun)
 {
     VvPendingSlot *content = begin(file, slot);
@@ -294,7 +320,7 @@ unsigned vv_pending_file_free_count(const VvPendingFile *file)
 
 static bool is_kind(uint32_t kind)
 {
-    return kind == VV_SLOT_RECORD || kind == VV_SLOT_LUN;
+    return kind == VV_SLOT_RECORD || kind == VV_SLOT_LUN || kind == VV_SLOT_SUMS;
 }
 
 /* Slots [from, to). */

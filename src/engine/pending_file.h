@@ -19,8 +19,11 @@
  *
  *   slot: 8 bytes commit word, 56 bytes body
  *   commit     0: free; else kind in the low half, crc32c of salt, slot number and body in the high half
- *   record     LUN, sequence, region, place (0: discarded), size of an elastic LUN (all ones: not), family, u16 blocks,
- *              u8 first block, zeroes
+ *   record     LUN, sequence, region, place (0: discarded), size of an elastic LUN (all ones: not), u32 slot with more checksums
+ *              (all ones: none), u32 checksum of the first block, u16 blocks, u8 first block, u8 flags (1: has checksums),
+ *              u32 low half of the family
+ *   checksums  LUN, sequence, u32 slot with more, u16 the first of these blocks in the record, u16 blocks, 8 times u32; complete before
+ *              the record is
  *   LUN        LUN; and not in the checksum: checked word newest sequence, checked word mtime
  *
  * W1  The body is complete before the commit word is stored, and the commit word is 0 before the body changes: the death of the
@@ -50,18 +53,29 @@
 typedef enum {
     VV_SLOT_RECORD = 0x44524352, /* "RCRD" */
     VV_SLOT_LUN = 0x204e554c,    /* "LUN " */
+    VV_SLOT_SUMS = 0x534d5553,   /* "SUMS" */
 } VvSlotKind;
 
 typedef struct {
     _Atomic uint64_t check, value;
 } VvCheckedWord;
 
+#define VV_SLOT_HAS_SUMS 1u
 typedef struct {
-    uint64_t lun, sequence, region, place, size_bytes, family;
+    uint64_t lun, sequence, region, place, size_bytes;
+    uint32_t more, sum;
     uint16_t count;
-    uint8_t first;
-    uint8_t zero[5];
+    uint8_t first, flags;
+    uint32_t family;
 } VvSlotRecord;
+
+#define VV_SLOT_SUMS_MAX 8u
+typedef struct {
+    uint64_t lun, sequence;
+    uint32_t more;
+    uint16_t from, count;
+    uint32_t sums[VV_SLOT_SUMS_MAX];
+} VvSlotSums;
 
 typedef struct {
     uint64_t lun;
@@ -74,9 +88,10 @@ typedef struct {
     union {
         VvSlotRecord record;
         VvSlotLun lun;
+        VvSlotSums sums;
     };
 } VvPendingSlot;
-G_STATIC_ASSERT(sizeof(VvPendingSlot) == VV_PENDING_SLOT_BYTES && sizeof(VvSlotRecord) == 56);
+G_STATIC_ASSERT(sizeof(VvPendingSlot) == VV_PENDING_SLOT_BYTES && sizeof(VvSlotRecord) == 56 && sizeof(VvSlotSums) == 56);
 
 typedef struct VvPendingFile VvPendingFile;
 
@@ -109,6 +124,11 @@ bool vv_pending_file_take(VvPendingFile *file, uint32_t *ret_slots, unsigned cou
 void vv_pending_file_give(VvPendingFile *file, const uint32_t *slots, unsigned count); /* they are clear */
 unsigned vv_pending_file_free_count(const VvPendingFile *file);
 void vv_pending_file_put_record(VvPendingFile *file, uint32_t slot, const VvSlotRecord *record);
+void vv_pending_file_put_sums(VvPendingFile *file, uint32_t slot, const VvSlotSums *sums);
+/* The slot that goes on with the checksums of what is in @slot, a record or checksums; VV_NO_SLOT: none. */
+uint32_t vv_pending_file_more(const VvPendingFile *file, uint32_t slot);
+/* The checksums in @slot, borrowed; NULL: it has others, or none. */
+const VvSlotSums *vv_pending_file_sums(const VvPendingFile *file, uint32_t slot, uint64_t lun, uint64_t sequence);
 void vv_pending_file_put_lun(VvPendingFile *file, uint32_t slot, uint64_t lun);
 void vv_pending_file_set_sequence(VvPendingFile *file, uint32_t slot, uint64_t sequence);
 void vv_pending_file_set_mtime(VvPendingFile *file, uint32_t slot, uint64_t mtime_ns); /* 0: clean */

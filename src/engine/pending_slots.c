@@ -51,6 +51,31 @@ bool vv_slots_reserve(VvView *view, unsigned records)
     return true;
 }
 
+static uint32_t pop(VvView *view)
+{
+    g_assert(view->slots->count > 0); /* reserved */
+    return view->slots->spare[--view->slots->count];
+}
+
+/* All but the first block's. Returns the slot that they begin in. */
+static uint32_t put_sums(VvView *view, const VvRecord *record)
+{
+    uint32_t more = VV_NO_SLOT;
+    for (unsigned end = record->count; end > 1;) {
+        unsigned from = 1 + (end - 2) / VV_SLOT_SUMS_MAX * VV_SLOT_SUMS_MAX;
+        VvSlotSums content = { .lun = view->id,
+            .sequence = record->sequence,
+            .more = more,
+            .from = (uint16_t) from,
+            .count = (uint16_t) (end - from) };
+        memcpy(content.sums, &record->sums[from], (end - from) * sizeof *record->sums);
+        more = pop(view);
+        vv_pending_file_put_sums(view->pool->pending_file, more, &content);
+        end = from;
+    }
+    return more;
+}
+
 void vv_slots_put(VvView *view, VvRecord *record)
 {
     VvPendingFile *file = view->pool->pending_file;
@@ -63,12 +88,14 @@ void vv_slots_put(VvView *view, VvRecord *record)
         .region = record->region,
         .place = record->place,
         .size_bytes = view->elastic ? view->size_bytes : UINT64_MAX,
-        .family = view->family,
+        .more = record->sums ? put_sums(view, record) : VV_NO_SLOT,
+        .sum = record->sums ? record->sums[0] : 0,
         .count = record->count,
         .first = record->first,
+        .flags = record->sums ? VV_SLOT_HAS_SUMS : 0,
+        .family = (uint32_t) view->family,
     };
-    g_assert(view->slots->count > 0); /* reserved */
-    record->slot = view->slots->spare[--view->slots->count];
+    record->slot = pop(view);
     vv_pending_file_put_record(file, record->slot, &content);
 }
 
@@ -80,20 +107,42 @@ void vv_slots_publish(VvView *view)
     vv_pending_file_set_mtime(view->pool->pending_file, view->slots->lun, view->mtime_ns);
 }
 
-void vv_slots_drop(VvView *view, const VvRecord *record)
+static void push(VvView *view, uint32_t slot)
 {
     struct VvViewSlots *slots = view->slots;
-    VvPendingFile *file = view->pool->pending_file;
-    if (file == NULL || record->slot == VV_NO_SLOT)
-        return;
-    vv_pending_file_clear(file, record->slot);
     if (slots->count >= 2 * CHUNK_MAX) {
-        vv_pending_file_give(file, &slots->spare[slots->count - CHUNK_MAX], CHUNK_MAX);
+        vv_pending_file_give(view->pool->pending_file, &slots->spare[slots->count - CHUNK_MAX], CHUNK_MAX);
         slots->count -= CHUNK_MAX;
     }
     if (slots->count == slots->capacity)
         grow(slots, MAX(CHUNK_MIN, 2 * slots->capacity));
-    slots->spare[slots->count++] = record->slot;
+    slots->spare[slots->count++] = slot;
+}
+
+/* Clear the record's slot and those of its checksums; each goes to @free_slot. The record goes first: it is never without them. */
+static void clear_record(
+    VvPendingFile *file, uint64_t lun, const VvRecord *record, void (*free_slot)(void *user, uint32_t slot), void *user)
+{
+    uint32_t more = vv_pending_file_more(file, record->slot);
+    vv_pending_file_clear(file, record->slot);
+    free_slot(user, record->slot);
+    while (more != VV_NO_SLOT && vv_pending_file_sums(file, more, lun, record->sequence)) {
+        uint32_t next = vv_pending_file_more(file, more);
+        vv_pending_file_clear(file, more);
+        free_slot(user, more);
+        more = next;
+    }
+}
+
+static void push_cb(void *user, uint32_t slot)
+{
+    push(user, slot);
+}
+
+void vv_slots_drop(VvView *view, const VvRecord *record)
+{
+    if (view->pool->pending_file && record->slot != VV_NO_SLOT)
+        clear_record(view->pool->pending_file, view->id, record, push_cb, view);
 }
 
 void vv_slots_mtime_clean(VvView *view)
@@ -121,16 +170,19 @@ void vv_slots_end(VvView *view)
     free_slots(view->pool, g_steal_pointer(&view->slots), false);
 }
 
+static void give_cb(void *user, uint32_t slot)
+{
+    vv_pending_file_give(user, &slot, 1);
+}
+
 void vv_retired_finish(VvPool *pool, VvRetired *retired, bool keep)
 {
     for (size_t i = 0; i < retired->records.count; i++) {
         const VvRecord *record = vv_records_get(&retired->records, i);
         if (keep)
             continue;
-        if (pool->pending_file && record->slot != VV_NO_SLOT) {
-            vv_pending_file_clear(pool->pending_file, record->slot);
-            vv_pending_file_give(pool->pending_file, &record->slot, 1);
-        }
+        if (pool->pending_file && record->slot != VV_NO_SLOT)
+            clear_record(pool->pending_file, retired->lun, record, give_cb, pool->pending_file);
         if (record->place &&
             record->sequence > retired->logged_sequence) /* the others are applied, and freed with the LUN */
             vv_alloc_give_back(pool->alloc, retired->family, record->place, record->count);

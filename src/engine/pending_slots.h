@@ -29,7 +29,7 @@ void vv_slots_end(VvView *view);
 
 /* ---- what a view that is gone had; any thread, no lock held */
 typedef struct VvRetired {
-    uint64_t family;
+    uint64_t lun, family;
     VvRecordRing records;       /* owned */
     uint64_t logged_sequence;
     struct VvViewSlots *slots;  /* owned, or NULL */
@@ -51,6 +51,8 @@ void vv_left_free(struct VvLeft *left);
 /* ---- disks: a sync that failed, and writes that no sync covers, are not forgotten with the process */
 void vv_pending_attach_disk(VvPool *pool, uint64_t id, unsigned slot, VvDisk *disk);
 void vv_pending_detach_disk(VvPool *pool, uint64_t id, unsigned slot);
+/* Is there a disk with writes of the process before that no sync of ours covers? */
+bool vv_pending_inherits(VvPool *pool);
 /* A new view: its first flush covers what the process before wrote. Read lock held. */
 void vv_view_inherit_marks(VvView *view);
 /* A ticket of the disk that was asked for by this process succeeded. */

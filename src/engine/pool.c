@@ -14,7 +14,8 @@
  * P1  Nothing is applied before the hooks are set, and the tables are made from the catalog before that.
  * P2  The lock is held from before anything is read until after everything is closed.
  * P3  What can be read when the pool is open is durable as soon as a flush is answered. What a process that died wrote in place is read
- *     from the kernel's memory, and no view knows that it wrote it: so disks are synced before anybody reads. */
+ *     from the kernel's memory, and no view knows that it wrote it: so disks are synced before anybody reads, or (pending_adopt.c) by
+ *     each LUN's first flush. */
 #include "alloc_private.h"
 #include "damage.h"
 #include "io_state.h"
@@ -420,8 +421,11 @@ static bool start_parts(VvPool *pool, GError **error)
     pool->ticker = vv_ticker_new(pool);
     vv_ticker_kick(pool->ticker);
     if (!pool->read_only) {
-        sync_disks(pool);
-        int result = vv_pool_settle_all(pool);
+        int result;
+
+        if (!vv_pending_inherits(pool)) /* then the first flush of each LUN does it: the mount waits */
+            sync_disks(pool);
+        result = vv_pool_settle_all(pool);
 
         if (result < 0) {
             vv_set_error_errno(error, result, pool->directory, "what the last run left open cannot be cleared away");

@@ -219,7 +219,8 @@ void vv_view_retire(VvView *view, VvRetired *ret_retired)
     {
         VV_LOCKED(&view->lock);
         view->gone = true;
-        *ret_retired = (VvRetired){ .family = view->family,
+        *ret_retired = (VvRetired){ .lun = view->id,
+            .family = view->family,
             .records = view->records,
             .logged_sequence = view->logged_sequence,
             .slots = g_steal_pointer(&view->slots) };

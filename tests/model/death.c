@@ -425,8 +425,8 @@ static void make_luns(const char *directory)
             g_assert_no_error(error);
             vv_pool_clone(pool, objects[0], lun->name, 0, NULL, NULL, NULL, &error);
         } else {
-            create.props_mask = VV_LUN_REDIRECT;
-            create.props.redirect_always = i == 2;
+            create.props_mask = VV_LUN_INTEGRITY;
+            create.props.integrity = i == 2;
             vv_pool_lun_create(pool, &create, NULL, NULL, &error);
         }
         g_assert_no_error(error);

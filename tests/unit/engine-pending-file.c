@@ -48,7 +48,8 @@ static VvSlotRecord some_record(uint64_t sequence)
         .region = 3 * sequence,
         .place = 0x123400 + sequence,
         .size_bytes = UINT64_MAX,
-        .family = 0x4000000078,
+        .family = 0x78,
+        .more = VV_NO_SLOT,
         .count = 5,
         .first = 250 };
 }

@@ -204,6 +204,45 @@ static void test_removal_not_durable(void)
     tear_down(&f);
 }
 
+static void write_summed(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+    VvLunProps props = { .integrity = true };
+    vv_pool_lun_set(f->test.pool, "db", VV_LUN_INTEGRITY, &props, NULL, &error);
+    g_assert_no_error(error);
+    write_bytes(f, 0, 4096, 1);
+    write_bytes(f, 1 << 20, 35 * 4096, 2);
+    write_bytes(f, (2 << 20) - 4096, 3 * 4096, 3);
+}
+
+/* What is verified while it is pending, and when it is applied. */
+static void assert_verified(Fixture *f, uint64_t blocks)
+{
+    VvPoolStats before, after;
+    vv_pool_stats(f->test.pool, &before);
+    assert_bytes(f, 0, 4096, 1);
+    assert_bytes(f, 1 << 20, 35 * 4096, 2);
+    assert_bytes(f, (2 << 20) - 4096, 3 * 4096, 3);
+    vv_pool_stats(f->test.pool, &after);
+    g_assert_cmpuint(after.sums_verified - before.sums_verified, ==, blocks);
+}
+
+static void test_checksums(void)
+{
+    Fixture f;
+    set_up(&f);
+    die_after(&f, write_summed, NULL);
+    open_pool(&f);
+    assert_verified(&f, 39);
+    g_assert_cmpint(flush(&f, f.lun), ==, 0);
+    assert_verified(&f, 39);
+    g_assert_cmpuint(
+        vv_pending_file_free_count(f.test.pool->pending_file), >=, VV_PENDING_SLOTS - 200); /* nothing is lost */
+    test_pool_check(&f.test);
+    close_pool(&f);
+    tear_down(&f);
+}
+
 /* ---- what the disks owe */
 
 static int count_sync(VvDisk *disk)
@@ -417,6 +456,7 @@ int main(int argc, char **argv)
     vv_log_init(VV_LOG_ERROR, false, "engine-takeover");
     g_test_add_func("/takeover/taken-over", test_taken_over);
     g_test_add_func("/takeover/removal-not-durable", test_removal_not_durable);
+    g_test_add_func("/takeover/checksums", test_checksums);
     g_test_add_func("/takeover/first-flush-syncs", test_first_flush_syncs);
     g_test_add_func("/takeover/failed-sync-stays", test_failed_sync_stays);
     g_test_add_func("/takeover/other-pool", test_other_pool);
