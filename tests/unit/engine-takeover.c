@@ -12,6 +12,7 @@ typedef struct {
     TestPool test; /* closed between deaths */
     int fd;
     uint64_t lun;
+    GArray *still_open; /* what the mount has open when the next process comes; NULL: there is no mount */
     unsigned syncs;
 } Fixture;
 
@@ -29,6 +30,8 @@ static VvPool *try_open(Fixture *f, bool read_only, const VvDiskOps *ops, GError
         .lock_wait_ms = 5000,
         .have_pending = f->fd >= 0,
         .pending_fd = f->fd,
+        .takes_over = f->still_open,
+        .open_ids = f->still_open,
         .disk_ops = ops,
         .ops_user = f };
     return vv_pool_open(f->test.directory, &options, error);
@@ -240,6 +243,94 @@ static void test_checksums(void)
         vv_pending_file_free_count(f.test.pool->pending_file), >=, VV_PENDING_SLOTS - 200); /* nothing is lost */
     test_pool_check(&f.test);
     close_pool(&f);
+    tear_down(&f);
+}
+
+/* ---- with a mount that lives on */
+
+static void grow_and_die(Fixture *f)
+{
+    uint64_t id = test_lun_new(&f->test, "file", 0);
+    VvView *view = vv_handle_view(test_open(&f->test, id, true));
+    g_assert_cmpint(vv_view_write(view, "abc", 5000, 3), ==, 3);
+    g_assert_cmpint(vv_view_flush(view), ==, 0);
+    g_assert_cmpint(vv_view_write(view, "defg", 5003, 4), ==, 4); /* in place, and larger: a record of a size alone */
+    g_assert_cmpuint(vv_view_size(view), ==, 5007);
+}
+
+static uint64_t find_file(Fixture *f)
+{
+    vv_meta_read_lock(f->test.pool->meta);
+    const VvLun *lun = vv_meta_lun_by_name(f->test.pool->meta, "file");
+    uint64_t id = lun ? lun->id : 0;
+    vv_meta_read_unlock(f->test.pool->meta);
+    return id;
+}
+
+/* A file that is being made grows on, through any number of processes. */
+static void test_growing(void)
+{
+    Fixture f;
+    char got[8] = "";
+    set_up(&f);
+    f.still_open = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    die_after(&f, grow_and_die, NULL);
+    open_pool(&f);
+    VvHandle *handle = test_open(&f.test, find_file(&f), true);
+    VvView *view = vv_handle_view(handle);
+    g_assert_cmpuint(vv_view_size(view), ==, 5007);
+    g_assert_cmpint(vv_view_read(view, got, 5000, 7), ==, 7);
+    g_assert_cmpstr(got, ==, "abcdefg");
+    g_assert_cmpint(vv_view_write(view, "h", 20000, 1), ==, 1);
+    g_assert_cmpuint(vv_view_size(view), ==, 20001);
+    g_assert_cmpint(vv_view_flush(view), ==, 0);
+    test_pool_check(&f.test);
+    vv_handle_close(handle);
+    close_pool(&f);
+    g_array_unref(f.still_open);
+    tear_down(&f);
+}
+
+static void remove_and_write(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+    const char *names[] = { "db", NULL };
+    VvView *view = vv_handle_view(test_open(&f->test, f->lun, true));
+    g_assert_cmpint(vv_view_write(view, "old", 0, 3), ==, 3);
+    vv_pool_lun_remove(f->test.pool, names, false, false, false, NULL, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(vv_view_write(view, "new", 5000, 3), ==, 3);
+}
+
+/* Removed, but open: it keeps what it had, and when it is closed all its space comes back. */
+static void test_orphan(void)
+{
+    Fixture f;
+    VvOpen how = { .write = true, .again = true };
+    VvHandle *handle = NULL;
+    char got[4] = "";
+    VvSpaceSummary space;
+    uint64_t deadline_ms = vv_monotonic_ms() + 20000;
+    set_up(&f);
+    f.still_open = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    g_array_append_val(f.still_open, f.lun);
+    die_after(&f, remove_and_write, NULL);
+    open_pool(&f);
+    g_assert_cmpint(vv_handle_open(f.test.pool, f.lun, &how, &handle), ==, 0);
+    g_assert_cmpint(vv_view_read(vv_handle_view(handle), got, 0, 3), ==, 3);
+    g_assert_cmpstr(got, ==, "old");
+    g_assert_cmpint(vv_view_read(vv_handle_view(handle), got, 5000, 3), ==, 3);
+    g_assert_cmpstr(got, ==, "new");
+    test_pool_check(&f.test);
+    vv_handle_close(handle);
+    do {
+        g_usleep(1000);
+        vv_meta_space(f.test.pool->meta, &space);
+    } while ((space.used_bytes > 0 || space.held_bytes > 0 || left_in_file(&f) > 0) && vv_monotonic_ms() < deadline_ms);
+    g_assert_cmpuint(space.used_bytes + space.held_bytes, ==, 0);
+    g_assert_cmpuint(left_in_file(&f), ==, 0);
+    close_pool(&f);
+    g_array_unref(f.still_open);
     tear_down(&f);
 }
 
@@ -457,6 +548,8 @@ int main(int argc, char **argv)
     g_test_add_func("/takeover/taken-over", test_taken_over);
     g_test_add_func("/takeover/removal-not-durable", test_removal_not_durable);
     g_test_add_func("/takeover/checksums", test_checksums);
+    g_test_add_func("/takeover/growing", test_growing);
+    g_test_add_func("/takeover/orphan", test_orphan);
     g_test_add_func("/takeover/first-flush-syncs", test_first_flush_syncs);
     g_test_add_func("/takeover/failed-sync-stays", test_failed_sync_stays);
     g_test_add_func("/takeover/other-pool", test_other_pool);
