@@ -153,6 +153,28 @@ else
     pass_over "done, and not answered" "strace is not installed"
 fi
 
+# ---- killed while the kernel waits for its own stat (a size that is told): it must be possible to kill it
+if command -v strace >/dev/null; then
+    wait_for 20 other_serves
+    options=()
+    for task in "/proc/$(server)/task"/*; do
+        [[ $(<"$task/comm") != vvfs-fuse/* ]] || options+=("-p${task##*/}")
+    done
+    exec 5<"$l/v"
+    start strace -qq -o /dev/null -e trace=writev -e inject=writev:delay_enter=3000000 "${options[@]}"
+    wait_for 10 traced "${options[@]#-p}"
+    start "$tool" -p "$pool" lun resize v 68M
+    is_waiting() { [[ $(<"/sys/fs/fuse/connections/$(findmnt -no MAJ:MIN --mountpoint "$mnt" | sed 's/.*://; s/ //g')/waiting") -gt 0 ]]; }
+    wait_for 10 is_waiting
+    kill_server
+    wait_for 20 other_serves
+    ok "killed while its mount is looked at for it: another serves"
+    exec 5<&-
+    steady
+else
+    pass_over "killed while its mount is looked at for it" "strace is not installed"
+fi
+
 # ---- under load: a raw LUN, and a file system on a loop device, at once
 [[ -z $in_place ]] || note "in-place writes only: pending records are not kept"
 filled fs 160
