@@ -12,37 +12,7 @@
 #include "sums_private.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-
-/* ---- the reserve file: for removal, discard and checkpoints when the file system is full */
-int vvm_reserve_make(const char *directory)
-{
-    g_autofree char *path = g_build_filename(directory, "reserve", NULL);
-    vv_autofd int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -errno;
-    struct stat st;
-    if (fstat(fd, &st) == 0 && st.st_size >= (off_t) VV_RESERVE_FILE_BYTES && st.st_blocks * 512 >= (off_t) VV_RESERVE_FILE_BYTES)
-        return 0;
-    int result = fallocate(fd, 0, 0, VV_RESERVE_FILE_BYTES) == 0 ? 0 : -errno;
-    if (result == -EOPNOTSUPP)
-        return 0; /* a file system that cannot reserve has nothing to give up either */
-    if (result != 0 && ftruncate(fd, 0) != 0)
-        return -errno;
-    return result;
-}
-
-/* True if there was something to give up. */
-static bool reserve_give_up(const char *directory)
-{
-    g_autofree char *path = g_build_filename(directory, "reserve", NULL);
-    struct stat st;
-    if (stat(path, &st) != 0 || st.st_blocks == 0)
-        return false;
-    return truncate(path, 0) == 0;
-}
 
 /* ---- the batch */
 void vvm_batch_free(VvBatch *batch)
@@ -218,7 +188,7 @@ bool vv_meta_checkpoint_due(VvMeta *meta)
     uint64_t used_bytes, max_bytes;
     vv_journal_usage(meta->journal, &used_bytes, &max_bytes);
     vv_meta_read_lock(meta);
-    bool due = meta->filling.bytes >= VV_OVERLAY_BYTES_MAX || used_bytes >= max_bytes / 2;
+    bool due = meta->filling.bytes >= VV_OVERLAY_BYTES_MAX || used_bytes >= max_bytes / 2 || vvm_room_is_short(meta);
     vv_meta_read_unlock(meta);
     return due;
 }
@@ -255,8 +225,6 @@ static int checkpoint_once(VvMeta *meta, bool *ret_left)
         return clean ? 0 : -EIO;
 
     int result = batch_write(meta);
-    if (result == -ENOSPC && reserve_give_up(meta->directory))
-        result = batch_write(meta);
     if (result != 0)
         return result == -ENOSPC ? -ENOSPC : -EIO;
 
@@ -273,7 +241,6 @@ static int checkpoint_once(VvMeta *meta, bool *ret_left)
     pthread_mutex_lock(&meta->log_lock);
     vv_journal_release(meta->journal, index);
     pthread_mutex_unlock(&meta->log_lock);
-    vvm_reserve_make(meta->directory);
     return 0;
 }
 
@@ -281,5 +248,8 @@ int vv_meta_checkpoint(VvMeta *meta)
 {
     bool left;
     int result = checkpoint_once(meta, &left);
-    return result == 0 && left ? checkpoint_once(meta, &left) : result;
+    if (result == 0 && left)
+        result = checkpoint_once(meta, &left);
+    (void) vvm_room_update(meta, result);
+    return result;
 }

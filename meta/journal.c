@@ -410,6 +410,16 @@ static int next_file(VvJournal *journal)
     return 0;
 }
 
+int vv_journal_keep_room(VvJournal *journal, size_t length_bytes)
+{
+    uint64_t end = journal->buffer_offset + journal->buffer_used_bytes + journal_entry_space(length_bytes);
+    unsigned slot;
+
+    if (journal->failed || journal->read_only || end + VV_JOURNAL_KEPT_BYTES <= VV_JOURNAL_FILE_BYTES)
+        return 0; /* append says what is wrong */
+    return find_file(journal, &slot);
+}
+
 int vv_journal_append(VvJournal *journal, const void *body, size_t length_bytes, uint64_t *ret_index)
 {
     uint64_t space_bytes = journal_entry_space(length_bytes);

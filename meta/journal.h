@@ -59,6 +59,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvJournal, vv_journal_close)
  * Returns 0; -ENOSPC when VV_JOURNAL_FILES_MAX files are unreleased (checkpoint, then try again) or the file system is
  * full; -EIO. After -EIO every later append and sync returns -EIO: the journal has stopped. */
 int vv_journal_append(VvJournal *journal, const void *body, size_t length_bytes, uint64_t *ret_index);
+/* Would an ordinary entry of @length_bytes leave VV_JOURNAL_KEPT_BYTES for those that free something? A file is made for that if it can
+ * be. 0, -ENOSPC, -EIO. */
+int vv_journal_keep_room(VvJournal *journal, size_t length_bytes);
 /* One fdatasync of each file written since the last (one, save where a batch crosses files). On 0 everything appended
  * before the call is durable. -EIO stops the journal (a failed sync is never retried). */
 int vv_journal_sync(VvJournal *journal);

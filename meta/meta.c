@@ -144,7 +144,7 @@ bool vv_meta_create(const char *directory, const VvMetaCreate *create, GError **
     VvJournalIdentity identity = journal_identity(meta);
     if (!vv_journal_create(journal, &identity, error))
         return false;
-    result = vvm_reserve_make(directory);
+    result = vvm_room_update(meta, 0);
     if (result != 0) {
         vv_set_error_errno(error, result, directory, "cannot reserve %u MiB in %s", VV_RESERVE_FILE_BYTES >> 20, directory);
         return false;
@@ -210,7 +210,7 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, const VvOpening *o
         return false;
     meta->reserved_counter = MAX(meta->reserved_counter, meta->pool.next_counter);
     if (!meta->read_only)
-        vvm_reserve_make(meta->directory); /* not now: at a later checkpoint */
+        (void) vvm_room_update(meta, 0); /* not now: at a later checkpoint */
     return true;
 }
 
@@ -312,7 +312,8 @@ int vv_meta_log(VvMeta *meta, const VvOps *ops, uint64_t *ret_index)
     vv_ops_encode(ops, body);
     g_assert(body->len <= VV_ENTRY_BYTES_MAX);
     VV_LOCKED(&meta->log_lock);
-    return vv_journal_append(meta->journal, body->data, body->len, ret_index);
+    int result = vv_ops_only_free(ops) ? 0 : vv_journal_keep_room(meta->journal, body->len);
+    return result != 0 ? result : vv_journal_append(meta->journal, body->data, body->len, ret_index);
 }
 
 int vv_meta_sync(VvMeta *meta)

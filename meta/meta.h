@@ -42,7 +42,7 @@ typedef struct {
     uint64_t created_ns;
 } VvMetaCreate;
 
-/* Make the pool's metadata in the existing directory: "map/" (store), "journal/", "reserve", and the identity file
+/* Make the pool's metadata in the existing directory: "map/" (store), "journal/", and the identity file
  * "vvfs-pool" last (so a pool directory without it is an unfinished one). */
 bool vv_meta_create(const char *directory, const VvMetaCreate *create, GError **error);
 
@@ -73,7 +73,8 @@ void vv_meta_read_unlock(VvMeta *meta);
 uint64_t vv_meta_new_id(VvMeta *meta);
 
 /* ---- changing: the committer's thread (vv_meta_log and _sync under its own serialisation) */
-/* Append one entry of these ops. 0; -ENOSPC: checkpoint first; -EIO: journal stopped. */
+/* Append one entry of these ops. 0; -ENOSPC: checkpoint first (what only removes and discards is still taken when nothing else is);
+ * -EIO: journal stopped. */
 int vv_meta_log(VvMeta *meta, const VvOps *ops, uint64_t *ret_index);
 int vv_meta_sync(VvMeta *meta);
 /* Apply the entry logged as @index (the next one). 0, or -EUCLEAN/-EIO: the metadata contradicts itself or cannot be
@@ -86,6 +87,9 @@ int vv_meta_journal_error(VvMeta *meta);
 /* Why the pool failed, NULL if it did not. Borrowed for ever. */
 const char *vv_meta_failure(VvMeta *meta);
 
+/* Do these ops remove or discard something, and nothing else? */
+bool vv_ops_only_free(const VvOps *ops);
+
 /* ---- checkpoints: one thread */
 /* Is there enough in overlay or journal that one is due? */
 bool vv_meta_checkpoint_due(VvMeta *meta);
@@ -93,8 +97,12 @@ bool vv_meta_checkpoint_due(VvMeta *meta);
 bool vv_meta_overlay_is_full(VvMeta *meta);
 uint64_t vv_meta_overlay_bytes(VvMeta *meta); /* memory of both. [any] */
 /* Write everything applied so far to the store, release the journal. Blocks on the disk; not on appliers, save while
- * generations are switched. 0, -ENOSPC (also after giving up the reserve file), -EIO (also when the pool has failed). */
+ * generations are switched. 0, -ENOSPC (what was applied stays in memory and in the journal), -EIO (also when the pool has failed). */
 int vv_meta_checkpoint(VvMeta *meta);
+/* There is so little room for the map that nothing may make it larger: what removes and discards needs it (room.c). Changes at
+ * checkpoints. [any] */
+bool vv_meta_is_cramped(VvMeta *meta);
+uint64_t vv_meta_room(VvMeta *meta); /* bytes that the map can write without asking for space. [any] */
 
 /* ---- pages. Source: overlay, then table "page". Take the read lock by themselves, behind a writer that waits, so the caller
  * must not hold it; may page-fault; never wait for I/O otherwise. 0; -ENODATA no version (all holes; ret_* untouched); -EUCLEAN a record failed to decode; -EIO. */

@@ -67,7 +67,7 @@ struct VvMeta {
 
     pthread_mutex_t id_lock;
     uint64_t reserved_counter; /* id_lock: ids handed out, applied or not */
-    char *_Atomic failure;
+    char *_Atomic failure; _Atomic bool cramped; _Atomic uint64_t room_bytes, used_bytes, beyond_bytes; /* room.c */
 };
 
 typedef struct {
@@ -187,8 +187,9 @@ void vvm_slice_lock(VvMeta *meta); /* unlock: vv_meta_read_unlock */
 
 /* ---- checkpoint.c */
 void vvm_batch_free(VvBatch *batch);
-/* Make or fill up the reserve file; 0 or -errno (then it is empty). */
-int vvm_reserve_make(const char *directory);
+/* room.c: after a checkpoint with @result, or when the store was opened; 0, -ENOSPC: not all of it is there; -errno. */
+int vvm_room_update(VvMeta *meta, int result);
+bool vvm_room_is_short(VvMeta *meta); /* for what is filling: a checkpoint is due. Read lock. */
 
 /* ---- apply.c */
 int vvm_apply_op(VvMeta *meta, const VvOp *op);

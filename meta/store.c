@@ -42,6 +42,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* Address space, not memory or disk: 1 TiB of tables maps some 100 TiB of data in the smallest pieces. */
@@ -50,6 +51,8 @@
 #define STORE_MAP_BYTES_MIN ((size_t) 1 << 30)
 /* Workers, helpers and jobs hold a few dozen; the rest is for other processes (`pool check`). */
 #define STORE_READERS_MAX 512u
+#define RESERVE_STEP_MIN (256u << 10) /* less is not worth a call */
+#define HOST_FULL_BYTES (64u << 10) /* LMDB writes no more than so much at once */
 
 _Static_assert(sizeof(size_t) == 8, "the store maps 1 TiB of address space");
 _Static_assert(VV_PAGE_VALUE_BYTES_MAX == (4096 - 16) / 2 - 2 - 8 - 24, "LMDB's largest node on a 4 KiB leaf");
@@ -77,6 +80,7 @@ struct VvStore {
     MDB_dbi tables[VV_N_TABLES]; /* S2 */
     VvSums *sums;                /* owned; its certifying is the writer's */
     size_t page_bytes;
+    uint64_t allocated_end; /* data.mdb is known to be allocated so far; the writer's */
     bool read_only;
     pthread_mutex_t lock;   /* guards what follows */
     VvStoreRead *idle;      /* owned: reads waiting to be used again */
@@ -408,6 +412,67 @@ void vv_store_checked(const VvStore *store, uint64_t *ret_pages, uint64_t *ret_u
     vv_sums_figures(store->sums, ret_pages, ret_usec);
 }
 
+/* What the file system has left; 0 if it does not tell. */
+static uint64_t host_left_bytes(VvStore *store)
+{
+    struct statvfs host;
+    int fd = -1;
+
+    if (mdb_env_get_fd(store->env, &fd) != 0 || fstatvfs(fd, &host) != 0)
+        return 0;
+    return (uint64_t) host.f_bavail * host.f_frsize;
+}
+
+/* Allocate data.mdb up to @end, or as far as that goes in halves. 0 or an errno. */
+static int allocate_behind(VvStore *store, uint64_t needed_bytes, uint64_t end)
+{
+    int fd = -1;
+    int rc = mdb_env_get_fd(store->env, &fd);
+
+    if (rc != 0)
+        return rc;
+    for (uint64_t from = MAX(store->allocated_end, needed_bytes); from < end; end = from + (end - from) / 2) {
+        if (end - from < RESERVE_STEP_MIN)
+            return ENOSPC;
+        rc = vv_sums_reserve(store->sums, end);
+        if (rc == 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t) from, (off_t) (end - from)) != 0)
+            rc = errno;
+        if (rc == 0 || rc == EOPNOTSUPP) {
+            store->allocated_end = end; /* one that cannot allocate ahead has nothing to offer */
+            return 0;
+        }
+        if (rc != ENOSPC && rc != EDQUOT && rc != EINTR && rc != EFBIG)
+            return rc;
+    }
+    return rc;
+}
+
+int vv_store_room(VvStore *store, uint64_t wanted_bytes, VvStoreRoom *ret_room)
+{
+    uint64_t have_bytes = 0, needed_bytes = 0, free_bytes = 0, behind_bytes, limit_bytes, left_bytes;
+    MDB_envinfo info;
+    int rc = vv_store_usage(store, &have_bytes, &free_bytes);
+
+    g_assert(!store->read_only);
+    if (rc != 0)
+        return rc;
+    if (file_bytes(store, &have_bytes, &needed_bytes) != 0 || mdb_env_info(store->env, &info) != 0)
+        return -EIO;
+    limit_bytes = info.me_mapsize / store->page_bytes * store->page_bytes;
+    behind_bytes = MAX(wanted_bytes - MIN(wanted_bytes, free_bytes), wanted_bytes / 4);
+    behind_bytes = MIN(behind_bytes, limit_bytes - MIN(limit_bytes, needed_bytes));
+    rc = allocate_behind(store, needed_bytes, needed_bytes + behind_bytes);
+    if (rc != 0 && store_errno(rc) != -ENOSPC)
+        return store_errno(rc);
+    behind_bytes = store->allocated_end - MIN(store->allocated_end, needed_bytes);
+    left_bytes = limit_bytes - MIN(limit_bytes, needed_bytes + behind_bytes);
+    *ret_room = (VvStoreRoom){ .beyond_bytes = MIN(left_bytes, host_left_bytes(store)),
+        .used_bytes = needed_bytes - MIN(needed_bytes, free_bytes),
+        .room_bytes = free_bytes + behind_bytes,
+        .limit_bytes = limit_bytes };
+    return rc != 0 || ret_room->room_bytes < wanted_bytes ? -ENOSPC : 0;
+}
+
 /* ---- the writer */
 
 static int stop_writing(VvStore *store, int err)
@@ -493,6 +558,8 @@ int vv_store_commit(VvStoreTxn *txn)
         mdb_txn_abort(txn->txn);
     } else {
         err = store_errno(mdb_txn_commit(txn->txn));
+        if (err == -EIO && host_left_bytes(txn->store) < HOST_FULL_BYTES) /* a short write, which LMDB calls an I/O error */
+            err = -ENOSPC;
         if (err == 0 && lengthen_file(txn->store) != 0)
             vv_log(VV_LOG_WARNING, "metadata store %s: lengthening data.mdb failed", txn->store->path);
         if (err == 0)

@@ -56,6 +56,17 @@ int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_
 
 /* Pages in use now, and microseconds that checking them took at open: for tests and measurements. */
 void vv_store_checked(const VvStore *store, uint64_t *ret_pages, uint64_t *ret_usec);
+/* What it can write without asking anybody for space. */
+typedef struct {
+    uint64_t used_bytes;  /* pages that hold something */
+    uint64_t room_bytes;  /* free pages, and what is allocated behind them */
+    uint64_t beyond_bytes; /* that the file system has left now, as far as the mapping reaches */
+    uint64_t limit_bytes; /* of the mapping */
+} VvStoreRoom;
+/* Allocate so much behind what it holds that there is room for @wanted_bytes, and at least a quarter of them there, because free pages may be
+ * needed by readers. The writer's thread, no transaction open. 0 (also where the file system cannot allocate ahead); -ENOSPC: *ret_room
+ * says what there is; or another error: it is untouched. */
+int vv_store_room(VvStore *store, uint64_t wanted_bytes, VvStoreRoom *ret_room);
 
 /* ---- the writer */
 int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn);

@@ -555,6 +555,15 @@ int vv_sums_certify(VvSums *sums)
     return err;
 }
 
+int vv_sums_reserve(VvSums *sums, uint64_t data_bytes)
+{
+    uint64_t sectors = data_bytes / sums->page_bytes / SECTOR_SUMS + 1;
+
+    if (fallocate(sums->sums_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t) (SECTORS_AT + sectors * SECTOR_BYTES)) != 0 && errno != EOPNOTSUPP)
+        return errno;
+    return 0;
+}
+
 /* ---- open, create, close */
 static int open_file(const char *path, const char *name, int flags)
 {

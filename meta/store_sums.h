@@ -23,6 +23,8 @@ void vv_sums_close(VvSums *sums);
  * nothing may be committed before another call has succeeded, because an uncertified commit can only be undone as long as no other
  * has reused its predecessor's pages. */
 int vv_sums_certify(VvSums *sums);
+/* Allocate what the sums of a map of @data_bytes take. 0 (also where the file system cannot allocate ahead) or an errno. */
+int vv_sums_reserve(VvSums *sums, uint64_t data_bytes);
 /* Pages in use, and microseconds that checking them took at open: for tests and measurements. */
 void vv_sums_figures(const VvSums *sums, uint64_t *ret_pages, uint64_t *ret_usec);
 

@@ -39,6 +39,7 @@
 #define VV_JOURNAL_FILE_BYTES (8u << 20)
 #endif
 #define VV_JOURNAL_FILES_MAX 16u
+#define VV_JOURNAL_KEPT_BYTES (2u << 20) /* of the last file: for entries that free something, 4,000 small ones */
 #define VV_ENTRY_BYTES_MAX (1u << 20) /* 1,024 regions of 256 changes of 12 bytes do not fit: the builder splits */
 #define VV_ENTRY_REGIONS_MAX 1024u    /* DESIGN section 5 */
 #define VV_RECLAIM_BATCH_PAGES 512u   /* page visits per reclaim op: each touches at most two regions' pages */
@@ -68,7 +69,10 @@
 /* What a successor of this process adopts: a slot of 64 bytes for each record that VV_PENDING_MEMORY_MAX admits, for each LUN with
  * pending, what the disks' syncs said, and room. It is a memfd: what was never used takes no memory. */
 #define VV_PENDING_FILE_BYTES (32u << 20)
-#define VV_RESERVE_FILE_BYTES (32u << 20)
+#define VV_RESERVE_FILE_BYTES (32u << 20) /* room for the map, half of it kept for removal and checkpoints; more as it grows: meta/room.c */
+#define VV_HOST_FREE_BYTES_MIN (2u * VV_RESERVE_FILE_BYTES) /* less in a file system below is worth a warning: journal and map need room */
+#define VV_SNAPSHOT_HOST_BYTES VV_RESERVE_FILE_BYTES /* must be left there for a snapshot: else the room could not be filled up */
+#define VV_SNAPSHOT_ROOM_BYTES (16u << 20) /* must be left for its LUN; or 1/64 of a small pool, so that not all writes fail at once */
 
 /* ---- I/O */
 #define VV_IO_BYTES_MAX (1u << 20)             /* FUSE max_write; longer work is cut by the caller */

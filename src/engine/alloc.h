@@ -23,6 +23,8 @@ bool vv_alloc_run(VvAlloc *alloc, uint64_t family, uint32_t count, VvPlace hint,
 void vv_alloc_give_back(VvAlloc *alloc, uint64_t family, VvPlace place, uint32_t count);
 /* A request of the family that wants so many blocks is parked for space: find some, or tell it that there is none (alloc_space.c). */
 void vv_alloc_want(VvAlloc *alloc, uint64_t family, uint32_t blocks);
+/* The same, but its disk had no space below for the places that there were: it is tried again in a moment. */
+void vv_alloc_want_later(VvAlloc *alloc, uint64_t family);
 /* A grant for anybody who builds an entry. Begin (zeroed) with the first vv_grant_add, which takes pool->grant_lock, because where
  * space is free is known only when the entry before is applied; vv_grants_end, when the entry was applied or given up, releases it.
  * Adds one SEGMENT_GRANT of at most 1 << @shift bytes (smaller if the pool is low or cut up); false: no space at all. @family may

@@ -44,6 +44,21 @@ void vv_alloc_want(VvAlloc *alloc, uint64_t family, uint32_t blocks)
     vv_alloc_signal(alloc);
 }
 
+void vv_alloc_want_later(VvAlloc *alloc, uint64_t family)
+{
+    VV_LOCKED(&alloc->lock);
+    VvAllocWant *want = g_hash_table_lookup(alloc->wanted, &family);
+    if (want == NULL) {
+        want = g_new0(VvAllocWant, 1);
+        want->family = family;
+        want->blocks = 1;
+        want->since_ms = vv_monotonic_ms();
+        g_hash_table_insert(alloc->wanted, &want->family, want);
+    }
+    want->after_ms = vv_monotonic_ms() + POLL_SLOW_MS;
+    vv_alloc_signal(alloc);
+}
+
 void vv_alloc_space_changed(VvAlloc *alloc)
 {
     VV_LOCKED(&alloc->lock);
@@ -171,7 +186,11 @@ static void tell_final(VvAlloc *alloc, const VvAllocWant *want, uint64_t event)
 static unsigned serve(VvAlloc *alloc, const VvAllocWant *want)
 {
     uint64_t event = atomic_load(&alloc->events);
-    Outlook outlook = atomic_load(&alloc->pool->failed) ? SPACE_FOUND : find_space(alloc, want);
+    Outlook outlook = SPACE_NONE; /* cramped: there may be places, but no room for them in the map */
+    if (atomic_load(&alloc->pool->failed))
+        outlook = SPACE_FOUND;
+    else if (!vv_meta_is_cramped(alloc->pool->meta))
+        outlook = find_space(alloc, want);
     switch (outlook) {
     case SPACE_FOUND:
         drop_want(alloc, want->family);

@@ -68,7 +68,7 @@ bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *requ
     {
         VV_META_READ(pool->meta);
 
-        if (!vv_refuse_existing_lun(pool, create->name, error))
+        if (!vv_refuse_existing_lun(pool, create->name, error) || !vv_refuse_cramped(pool, create->name, error))
             return false;
         if (vv_meta_luns(pool->meta)->len >= VV_LUNS_MAX) {
             vv_set_error(error, VV_ERROR_LIMIT, create->name, NULL, "a pool holds at most %u LUNs", VV_LUNS_MAX);
@@ -639,7 +639,7 @@ bool vv_pool_clone(VvPool *pool, const char *object, const char *name, uint32_t 
         const VvLun *base;
         const VvSnapshot *snapshot = vv_find_snapshot(pool, object, &base, error);
 
-        if (!snapshot || !vv_refuse_existing_lun(pool, name, error))
+        if (!snapshot || !vv_refuse_existing_lun(pool, name, error) || !vv_refuse_cramped(pool, name, error))
             return false;
         if (vv_meta_luns(pool->meta)->len >= VV_LUNS_MAX) {
             vv_set_error(error, VV_ERROR_LIMIT, name, NULL, "a pool holds at most %u LUNs", VV_LUNS_MAX);

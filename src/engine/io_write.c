@@ -142,6 +142,34 @@ static void wait_for_space(VvIoState *state)
     vv_alloc_want(alloc, family, blocks);
 }
 
+static void mark_disks_locked(VvIoState *state)
+{
+    for (unsigned word = 0; word < G_N_ELEMENTS(state->disk_set); word++)
+        for (uint64_t bits = state->disk_set[word]; bits; bits &= bits - 1)
+            vv_view_mark(state->view, 64 * word + (unsigned) __builtin_ctzll(bits))->written++;
+}
+
+/* What the disk stands on is full: it is tried again every now and then. W2. */
+static void wait_for_medium(VvIoState *state)
+{
+    int rc;
+    uint64_t family = state->family;
+    VvAlloc *alloc = state->pool->alloc;
+    vv_io_leave(state);
+    {
+        VV_LOCKED(&state->view->lock);
+        mark_disks_locked(state); /* a part of it may be written in place */
+        state->resume = vv_io_admit;
+        rc = vv_park(state, VV_PARK_SPACE);
+    }
+    if (rc < 0) {
+        vv_io_finish(state, rc);
+        return;
+    }
+    vv_park_told(state);
+    vv_alloc_want_later(alloc, family);
+}
+
 /* W2. Only what changes the map waits: the journal does not know of the others. */
 static void wait_for_journal(VvIoState *state)
 {
@@ -212,6 +240,8 @@ static int allocate(VvIoState *state)
     VvAllocRun runs[VV_IO_RUNS_MAX];
     unsigned run_count = 0;
     VvAlloc *alloc = state->pool->alloc;
+    if (vv_meta_is_cramped(state->pool->meta)) /* there may be places, but no room in the map */
+        return state->forced ? -EBUSY : state->waits_for_space ? -EAGAIN : -ENOSPC;
     if (state->how[0] & VV_HOW_IN_PLACE)
         for (unsigned i = 1; i < state->block_count && state->how[i] & (VV_HOW_IN_PLACE | VV_HOW_REDIRECT); i++)
             if (state->how[i] & VV_HOW_REDIRECT) {
@@ -305,13 +335,6 @@ static void add_records_locked(VvIoState *state)
     }
 }
 
-static void mark_disks_locked(VvIoState *state)
-{
-    for (unsigned word = 0; word < G_N_ELEMENTS(state->disk_set); word++)
-        for (uint64_t bits = state->disk_set[word]; bits; bits &= bits - 1)
-            vv_view_mark(state->view, 64 * word + (unsigned) __builtin_ctzll(bits))->written++;
-}
-
 /* W3, and the end of the request's account. @return @result, or that nothing was recorded: -ESTALE, the view is gone meanwhile;
  * -ENOMEM. */
 static int64_t publish(VvIoState *state, bool changed, int64_t result)
@@ -364,7 +387,10 @@ static void write_finished(VvIoState *state)
         changed = (state->how[i] & (VV_HOW_IN_PLACE | VV_HOW_REDIRECT | VV_HOW_DISCARD)) != 0;
     if (rc < 0) {
         give_back(state, true);
-        vv_io_finish(state, publish(state, false, rc));
+        if (rc == -ENOSPC && state->waits_for_space)
+            wait_for_medium(state);
+        else
+            vv_io_finish(state, publish(state, false, rc));
         return;
     }
     int64_t result = publish(state, changed, state->io->kind == VV_IO_WRITE ? (int64_t) (state->end - state->offset) : 0);
@@ -457,6 +483,12 @@ static void read_old_bytes(VvIoState *state)
 
 /* ---- the states in order */
 
+/* It would wait for the journal, which waits for room for the map: until that comes it gets no place anyway. */
+static bool is_told_at_once(const VvIoState *state)
+{
+    return state->redirect_count > 0 && !state->waits_for_space && vv_meta_is_cramped(state->pool->meta);
+}
+
 static void write_mapped(VvIoState *state)
 {
     if (state->part_result < 0) {
@@ -464,7 +496,7 @@ static void write_mapped(VvIoState *state)
         return;
     }
     decide(state);
-    if (state->changes_map && state->journal_full) {
+    if (state->changes_map && state->journal_full && !is_told_at_once(state)) {
         wait_for_journal(state);
         return;
     }

@@ -68,17 +68,22 @@ char *vv_pool_disk_path(const char *directory, const char *path)
 
 /* ---- checkpoints */
 
-/* One event when they begin to fail for want of space, and one when they work again. */
-static void checkpoint_over(VvPool *pool, int result, int before)
+/* One event when room becomes scarce, and one when there is some again. */
+static void checkpoint_over(VvPool *pool, int result, bool was_cramped)
 {
+    bool cramped = vv_meta_is_cramped(pool->meta);
+
     if (result == 0)
         atomic_fetch_add_explicit(&pool->checkpoints, 1, memory_order_relaxed);
-    if (result == -ENOSPC && before != -ENOSPC)
+    if (cramped && !was_cramped)
         vv_pool_event(pool, VV_SEVERITY_CRITICAL, "map-full", NULL,
-            "there is no room for the map: nothing that would make it larger is taken until there is");
-    else if (result == 0 && before == -ENOSPC)
+            "there is no room for a larger map in %s: writes that need new space, snapshots and new LUNs are refused until there is",
+            pool->directory);
+    else if (!cramped && was_cramped)
         vv_pool_event(pool, VV_SEVERITY_INFO, "map-full", NULL, "there is room for the map again");
-    else if (result < 0 && result != -ENOSPC)
+    if (cramped)
+        vv_ticker_kick(pool->ticker);
+    if (result < 0 && result != -ENOSPC)
         vv_pool_fail(pool, "the map in %s/map cannot be written: %s", pool->directory, g_strerror(-result));
 }
 
@@ -91,6 +96,7 @@ static void *checkpointer_main(void *user)
     pthread_mutex_lock(&threads->lock);
     for (;;) {
         uint64_t number;
+        bool was_cramped;
         int result;
 
         while (threads->checkpoint_done == threads->checkpoint_asked && !threads->stopping)
@@ -99,8 +105,9 @@ static void *checkpointer_main(void *user)
             break;
         number = threads->checkpoint_asked;
         pthread_mutex_unlock(&threads->lock);
+        was_cramped = vv_meta_is_cramped(pool->meta);
         result = vv_meta_checkpoint(pool->meta);
-        checkpoint_over(pool, result, threads->checkpoint_result);
+        checkpoint_over(pool, result, was_cramped);
         pthread_mutex_lock(&threads->lock);
         threads->checkpoint_result = result;
         threads->checkpoint_done = number;

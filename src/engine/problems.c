@@ -7,9 +7,7 @@
 #include "transaction.h"
 
 #include <string.h>
-#include <sys/statvfs.h>
 
-#define HOST_FREE_BYTES_MIN (UINT64_C(2) * VV_RESERVE_FILE_BYTES) /* journal and map need room to work */
 #define REMOVABLE_TOLD 3u
 
 static void problem_free(void *data)
@@ -194,25 +192,6 @@ static bool look_at_space(VvPool *pool, const char *name, GPtrArray *problems)
     return full;
 }
 
-/* Journal, map and sparse disk files share the file system of the pool directory. */
-static void look_at_host(VvPool *pool, GPtrArray *problems)
-{
-    struct statvfs host;
-    g_autofree char *left = NULL;
-    uint64_t bytes;
-
-    if (statvfs(pool->directory, &host) < 0)
-        return;
-    bytes = (uint64_t) host.f_bavail * host.f_frsize;
-    if (bytes >= HOST_FREE_BYTES_MIN)
-        return;
-    left = vv_size_format(bytes);
-    vv_problems_add(problems, VV_SEVERITY_CRITICAL, "host-space", pool->directory,
-        g_strdup_printf("the file system of %s has only %s left: journal, map and disk files in it need room",
-            pool->directory, left),
-        NULL);
-}
-
 /* ---- disks, jobs, failure */
 
 static void look_at_failure(VvPool *pool, const char *name, GPtrArray *problems)
@@ -295,7 +274,7 @@ GPtrArray *vv_pool_problems(VvPool *pool)
     vv_look_at_damages(pool, problems);
     if (!look_at_space(pool, name, problems))
         vv_look_at_chosen_disks(pool, problems);
-    look_at_host(pool, problems);
+    vv_look_at_room(pool, name, problems);
     look_at_jobs(pool, problems);
     vv_problems_sort(problems);
     return problems;
@@ -316,7 +295,7 @@ const char *vv_pool_state(VvPool *pool)
     if (vv_pool_failure(pool))
         return "failed";
     vv_pool_space(pool, &space);
-    if (vv_space_is_full(&space))
+    if (vv_space_is_full(&space) || vv_meta_is_cramped(pool->meta))
         return "full";
     return disks_are_well(pool) ? "ok" : "degraded";
 }

@@ -25,6 +25,9 @@ void vv_look_at_chosen_disks(VvPool *pool, GPtrArray *problems);
 /* problems_disks.c: blocks that do not hold what was written, or cannot be read (damage.h). */
 void vv_look_at_damages(VvPool *pool, GPtrArray *problems);
 
+/* config_room.c: the file systems below, and the map. */
+void vv_look_at_room(VvPool *pool, const char *name, GPtrArray *problems);
+
 /* spare.c: block devices that nothing uses: no partitions, holders, mounts, swap, no signature that libblkid knows, at least
  * VV_DISK_BYTES_MIN, writable; loop, ram, zram, nbd and optical devices are left out. Those that cannot be opened too. */
 typedef struct {

@@ -100,7 +100,7 @@ bool vv_repack_has_room(VvPool *pool)
     VvSpaceSummary space;
 
     vv_meta_space(pool->meta, &space);
-    return space.free_bytes * 100 >= space.total_bytes * VV_REPACK_ROOM_PERCENT; /* U2 */
+    return !vv_meta_is_cramped(pool->meta) && space.free_bytes * 100 >= space.total_bytes * VV_REPACK_ROOM_PERCENT; /* U2 */
 }
 
 /* Segments that a LUN leaves may stay with its family, with holes that only its own blocks fill: up to about what the LUN maps. So

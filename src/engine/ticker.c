@@ -19,6 +19,25 @@ struct VvTicker {
     _Atomic bool awake; /* it will look soon: no need to wake it */
 };
 
+/* While the pool is cramped: a checkpoint a second finds out whether there is room again; who waits for the journal and does not want
+ * to wait for space is told. */
+static void look_for_room(VvPool *pool, uint64_t now_ms)
+{
+    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    if (now_ms / TICK_MS % (1000u / TICK_MS) == 0)
+        vv_pool_checkpoint_kick(pool);
+    for (unsigned i = 0; i < views->len; i++) {
+        VvView *view = g_ptr_array_index(views, i);
+        VvIoList woken = { NULL, NULL };
+        {
+            VV_LOCKED(&view->lock);
+            if (view->on_full != VV_ON_FULL_WAIT)
+                vv_unpark_all(view, VV_PARK_JOURNAL, false, &woken);
+        }
+        vv_wake(&woken);
+    }
+}
+
 /* Does what is due. False: nothing is left to time. */
 static bool tick(VvPool *pool)
 {
@@ -35,6 +54,10 @@ static bool tick(VvPool *pool)
         some |= vv_flush_has_pending(pool);
         if (vv_meta_checkpoint_due(pool->meta))
             vv_pool_checkpoint_kick(pool);
+        if (vv_meta_is_cramped(pool->meta)) {
+            look_for_room(pool, now_ms);
+            some = true;
+        }
     }
     vv_pending_wake(pool);
     if (vv_alloc_cooling_bytes(pool->alloc) > 0) {

@@ -52,6 +52,9 @@ const VvLun *vv_find_lun(VvPool *pool, const char *name, GError **error);
 /* "LUN@SNAP". @ret_lun may be NULL. Errors: invalid-name, not-found. */
 const VvSnapshot *vv_find_snapshot(VvPool *pool, const char *object, const VvLun **ret_lun, GError **error);
 /* exists, if there is a LUN of that name. */
+/* config_room.c: there is room for a larger map; and for a snapshot of these LUNs. Errors: no-space. */
+bool vv_refuse_cramped(VvPool *pool, const char *object, GError **error);
+bool vv_refuse_snapshot(VvPool *pool, const GArray *lun_ids, const char *object, GError **error);
 bool vv_refuse_existing_lun(VvPool *pool, const char *name, GError **error);
 bool vv_refuse_existing_snapshot(VvPool *pool, const VvLun *lun, const char *name, GError **error);
 /* A disk by name, UUID or absolute path. */
