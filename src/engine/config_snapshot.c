@@ -190,6 +190,8 @@ bool vv_pool_snapshot_create(
             if (!plan_snapshot(&tx, objects[i], options, seen, lun_ids, error))
                 return false;
     }
+    if (!vv_refuse_snapshot(pool, lun_ids, objects[0], error))
+        return false;
     return vv_freeze_commit(&freeze, &tx, lun_ids, objects[0], error);
 }
 
@@ -215,6 +217,8 @@ bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *reque
         old_id = snapshot->id;
         g_array_append_val(lun_ids, lun->id);
     }
+    if (!vv_refuse_snapshot(pool, lun_ids, object, error))
+        return false;
     vv_add_snapshot_removal(&tx, old_id, orphans);
     {
         VV_META_READ(pool->meta);

@@ -30,7 +30,9 @@ new_pool "$shm/pool" --size 512M && mount_pool || exit 99
 l=$mnt/luns s=$mnt/snapshots
 a lun create v 2G
 a lun create other 64M
+a lun create spare 32M
 dd if="$shm/chunk" of="$l/other" bs=1M conv=notrunc,fsync 2>/dev/null
+dd if="$shm/chunk" of="$l/spare" bs=1M conv=notrunc,fsync 2>/dev/null
 fill v
 ok "filled until ENOSPC"
 total=$(space total) used=$(space used)
@@ -45,7 +47,18 @@ ok "all that was written is read"
 try "also of the other" cmp "$shm/chunk" <(head -c 16M "$l/other")
 try "in place it is written on" dd if="$shm/chunk" of="$l/v" bs=1M count=16 skip=0 seek=16 conv=notrunc,fsync
 refused "fresh blocks are not" dd if="$shm/chunk" of="$l/other" bs=1M seek=16 count=16 conv=notrunc,fsync
-try "a snapshot is taken all the same" a snapshot create v@s
+gives 1 'not taken: only .* are left for v, and after a snapshot every write to it needs new space' "no snapshot is taken" snapshot create v@s
+refused "nor by touch" touch "$s/v/s"
+grep -q 'No space left on device' "$err"
+ok "with ENOSPC"
+rm "$l/spare"
+wait_for 30 a snapshot create v@s
+ok "it is as soon as there is room" || tell "$err" err
+of_v=$chunks
+a lun create more 2G
+fill more
+ok "which others take"
+chunks=$of_v
 refused "then the LUN cannot be changed" dd if=/dev/zero of="$l/v" bs=1M count=16 conv=notrunc,fsync
 grep -q 'No space left on device' "$err"
 ok "with ENOSPC"
@@ -64,6 +77,7 @@ wait_for 30 is_unused $((60 << 20))
 ok "its space comes back" || note "$(get --json pool status | jq -c .space)"
 wait_for 30 dd if="$shm/chunk" of="$l/other" bs=1M seek=16 conv=notrunc,fsync 2>"$err"
 ok "others may use it" || note "$(get --json pool status | jq -c .space)"
+rm "$l/more"
 fill v
 unmount_pool
 ok "unmounts when full"
@@ -160,7 +174,25 @@ try "looking works" a pool status
 get doctor >"$out"
 grep -q 'the file system of .* has only' "$out"
 ok "doctor knows"
+try "in place it is written on" dd if="$shm/chunk" of="$l/w" bs=1M count=4 conv=notrunc,fsync
+gives 1 'not taken: the file system of .* has only' "no snapshot is taken" snapshot create w@s
+a lun create waits 64M on-full=wait
+start dd if="$shm/chunk" of="$l/waits" bs=1M conv=notrunc,fsync
+held=$!
+is_parked() { [[ $(get --json stats | jq .memory.parked_bytes) -gt 0 ]]; }
+wait_for 20 is_parked
+ok "on-full=wait: it waits for what is below, too"
+start dd if="$shm/chunk" of="$l/waits" bs=1M seek=32 conv=notrunc,fsync
+victim=$!
+wait_for 1 false || kill -9 "$victim"
+ended "$victim" 20
+is "who waits can be killed" "$code" 137
 try "removing works" a lun remove v
+ended "$held" 60
+is "then who waits goes on" "$code" 0
+cmp "$shm/chunk" <(head -c 16M "$l/waits")
+ok "rightly"
+a lun remove waits
 space_falls $((4 << 20))
 is "space comes back" "$(space used)" $((4 << 20))
 below() { [[ $(df --output=used -B1 "$disk/small" | tail -n 1) -lt $1 ]]; }

@@ -528,8 +528,12 @@ static void test_shrink_waits(void)
     g_assert_false(atomic_load(&shrink.over));
     g_assert_cmpint(vv_handle_open(test->pool, id, &how, &handle), ==, -EBUSY);
     vv_handle_close(test_open(test, id, false));
-    test_snapshot(test, "a@t"); /* other transactions go on, also of this LUN */
-    remove_snapshot(test, "a@t");
+    const char *objects[] = { "a@t", NULL }, *note = "kept";
+    g_assert_false(vv_pool_snapshot_create(test->pool, objects, NULL, NULL, &error));
+    test_assert_refused(error, VV_ERROR_NO_SPACE, "every write to it needs new space");
+    objects[0] = "a@s"; /* other transactions go on, also of this LUN */
+    vv_pool_snapshot_set(test->pool, objects, NULL, note, NULL, &error);
+    g_assert_no_error(error);
     g_assert_cmpint(vv_view_zero(vv_handle_view(other), 0, 1 << 20), ==, 0);
     g_assert_true(is_over(&shrink.over));
     pthread_join(thread, NULL);
