@@ -180,12 +180,22 @@ static void one_batch(VvView *view, bool ops_first, const char *value)
     g_assert_cmpint(ops.result == 0, ==, warn_used_is(pool, value));
 }
 
+/* What removes is taken when nothing else is. */
+static void remove_lun(Fixture *f, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    const char *names[] = { name, NULL };
+    vv_pool_lun_remove(f->test->pool, names, false, false, false, NULL, NULL, &error);
+    g_assert_no_error(error);
+}
+
 static void test_each_is_told_his_own(void)
 {
     Fixture f = { .test = NULL };
     if (mount_small(&f)) {
         make_pool(&f);
         uint64_t id = test_lun_new(f.test, "lun", 4 << 20);
+        test_lun_new(f.test, "gone", 4 << 20);
         VvHandle *handle = test_open(f.test, id, true);
         VvView *view = vv_handle_view(handle);
         vv_ticker_stop(f.test->pool->ticker); /* nobody else journals */
@@ -194,6 +204,9 @@ static void test_each_is_told_his_own(void)
         fill_journal(&f);
         one_batch(view, false, "71");
         one_batch(view, true, "72");
+        g_assert_true(vv_meta_is_cramped(f.test->pool->meta));
+        g_assert_cmpstr(vv_pool_state(f.test->pool), ==, "full");
+        remove_lun(&f, "gone");
         g_assert_cmpint(g_unlink(f.ballast), ==, 0);
         g_assert_cmpint(vv_view_flush(view), ==, 0);
         vv_handle_close(handle);
