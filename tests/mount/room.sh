@@ -62,6 +62,13 @@ only_frees() # only_frees WHEN
     is "$1: nobody was let through" "$(gone "$held" || echo waits)" waits
     waiter=$held
 }
+checkpoints() { get --json stats | jq .pool.checkpoints; }
+is_written() { [[ $(checkpoints) -gt $1 ]]; }
+goes_on() # goes_on WHEN: what removes reaches the map, although nobody made room yet
+{
+    wait_for 20 is_written "$(checkpoints)"
+    ok "$1: checkpoints go on"
+}
 comes_back() # comes_back WHEN
 {
     wait_for 60 is_state ok
@@ -91,6 +98,7 @@ note "$i snapshots"
 wait_for 10 is_cramped
 ok "the map's limit is near"
 only_frees limit
+goes_on limit
 a snapshot remove --yes 'wide@*' || tell "$err" err
 rm "$l/wide"
 comes_back limit
@@ -124,6 +132,7 @@ gives 1 'not taken: the file system of .* has only' "a snapshot is refused befor
 wait_for 10 is_cramped
 ok "the map cannot grow" || note "$(get --json stats | jq -c .pool)"
 only_frees host
+goes_on host
 rm "$disk/small/ballast"
 comes_back host
 umount "$disk/small"
