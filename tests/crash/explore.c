@@ -21,6 +21,8 @@
 
 static Explorer *watched;
 static uint64_t current_state;
+/* What ends the program by failing; SIGTERM is what the test's limit of time sends. */
+static const int signals[] = { SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGFPE, SIGALRM, SIGTERM, SIGINT };
 
 /* Where a walk through the log is. */
 typedef struct {
@@ -45,15 +47,18 @@ typedef struct {
 
 /* ---- failing */
 
-void explore_watch(Explorer *explorer)
-{
-    watched = explorer;
-}
-
 static void on_signal(int signal_number)
 {
     signal(signal_number, SIG_DFL);
     explore_fail(signal_number == SIGALRM ? "a recovery does not end" : "the program was ended by a signal");
+}
+
+void explore_watch(Explorer *explorer)
+{
+    watched = explorer;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
+        signal(signals[i], on_signal);
 }
 
 static void say(const char *text)
@@ -75,7 +80,6 @@ void explore_remove_folder(const Explorer *explorer)
 
 void explore_fail(const char *why)
 {
-    static const int signals[] = { SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGFPE, SIGALRM };
     static char name[] = "/tmp/vv-crash-XXXXXX", number[32];
     RecordingHeader header = { 0 };
     int fd;
@@ -106,14 +110,6 @@ void explore_fail(const char *why)
     if (watched)
         explore_remove_folder(watched);
     _exit(1);
-}
-
-static void watch_signals(void)
-{
-    static const int signals[] = { SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGFPE, SIGALRM };
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++)
-        signal(signals[i], on_signal);
 }
 
 static uint64_t below(Walk *walk, uint64_t limit)
@@ -493,7 +489,6 @@ void explore(Explorer *explorer, Model *ret_at)
 {
     static Walk walk, again;
 
-    watch_signals();
     explorer->in_recording = 0;
     walk_begin(&walk, explorer);
     walk.ret_at = ret_at;

@@ -220,16 +220,20 @@ static void run_recording(Explorer *explorer, const Options *options)
 {
     RecordingHeader header;
 
-    if (!log_load(options->recording, &header, explorer->scratch, explorer->log))
+    if (!log_load(options->recording, &header, explorer->scratch, explorer->log)) {
+        explore_remove_folder(explorer);
         exit(2);
+    }
     explorer->seed = header.seed;
     explorer->per_boundary = header.per_boundary;
     explorer->skip_ops = header.skip_ops;
     explorer->skip_bytes = header.skip_bytes;
     explorer->only_state = options->state;
+    g_free(explorer->about);
     explorer->about = g_strdup("a recording");
     if (!image_load(explorer->image, explorer->scratch) || !model_load(explorer->start, explorer->scratch)) {
         fprintf(stderr, "replay: %s: is damaged\n", options->recording);
+        explore_remove_folder(explorer);
         exit(2);
     }
     explore_watch(explorer);
@@ -279,6 +283,8 @@ int main(int argc, char **argv)
     explorer.scratch = log_new();
     explorer.seed = options.seed;
     explorer.per_boundary = (unsigned) options.per_boundary;
+    explorer.about = g_strdup("nothing yet");
+    explore_watch(&explorer);
     printf("# VV_MODEL_SEED=%" G_GUINT64_FORMAT "\n", options.seed);
     if (options.recording)
         run_recording(&explorer, &options);
