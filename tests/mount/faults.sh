@@ -190,8 +190,10 @@ turns_read_only() # turns_read_only HOW RULE: a write that needs it is told
     try "check" check_pool
     rm -rf "$pool"
 }
-turns_read_only "journal write" "*/journal/j-* write EIO"
 turns_read_only "journal sync" "*/journal/j-* sync EIO count=1"
 turns_read_only "map write" "*/map/data.mdb write EIO"
-turns_read_only "map sync" "*/map/data.mdb sync EIO count=1"
+if [[ -n ${VV_SOAK-} ]]; then # these two differ little from those
+    turns_read_only "journal write" "*/journal/j-* write EIO"
+    turns_read_only "map sync" "*/map/data.mdb sync EIO count=1"
+fi
 done_testing
