@@ -408,8 +408,11 @@ void vvm_disk_resize(VvDiskInfo *disk, uint64_t size_bytes)
     disk->size_bytes = size_bytes;
     disk->unit_count = (uint32_t) MIN(units, UINT32_MAX - 64);
     size_t words = disk->unit_count / 64 + 1, old_words = disk->used_units != NULL ? old_count / 64 + 1 : 0;
-    disk->used_units = g_renew(uint64_t, disk->used_units, words);
-    if (words > old_words)
+    if (disk->used_units == NULL)
+        disk->used_units = g_new0(uint64_t, words); /* of a record that claims 4 EiB nothing is touched */
+    else
+        disk->used_units = g_renew(uint64_t, disk->used_units, words);
+    if (words > old_words && old_words > 0)
         memset(disk->used_units + old_words, 0, (words - old_words) * sizeof(uint64_t));
     disk->free_unit_count += disk->unit_count - old_count;
 }
@@ -468,7 +471,7 @@ void vvm_request_add(VvMeta *meta, VvRequestRecord *request)
                              ? request->time_ns - (uint64_t) VV_REQUEST_ID_SECONDS * 1000000000u : 0;
     VvRequestRecord *old;
     while ((old = g_queue_peek_head(queue)) != NULL && old != request &&
-           (old->time_ns < oldest_ns || queue->length > kept)) {
+           ((old->time_ns < oldest_ns && queue->length > MIN(kept, VV_REQUEST_IDS_LEAST)) || queue->length > kept)) {
         g_queue_pop_head(queue);
         g_hash_table_remove(meta->requests, old->id);
         vvm_dirty(meta, VV_TABLE_REQUEST, old->time_ns, vv_crc32c(0, old->id, strlen(old->id)));

@@ -214,22 +214,34 @@ static void print_check(const VvInvocation *inv, JsonObject *result)
             inv->place->directory);
 }
 
-bool vv_run_pool_check(VvInvocation *inv, int *ret_exit, GError **error)
+/* By the daemon, or without one. Behind umount(8) there may be one that ends before it answers: the check without it waits for its
+ * end. A daemon never repairs, so nothing is done twice. */
+static JsonObject *check(VvInvocation *inv, GError **error)
 {
     g_autoptr(JsonObject) params = vv_params(inv);
-    g_autoptr(JsonObject) result = NULL;
     g_autoptr(GError) failure = NULL;
+
+    if (vv_connect(inv, &failure)) {
+        JsonObject *result = vv_call(inv, "pool.check", vv_params(inv), &failure);
+
+        if (result)
+            return result;
+    }
+    if (strcmp(vv_error_code_name(failure), "no-daemon") != 0) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    json_object_set_string_member(params, "dir", inv->place->directory);
+    return vv_offline(inv, "pool.check", g_steal_pointer(&params), error);
+}
+
+bool vv_run_pool_check(VvInvocation *inv, int *ret_exit, GError **error)
+{
+    g_autoptr(JsonObject) result = NULL;
 
     if (!choose_place(inv, error))
         return false;
-    if (vv_connect(inv, &failure)) {
-        result = vv_call(inv, "pool.check", g_steal_pointer(&params), error);
-    } else if (strcmp(vv_error_code_name(failure), "no-daemon") == 0) {
-        json_object_set_string_member(params, "dir", inv->place->directory);
-        result = vv_offline(inv, "pool.check", g_steal_pointer(&params), error);
-    } else {
-        g_propagate_error(error, g_steal_pointer(&failure));
-    }
+    result = check(inv, error);
     if (!result)
         return false;
     vv_bar_clear();

@@ -117,6 +117,7 @@
 #define VV_ENDED_JOBS_MAX 256u /* remembered for a day: a screen or two of the largest removal */
 #define VV_REQUEST_IDS_KEPT 16384u
 #define VV_MOUNT_REQUEST_IDS_KEPT 512u /* of creations, removals and renames through the mount: 128 are under way at most (fusefs/operations.h) */
+#define VV_REQUEST_IDS_LEAST 1024u /* kept whatever their times are: a clock that jumps must not make a repeat a second request */
 #define VV_REQUEST_ID_SECONDS 86400u /* CLI.md: an --id answers for 24 h */
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -33,8 +34,10 @@ void vv_memory_init(void)
 {
     pthread_attr_t attr;
 
-    if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0 && errno != EPERM)
-        vv_log(VV_LOG_INFO, "PR_SET_IO_FLUSHER: %s", g_strerror(errno));
+    /* Not root: nobody expects it. Root without CAP_SYS_RESOURCE (a container): it should be known. */
+    if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0 && (errno != EPERM || geteuid() == 0))
+        vv_log(VV_LOG_NOTE, "PR_SET_IO_FLUSHER: %s; when memory is short, the daemon may wait for what is written to its own LUNs",
+            g_strerror(errno));
     if (SANITIZED) /* their frames are larger */
         return;
     pthread_attr_init(&attr);

@@ -6,7 +6,7 @@
  * process. Only a change in the very last entry of the journal may undo that entry: it cannot be told from a torn one.
  *
  *     VV_MODEL_SEED    of the sample
- *     VV_FLIP_TRIALS   size of the sample, in all (80)
+ *     VV_FLIP_TRIALS   size of the sample, in all (48)
  *     VV_FLIP_ALL=1    every byte of every file (of long runs of zeroes in the journal and the reserve every 509th): make flip-soak */
 #include "codec.h"
 #include "engine-pool.h"
@@ -295,7 +295,7 @@ static void test_sample(gconstpointer data)
 {
     const File *file = data;
     const char *trials = g_getenv("VV_FLIP_TRIALS");
-    unsigned counts[4] = { 0 }, count = (trials ? (unsigned) strtoul(trials, NULL, 10) : 80) / all.files->len;
+    unsigned counts[4] = { 0 }, count = (trials ? (unsigned) strtoul(trials, NULL, 10) : 48) / all.files->len;
     gsize room = file->disk_gap_bytes != 0 ? VV_BLOCK_BYTES : MIN(file->length_bytes, 256 << 10);
     for (unsigned i = 0; i < count; i++) {
         gsize at = (gsize) g_rand_int_range(all.rand, 0, (gint32) room);

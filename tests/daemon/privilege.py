@@ -73,6 +73,8 @@ with open("/proc/self/status", encoding="utf-8") as text:
 if can_flush:
     same([name for name, flags, _ in tasks if not flags & PF_MEMALLOC_NOIO or not flags & PF_LOCAL_THROTTLE], [],
          "each is an I/O flusher")
+else:
+    contains(pool.log_text(), "PR_SET_IO_FLUSHER", "no CAP_SYS_RESOURCE here: the log says that it is no I/O flusher")
 if not os.environ.get("VV_SANITIZERS"):
     ok(int(tasks[0][2]["VmLck"].split()[0]) > 1024, f"code and stacks are locked: {tasks[0][2]['VmLck']}")
 with open(f"/proc/{pool.process.pid}/mountinfo", encoding="utf-8") as text:
