@@ -317,6 +317,7 @@ a lun create last 64M
 kill_pool # so that the journal holds what the map does not
 umount "$mnt"
 cp -a --sparse=always "$pool" "$disk/good"
+rm "$disk/good/in-use" # nothing served it when it was copied
 flip "$pool/disk0" 20
 mended "a bit of one label" 'one copy of the label was bad'
 flip "$pool/disk0" $((second + 20))
