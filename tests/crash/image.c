@@ -525,6 +525,14 @@ static void put_event(ImageFile *file, const Event *event, Choice choice, uint64
     }
 }
 
+/* After a power failure the mark of a pool in use is the very file that was made. Here it would be another one, as in a copy (serving.h). */
+static void drop_mark(const Image *image)
+{
+    g_autofree char *path = g_strdup_printf("%s/in-use", image->pool);
+
+    (void) syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+
 static void fix_names(Image *image, const Names *names, bool garbage_locks);
 
 void image_build(Image *image, const Event *const *events, const Choice *choices, unsigned count, bool garbage_locks)
@@ -602,6 +610,7 @@ static void fix_names(Image *image, const Names *names, bool garbage_locks)
         if (link(own, path) != 0)
             g_assert(errno == EEXIST);
     }
+    drop_mark(image);
     if (garbage_locks)
         put_garbage_lock(image);
 }
