@@ -12,7 +12,7 @@ needs fio
 [[ $(uname -r | awk -F. '{ print ($1 > 6 || ($1 == 6 && $2 >= 9)) }') == 1 ]] || skip_all "Linux before 6.9 does not send requests again"
 kills=${VV_TAKEOVER_KILLS:-${VV_TAKEOVER_SOAK:+20}}
 kills=${kills:-3}
-in_place=${VV_TAKEOVER_FSYNC-1}
+in_place=${VV_TAKEOVER_FSYNC-}
 
 # Each kill finds a process that has served for so long that it is no crash loop.
 steady()
