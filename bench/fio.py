@@ -36,6 +36,16 @@ def run(bed, path, rw, bs, depth, size, seconds=None, engine="io_uring", more=()
     return read(bed.run(*argv, seconds=(seconds or 600) + SLACK_SECONDS), argv)
 
 
+def run_each(bed, paths, rw, bs, size, seconds, engine="psync", more=()):
+    """One job for each of @paths, side by side; the figure is of them together. Depth 1."""
+    timed = ("--time_based", f"--runtime={int(seconds * 1000)}ms", "--norandommap") if seconds else ()
+    argv = ["fio", "--name=global", *BASE[1:], f"--rw={rw}", f"--bs={bs}", f"--ioengine={engine}", f"--size={size}",
+            f"--direct={int(bed.direct)}", *timed, *more]
+    for i, path in enumerate(paths):
+        argv += [f"--name=job{i}", f"--filename={path}"]
+    return read(bed.run(*argv, seconds=(seconds or 600) + SLACK_SECONDS), argv)
+
+
 def fill(bed, path, size, bs="1m", rw="write"):
     return run(bed, path, rw, bs, 32 if bs == "4k" else 4, size, more=("--end_fsync=1",))
 

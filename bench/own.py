@@ -7,7 +7,7 @@ import fio
 import peers
 from bed import wait_for
 from fio import Figure
-from workloads import Target, Workload
+from workloads import Target, Workload, syncs
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 INSTANTS = 21          # of each kind, a round
@@ -102,6 +102,45 @@ class Instant(Own):
         finally:
             os.close(fd)
         return statistics.median(times)
+
+
+class Group(Own):
+    """Writers that each wait for their own fdatasync. The kernel lets one fsync of a FUSE file run at a time (it holds the inode), so what
+    the daemon can do together is seen with a LUN for each; all on one LUN stands beside it."""
+    media = ("disk",)
+    base, count = "1 writer", 8
+
+    def __init__(self, name, title, new_blocks):
+        self.new_blocks = new_blocks
+        self.each, self.one = f"{self.count} writers, a LUN each", f"{self.count} writers, one LUN"
+        super().__init__(name, title, [self.base, self.each, *([] if new_blocks else [self.one])], [Target(self.each, self.base, 3.0)])
+
+    def prepare(self, ground, settings):
+        super().prepare(ground, settings)
+        self.size = min(self.size, 256 * MIB)
+        if not self.new_blocks:
+            self.paths = [self.lun(f"g{i}", self.size) for i in range(self.count)]
+
+    def measure(self, paths, more=()):
+        before = syncs(self.admin)
+        figure = fio.run_each(self.bed, paths, "randwrite", "4k", self.size, None if self.new_blocks else self.seconds,
+                              more=("--fdatasync=1", *more))
+        figure["syncs_per_write"] = (syncs(self.admin) - before) / figure["ios"]
+        return figure
+
+    def measure_new(self, count):
+        """Each block once, and no longer than that."""
+        names = [f"new{i}" for i in range(count)]
+        try:
+            return self.measure([self.server.make(name, self.size) for name in names], (f"--runtime={int(self.seconds * 1000)}ms",))
+        finally:
+            self.server.remove(*names)
+
+    def round(self):
+        if self.new_blocks:
+            return {self.base: self.measure_new(1), self.each: self.measure_new(self.count)}
+        return {self.base: self.measure(self.paths[:1]), self.each: self.measure(self.paths),
+                self.one: self.measure(self.paths[:1] * self.count)}
 
 
 class Many(Own):
@@ -330,6 +369,8 @@ class Start(Own):
 
 def own():
     """The workloads of this file, in the order they run."""
+    yield Group("group", "one and 8 writers, 4 KiB random write to own blocks and fdatasync each", new_blocks=False)
+    yield Group("group-new", "one and 8 writers, 4 KiB random write to new blocks and fdatasync each", new_blocks=True)
     yield Instant()
     yield Snapshots()
     yield Clones()

@@ -211,10 +211,6 @@ def compared():
                   [Target("vvfs", "raw", 0.80), syncs_at_most(1)], base="raw")
     yield Writers("sync-new", "4 KiB random write to new blocks, fdatasync each, depth 1 (raw and floor: own blocks)", True, syncers,
                   [Target("vvfs", "raw", 0.42), syncs_at_most(2)], base="raw", new_blocks=True)
-    yield Writers("group", "one and 8 writers, 4 KiB random write and fdatasync each", True, ["vvfs x1", "vvfs x8", "raw x1", "raw x8"],
-                  [Target("vvfs x8", "vvfs x1", 3.0)], base="vvfs x1")
-    yield Writers("group-new", "one and 8 writers, 4 KiB random write to new blocks and fdatasync each", True, ["vvfs x1", "vvfs x8"],
-                  [Target("vvfs x8", "vvfs x1", 3.0)], base="vvfs x1", new_blocks=True)
     yield Writers("threads", "one and 4 threads of synchronous direct 4 KiB random writes", False,
                   ["vvfs x1", "vvfs x4", "raw x1", "raw x4", "floor1 x1", "floor1 x4", "floor2 x4"],
                   [Target("vvfs x4", "vvfs x1", 2.0, media=disk)], base="vvfs x1", media=("tmpfs", "disk"))

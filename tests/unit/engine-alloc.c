@@ -225,7 +225,11 @@ static void test_wait(void)
     }
     uint8_t byte = 1;
     g_assert_cmpint(vv_view_write(vv_handle_view(full), &byte, 7 * POOL_BYTES, 1), ==, -ENOSPC); /* does not wait */
-    test_snapshot(test, "waits@while-waiting");                                                  /* nor does this */
+    const char *objects[] = { "waits@while-waiting", NULL };
+    VvSnapshotOptions options = { .kind = VV_SNAPSHOT_MANUAL };
+    g_assert_false(vv_pool_snapshot_create(test->pool, objects, &options, NULL, &error)); /* nor do this and that */
+    g_assert_error(error, VV_ERROR, VV_ERROR_NO_SPACE);
+    g_assert_cmpint(vv_view_flush(vv_handle_view(handle)), ==, 0);
     g_assert_cmpint(vv_view_zero(vv_handle_view(full), 0, 8 << 20), ==, 0);
     g_assert_cmpint(vv_view_flush(vv_handle_view(full)), ==, 0);
     pthread_join(thread, NULL);
