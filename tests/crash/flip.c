@@ -7,7 +7,7 @@
  *
  *     VV_MODEL_SEED    of the sample
  *     VV_FLIP_TRIALS   size of the sample, in all (48)
- *     VV_FLIP_ALL=1    every byte of every file (of long runs of zeroes in the journal and the reserve every 509th): make flip-soak */
+ *     VV_FLIP_ALL=1    every byte of every file (of long runs of zeroes in the journal every 509th): make flip-soak */
 #include "codec.h"
 #include "engine-pool.h"
 #include "error.h"
@@ -339,7 +339,6 @@ static void set_up(void)
     add_file("map", "sums");
     add_file("map", "lock.mdb");
     add_file(NULL, "disk0");
-    add_file(NULL, "reserve");
     g_autoptr(GDir) dir = g_dir_open(journal, 0, NULL);
     while ((name = g_dir_read_name(dir)))
         add_file("journal", name);
