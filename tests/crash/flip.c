@@ -303,7 +303,8 @@ static void test_sample(gconstpointer data)
             at = (gsize) g_rand_int_range(all.rand, 0, (gint32) file->last_entry + 64); /* the rest is zeroes */
         if (file->disk_gap_bytes != 0 && g_rand_boolean(all.rand))
             at += file->disk_gap_bytes;
-        counts[run_trial(file, at, g_rand_boolean(all.rand) ? 0xff : (uint8_t) (1u << g_rand_int_range(all.rand, 0, 8)))]++;
+        unsigned flip = g_rand_boolean(all.rand) ? 0xffu : 1u << g_rand_int_range(all.rand, 0, 8);
+        counts[run_trial(file, at, (uint8_t) flip)]++;
     }
     tell(file, counts);
 }

@@ -57,7 +57,7 @@ inside() # inside GROUP COMMAND...
 }
 seed=$(mktemp -p "$shm")
 head -c 16M /dev/urandom >"$seed"
-many=$(($sanitized ? 8 : 12))
+many=$((sanitized ? 8 : 12))
 # shellcheck disable=SC2016
 writer='for ((i = 0; i < $3; i++)); do cat "$1" >"$2/f$i" || exit 1; done; sync -f "$2"'
 try "writes $((many * 16)) MiB with 64 MiB of memory" inside "$small" bash -c "$writer" - "$seed" "$disk/fs" "$many"
