@@ -369,7 +369,7 @@ static void child(const char *directory, uint64_t steps)
         actors[i] = (Actor){ .lun = &model->luns[i], .random = next_random(&model->random) | 1 };
         g_assert_cmpint(pthread_create(&threads[i], NULL, actor_main, &actors[i]), ==, 0);
     }
-    for (uint64_t end = model->steps + steps; __atomic_load_n(&model->steps, __ATOMIC_RELAXED) < end;)
+    for (uint64_t end = __atomic_load_n(&model->steps, __ATOMIC_RELAXED) + steps; __atomic_load_n(&model->steps, __ATOMIC_RELAXED) < end;)
         g_usleep(500);
     stop = true;
     for (unsigned i = 0; i < LUNS; i++)
