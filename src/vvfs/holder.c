@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "memory.h"
+#include "privilege.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -231,6 +232,7 @@ int vv_holder_run(const VvOptions *options, const char *directory, int ready_fd)
         .listener = -1, .client = -1, .program_fd = -1, .old_program_fd = -1, .code = VV_EXIT_FAILED };
 
     prctl(PR_SET_NAME, "vvfs-holder");
+    vv_privilege_hold();
     if (!begin(&h) || !vv_holder_start(&h))
         return VV_EXIT_FAILED;
     vv_memory_hold();

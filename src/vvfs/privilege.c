@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Least privilege. A daemon that root has started keeps these capabilities, permitted, effective and bounding alike:
+/* Least privilege. Who serves for root keeps these capabilities, permitted, effective and bounding alike:
  *
  *   CAP_SYS_ADMIN     umount(2) when it is told to end; re-reading a partition table that it has overwritten
  *   CAP_DAC_OVERRIDE  disks that are added later, wherever and whosever they are
@@ -9,6 +9,9 @@
  * It loses the others, among them CAP_SYS_RESOURCE and CAP_IPC_LOCK, whose work is done by then: PR_SET_IO_FLUSHER is inherited by
  * threads, and the limit of locked memory is lifted here. Nothing is inheritable or ambient, and no program that it starts gains
  * anything (no_new_privs). Started by another user it needs fusermount3, which is setuid, so there nothing changes.
+ *
+ * The holder keeps those, and what a successor needs until it serves: CAP_IPC_LOCK, CAP_SYS_RESOURCE; CAP_CHOWN, CAP_FOWNER and
+ * CAP_FSETID for the pool directory; CAP_NET_BIND_SERVICE for metrics; CAP_SETPCAP to give all this up.
  *
  *   the pool directory  0700; with admin-group 2710 and that group, which the socket takes from it
  *   the admin socket    0600; with admin-group 0660 */
@@ -25,12 +28,22 @@
 
 static const unsigned kept[] = { CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_LEASE, CAP_SYS_PTRACE };
 
-static bool is_kept(unsigned capability)
+static const unsigned kept_for_start[] = { CAP_IPC_LOCK, CAP_SYS_RESOURCE, CAP_CHOWN, CAP_FOWNER, CAP_FSETID, CAP_NET_BIND_SERVICE,
+    CAP_SETPCAP };
+
+typedef struct {
+    uint32_t words[_LINUX_CAPABILITY_U32S_3];
+} CapabilitySet;
+
+static void set_add(CapabilitySet *set, const unsigned *capabilities, size_t count)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(kept); i++)
-        if (kept[i] == capability)
-            return true;
-    return false;
+    for (size_t i = 0; i < count; i++)
+        set->words[capabilities[i] / 32] |= 1u << capabilities[i] % 32;
+}
+
+static bool set_has(const CapabilitySet *set, unsigned capability)
+{
+    return capability / 32 < _LINUX_CAPABILITY_U32S_3 && (set->words[capability / 32] >> capability % 32 & 1) != 0;
 }
 
 mode_t vv_privilege_socket_mode(const VvDaemon *daemon)
@@ -68,41 +81,61 @@ static void lift_memory_limit(void)
         vv_log(VV_LOG_INFO, "RLIMIT_MEMLOCK: %s", g_strerror(errno));
 }
 
-/* What of these sets is kept. */
-static int shrink_sets(void)
+/* What of these sets is kept. 0 or -errno. */
+static int shrink_sets(const CapabilitySet *set)
 {
     struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
-    uint32_t mask[_LINUX_CAPABILITY_U32S_3] = { 0 };
 
-    for (size_t i = 0; i < G_N_ELEMENTS(kept); i++)
-        mask[kept[i] / 32] |= 1u << kept[i] % 32;
     if (syscall(SYS_capget, &header, data) != 0)
         return -errno;
     for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
-        data[i].permitted &= mask[i];
+        data[i].permitted &= set->words[i];
         data[i].effective = data[i].permitted;
         data[i].inheritable = 0;
     }
     return syscall(SYS_capset, &header, data) == 0 ? 0 : -errno;
 }
 
-static bool drop_capabilities(GError **error)
+/* All but @set, for this thread and what it starts. 0 or -errno. */
+static int drop_all_but(const CapabilitySet *set)
 {
     int rc = 0;
 
     /* The bounding set first: that needs CAP_SETPCAP. Without it (a container) it is small already. */
     for (unsigned i = 0; prctl(PR_CAPBSET_READ, i, 0, 0, 0) >= 0; i++)
-        if (!is_kept(i) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0 && errno != EPERM)
+        if (!set_has(set, i) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0 && errno != EPERM)
             rc = -errno;
     (void) prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    if (rc == 0)
-        rc = shrink_sets();
+    return rc != 0 ? rc : shrink_sets(set);
+}
+
+static bool drop_capabilities(GError **error)
+{
+    CapabilitySet set = { { 0 } };
+    int rc;
+
+    set_add(&set, kept, G_N_ELEMENTS(kept));
+    rc = drop_all_but(&set);
     if (rc == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         rc = -errno;
     if (rc != 0)
         vv_set_error_errno(error, rc, NULL, "capabilities cannot be given up");
     return rc == 0;
+}
+
+void vv_privilege_hold(void)
+{
+    CapabilitySet set = { { 0 } };
+    int rc;
+
+    if (geteuid() != 0)
+        return;
+    set_add(&set, kept, G_N_ELEMENTS(kept));
+    set_add(&set, kept_for_start, G_N_ELEMENTS(kept_for_start));
+    rc = drop_all_but(&set);
+    if (rc != 0)
+        vv_log(VV_LOG_WARNING, "the holder cannot give up capabilities: %s", g_strerror(-rc));
 }
 
 bool vv_privilege_confine(const VvDaemon *daemon, GError **error)

@@ -12,6 +12,8 @@
 /* Close the pool directory to others, then give up what the daemon does not need. Before the first thread, because threads inherit what
  * is left; behind vv_memory_init and whatever binds to a low port. Not root: the directory alone. Error: io, denied. */
 bool vv_privilege_confine(const VvDaemon *daemon, GError **error);
+/* The holder's: keep what whoever it starts needs. Not root: nothing changes. */
+void vv_privilege_hold(void);
 /* Of the admin socket. */
 mode_t vv_privilege_socket_mode(const VvDaemon *daemon);
 

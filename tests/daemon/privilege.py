@@ -59,12 +59,15 @@ pool.client().result("lun.create", name="db", size=64 << 20)
 with open(pool.mountpoint + "/luns/db", "r+b") as lun:
     lun.write(os.urandom(1 << 20))
     os.fsync(lun.fileno())
-tasks = threads(pool.process.pid)
+tasks = threads(pool.server())
 ok(len(tasks) > 8, f"the daemon has {len(tasks)} threads")
 with open("/proc/self/status", encoding="utf-8") as text:
     mine = next(int(line.split()[1], 16) for line in text if line.startswith("CapBnd"))
 for name in ("CapEff", "CapPrm", "CapBnd"):
     same({int(status[name], 16) for _, _, status in tasks}, {KEPT & mine}, f"{name} of each is what is needed")
+HELD = KEPT | 1 << 0 | 1 << 3 | 1 << 4 | 1 << 8 | 1 << 10 | 1 << 14 | 1 << 24 # src/vvfs/privilege.c: CAP_CHOWN, FOWNER, FSETID, ...
+for name in ("CapEff", "CapPrm", "CapBnd"):
+    same({int(status[name], 16) for _, _, status in threads(pool.process.pid)}, {HELD & mine}, f"{name} of the holder is that of a start")
 for name in ("CapInh", "CapAmb"):
     same({int(status[name], 16) for _, _, status in tasks}, {0}, f"{name} of each is empty")
 same({status["NoNewPrivs"] for _, _, status in tasks}, {"1"}, "none can gain any")
@@ -77,7 +80,7 @@ else:
     contains(pool.log_text(), "PR_SET_IO_FLUSHER", "no CAP_SYS_RESOURCE here: the log says that it is no I/O flusher")
 if not os.environ.get("VV_SANITIZERS"):
     ok(int(tasks[0][2]["VmLck"].split()[0]) > 1024, f"code and stacks are locked: {tasks[0][2]['VmLck']}")
-with open(f"/proc/{pool.process.pid}/mountinfo", encoding="utf-8") as text:
+with open(f"/proc/{pool.server()}/mountinfo", encoding="utf-8") as text:
     line = next(line for line in text if line.split()[4] == pool.mountpoint)
 contains(line, "default_permissions", "the kernel checks permissions")
 
