@@ -301,7 +301,7 @@ anew() { rm -rf "$pool" && cp -a --sparse=always "$disk/good" "$pool"; }
 mended() # mended DESCRIPTION PATTERN: mounting works, and says what was done
 {
     : >"$disk/.daemon"
-    mount_pool && grep -qE -- "$2" "$disk/.daemon"
+    mount_pool && wait_for 10 grep -qE -- "$2" "$disk/.daemon" # it may say so behind the first answer
     ok "$1" || tell "$disk/.daemon" daemon
     cmp -n 1M "$shm/data" "$l/db"
     ok "$1: and nothing is lost"
