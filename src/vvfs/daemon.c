@@ -634,10 +634,11 @@ int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd,
         .signal_fd = -1,
         .looker_fd = -1 };
     g_autoptr(GError) error = NULL;
+    bool takes_over = held && vv_held_state(held)->mounted; /* before the start, in which others set it */
     int code = start(&run, &error);
 
     if (code == VV_EXIT_OK) {
-        if (!held || !vv_held_state(held)->mounted)
+        if (!takes_over)
             vv_log(VV_LOG_NOTE, "pool %s is mounted at %s", run.daemon.name, vv_fuse_mount_point(run.fuse));
         if (held)
             begin_to_be_held(&run);
