@@ -11,6 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* For tables of what is kept in pieces of segments: free bitmaps, checksums. */
+static inline guint vv_piece_key_hash(uint64_t family, uint32_t segment, uint32_t piece)
+{
+    uint64_t h = family * 0x9e3779b97f4a7c15u ^ ((uint64_t) segment << 32 | piece) * 0xc2b2ae3d27d4eb4fu;
+    return (guint) (h >> 32 ^ h);
+}
+
 typedef enum { VV_STATE_OK, VV_STATE_DEGRADED, VV_STATE_WAITING, VV_STATE_FILLING, VV_STATE_REMOVING, VV_STATE_FAILED,
                VV_STATE_OFFLINE, VV_STATE_EVACUATING, VV_STATE_MISSING } VvState;
 const char *vv_state_name(VvState state);

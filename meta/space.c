@@ -120,8 +120,7 @@ bool vv_space_may_adopt(const VvMeta *meta, const VvLun *lun, uint64_t branch)
 guint vvm_piece_hash(gconstpointer key)
 {
     const VvPiece *p = key;
-    uint64_t h = p->family * 0x9e3779b97f4a7c15u ^ ((uint64_t) p->segment << 32 | p->piece) * 0xc2b2ae3d27d4eb4fu;
-    return (guint) (h >> 32 ^ h);
+    return vv_piece_key_hash(p->family, p->segment, p->piece);
 }
 
 gboolean vvm_piece_equal(gconstpointer a, gconstpointer b)

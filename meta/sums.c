@@ -101,8 +101,7 @@ int vv_sum_piece_decode(VvSumPiece *piece, const uint8_t *bytes, size_t length_b
 guint vvm_sum_hash(gconstpointer key)
 {
     const VvSumPiece *p = key;
-    uint64_t h = p->family * 0x9e3779b97f4a7c15u ^ ((uint64_t) p->segment << 32 | p->mib) * 0xc2b2ae3d27d4eb4fu;
-    return (guint) (h >> 32 ^ h);
+    return vv_piece_key_hash(p->family, p->segment, p->mib);
 }
 
 gboolean vvm_sum_equal(gconstpointer a, gconstpointer b)

@@ -3,8 +3,8 @@
  *
  * M1  Pending is read before the applied map. A block that is not pending then is either not going to be, or newer in the
  *     applied map when that is read: never older than what was acknowledged before the request.
- * M3  Checksums are looked up after the map (io_sums.c), here or on the helper.
- * M2  The era is entered before: a place that was found stays what it is until the request leaves it. */
+ * M2  The era is entered before: a place that was found stays what it is until the request leaves it.
+ * M3  Checksums are looked up after the map (io_sums.c), here or on the helper. */
 #include "io_sums.h"
 
 #include <errno.h>
