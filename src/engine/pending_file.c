@@ -44,7 +44,7 @@ struct VvPendingFile {
     _Atomic uint32_t used_count;
 };
 
-void (*vv_pending_die)(VvDiePoint point);
+void (*_Atomic vv_pending_die)(VvDiePoint point);
 
 /* ---- checked words */
 
