@@ -145,8 +145,9 @@ int vv_space_piece(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t pie
 
 /* What removing these objects (a LUN: with all its snapshots) would free, exactly, in blocks, opens not counted; by walking
  * the pages of the families concerned. The id of a LUN's branch: what its head alone sees, as its snapshots stay. @count 0: what
- * the jobs now queued will free. Takes the read lock in slices; -EAGAIN if a family changed meanwhile (try again); -EUCLEAN, -EIO. */
-int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t *ret_blocks);
+ * the jobs now queued will free. Takes the read lock in slices; -EAGAIN if a family changed meanwhile (try again); -E2BIG if there
+ * are more than @most_regions regions of branches to visit (UINT64_MAX: never); -EUCLEAN, -EIO. */
+int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t most_regions, uint64_t *ret_blocks);
 /* The same for cutting a LUN to @size_bytes: what only its head sees, in blocks that lie wholly behind that. */
 int vv_space_cut(VvMeta *meta, uint64_t lun, uint64_t size_bytes, uint64_t *ret_blocks);
 

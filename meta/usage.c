@@ -198,6 +198,7 @@ typedef struct {
     Future now, after, behind;
     uint64_t cut_block; /* of the LUN whose branch is blind in @behind; UINT64_MAX: nothing is cut */
     Marks marks;
+    uint64_t *left_regions; /* to visit until it is given up */
 } Count;
 
 static unsigned edge_in(const Count *c, uint64_t region)
@@ -249,7 +250,9 @@ static int count_slice(Count *c, uint64_t branch_id, uint64_t *region)
         for (unsigned i = 0; i < REGIONS_PER_SLICE && result == 0; i++) {
             result = vvm_next_region(c->meta, read, branch_id, *region, region);
             if (result == 0)
-                result = count_region(c, read, family, branch, (*region)++);
+                result = *c->left_regions > 0 ? count_region(c, read, family, branch, (*region)++) : -E2BIG;
+            if (result == 0)
+                (*c->left_regions)--;
         }
         vv_store_read_end(read);
     }
@@ -259,9 +262,10 @@ static int count_slice(Count *c, uint64_t branch_id, uint64_t *region)
 
 /* What goes when @removed (NULL: nothing) does and the head of @cut_branch (0: none) loses its blocks from @cut_block on. */
 static int count_family(VvMeta *meta, uint64_t family_id, GHashTable *removed, uint64_t cut_branch, uint64_t cut_block,
-                        uint64_t *ret_blocks)
+                        uint64_t *left_regions, uint64_t *ret_blocks)
 {
-    Count c = { .meta = meta, .family = family_id, .cut_block = cut_branch != 0 ? cut_block : UINT64_MAX };
+    Count c = { .meta = meta, .family = family_id, .left_regions = left_regions };
+    c.cut_block = cut_branch != 0 ? cut_block : UINT64_MAX;
     g_autoptr(GArray) branches = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     vv_meta_read_lock(meta);
     const VvFamily *family = vv_meta_family(meta, family_id);
@@ -330,7 +334,7 @@ static void add_object(VvMeta *meta, GHashTable *removed, GHashTable *families, 
     }
 }
 
-int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t *ret_blocks)
+int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t most_regions, uint64_t *ret_blocks)
 {
     g_autoptr(GHashTable) removed = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     g_autoptr(GHashTable) families = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
@@ -345,7 +349,7 @@ int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64
     gpointer family;
     g_hash_table_iter_init(&iter, families);
     while (g_hash_table_iter_next(&iter, &family, NULL)) {
-        int result = count_family(meta, *(const uint64_t *) family, count == 0 ? NULL : removed, 0, 0, &blocks);
+        int result = count_family(meta, *(const uint64_t *) family, count == 0 ? NULL : removed, 0, 0, &most_regions, &blocks);
         if (result != 0)
             return result;
     }
@@ -358,11 +362,11 @@ int vv_space_cut(VvMeta *meta, uint64_t lun_id, uint64_t size_bytes, uint64_t *r
     vv_meta_read_lock(meta);
     const VvLun *lun = vv_meta_lun(meta, lun_id);
     const VvBranch *branch = lun != NULL ? vv_meta_branch(meta, lun->branch) : NULL;
-    uint64_t branch_id = branch != NULL ? branch->id : 0, family = branch != NULL ? branch->family : 0, blocks = 0;
+    uint64_t branch_id = branch != NULL ? branch->id : 0, family = branch != NULL ? branch->family : 0, blocks = 0, left = UINT64_MAX;
     vv_meta_read_unlock(meta);
     if (branch_id == 0)
         return -EAGAIN;
-    int result = count_family(meta, family, NULL, branch_id, (size_bytes + VV_BLOCK_BYTES - 1) / VV_BLOCK_BYTES, &blocks);
+    int result = count_family(meta, family, NULL, branch_id, (size_bytes + VV_BLOCK_BYTES - 1) / VV_BLOCK_BYTES, &left, &blocks);
     if (result == 0)
         *ret_blocks = blocks;
     return result;

@@ -11,6 +11,7 @@
  *   EROFS      write to a snapshot, a read-only mount, or a pool that turned read-only after a failure
  *   EUCLEAN    stored metadata does not decode or contradicts itself
  *   ENODATA    a look-up found nothing (internal; never reaches a user)
+ *   E2BIG      more to look at than was allowed (internal)
  *   ENOMEM     a bounded pool of memory is exhausted
  *   ETIMEDOUT  a request waited longer than its LUN's timeout
  *   EINTR      a request was interrupted before it reached a disk

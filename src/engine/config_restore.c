@@ -174,7 +174,8 @@ bool vv_pool_restore_frees(VvPool *pool, const char *object, bool discard, uint6
     if (!find_losses(pool, object, discard, ids))
         return false;
     *ret_bytes = 0;
-    return ids->len == 0 || vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, ret_bytes);
+    return ids->len == 0 ||
+           vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, UINT64_MAX, ret_bytes);
 }
 
 bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run,

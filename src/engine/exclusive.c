@@ -109,7 +109,7 @@ static int count_now(VvPool *pool, struct VvExclusive *counts, uint64_t id, uint
         return result;
     if (result == 0 && !recall(counts, id, change, &bytes)) {
         atomic_fetch_add(&pool->counting, 1);
-        result = vv_space_exclusive(pool->meta, (const uint64_t *) (const void *) ids->data, ids->len, &blocks);
+        result = vv_space_exclusive(pool->meta, (const uint64_t *) (const void *) ids->data, ids->len, UINT64_MAX, &blocks);
         atomic_fetch_sub(&pool->counting, 1);
         if (result < 0)
             return result;

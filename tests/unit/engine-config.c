@@ -148,6 +148,35 @@ static void test_uncounted(void)
     test_pool_free(test);
 }
 
+/* A removal does not wait for a long count; its dry run does. */
+static void test_removal_of_much(void)
+{
+    enum { REGIONS = 300 };
+    TestPool *test = test_pool_new(POOL_BYTES);
+    g_autoptr(GError) error = NULL;
+    VvLunCreate create = { .name = "db", .size_bytes = (uint64_t) REGIONS << 20 };
+    const char *objects[] = { "db@s", NULL };
+    VvRemoval removal = { .removed = NULL };
+    uint64_t id;
+
+    g_assert_true(vv_pool_lun_create(test->pool, &create, NULL, &id, &error));
+    for (unsigned round = 0; round < 2; round++) {
+        for (uint64_t i = 0; i < REGIONS; i++)
+            write_lun(test->pool, id, i << 20, 4096, 1);
+        if (round == 0)
+            snap(test->pool, "db@s", NULL);
+    }
+    g_assert_true(vv_pool_snapshot_remove(test->pool, objects, false, true, NULL, &removal, &error));
+    g_assert_true(removal.counted);
+    g_assert_cmpuint(removal.freed_bytes, ==, REGIONS * 4096);
+    vv_removal_clear(&removal);
+    g_assert_true(vv_pool_snapshot_remove(test->pool, objects, false, false, NULL, &removal, &error));
+    g_assert_false(removal.counted);
+    g_assert_cmpstr(removal.removed[0], ==, "db@s");
+    vv_removal_clear(&removal);
+    test_pool_free(test);
+}
+
 static void test_removal(void)
 {
     TestPool *test = test_pool_new(POOL_BYTES);
@@ -570,6 +599,7 @@ int main(int argc, char **argv)
     vv_log_init(VV_LOG_ERROR, false, "engine-config");
     g_test_add_func("/config/luns", test_luns);
     g_test_add_func("/config/removal", test_removal);
+    g_test_add_func("/config/removal-of-much", test_removal_of_much);
     g_test_add_func("/config/set-many", test_set_many);
     g_test_add_func("/config/restore", test_restore);
     g_test_add_func("/config/snapshots", test_snapshots);
