@@ -42,7 +42,7 @@
 #define VV_JOURNAL_KEPT_BYTES (2u << 20) /* of the last file: for entries that free something, 4,000 small ones */
 #define VV_ENTRY_BYTES_MAX (1u << 20) /* 1,024 regions of 256 changes of 12 bytes do not fit: the builder splits */
 #define VV_ENTRY_REGIONS_MAX 1024u    /* DESIGN section 5 */
-#define VV_RECLAIM_BATCH_PAGES 512u   /* page visits per reclaim op: each touches at most two regions' pages */
+#define VV_RECLAIM_BATCH_PAGES 512u   /* page visits per reclaim op at most: each touches at most two regions' pages */
 #define VV_MOVE_VISITS_MAX 1024u      /* branches and pages per move op, as a reclaim op: a region with more stays where it is */
 
 /* ---- repacking */

@@ -6,10 +6,13 @@
  * J2  The configuration lock is taken only for closed objects, never while jobs->lock is held, and only if it is free: who has it may
  *     wait for a disk, and jobs bring the space that others wait for. An object stays in the queue until it was seen to, so who
  *     releases the lock finds it there.
+ * J4  A transaction waits for a batch of reclaim at most, so a batch is as many pages as lately took about BATCH_NS. While others use
+ *     the pool, and it has room, a batch is followed by thrice as much rest.
  * J3  jobs->lock is a leaf: meta's hooks take it with meta's write lock held. */
 #include "alloc_private.h"
 #include "pool_jobs.h"
 #include "pool_private.h"
+#include "repack.h"
 #include "scrub.h"
 #include "transaction.h"
 
@@ -19,6 +22,11 @@
 #define COOL_MS_MIN 20u /* between looks at what cools: an era needs one */
 #define COOL_MS_MAX 1000u
 #define RETRY_MS 1000u /* after -ENOSPC of the journal */
+#define BUSY_MS 50u     /* J4: others use the pool if one did so recently */
+#define BATCH_NS 2000000u
+#define BATCH_PAGES_MIN 32u /* a disk whose syncs take as long must not make entries of nothing */
+#define BUSY_SHARE 3u
+#define REST_MS_MAX 1000u
 
 typedef struct {
     uint64_t id;
@@ -32,6 +40,8 @@ struct VvJobs {
     bool started;
     uint64_t last_branch; /* the thread's: whose turn it was */
     _Atomic bool stuck;   /* the last batch could not be journalled */
+    uint64_t seen_lookups, seen_ms, rest_until_ns; /* the thread's: J4 */
+    unsigned batch_pages;                          /* the thread's: J4 */
     struct VvExclusive *exclusive;
 
     pthread_mutex_t lock;   /* a leaf; guards all below */
@@ -67,6 +77,7 @@ struct VvJobs *vv_jobs_new(VvPool *pool)
     GPtrArray *list;
 
     jobs->pool = pool;
+    jobs->batch_pages = BATCH_PAGES_MIN;
     jobs->exclusive = vv_exclusive_new();
     pthread_mutex_init(&jobs->lock, NULL);
     init_condition(&jobs->work);
@@ -298,10 +309,35 @@ void vv_jobs_note_progress(VvPool *pool, uint64_t id, bool before)
     progress->total_pages = total;
 }
 
+/* J4 */
+static bool is_busy(struct VvJobs *jobs)
+{
+    uint64_t lookups = atomic_load_explicit(&jobs->pool->page_lookups, memory_order_relaxed), now_ms = vv_monotonic_ms();
+
+    if (lookups != jobs->seen_lookups) {
+        jobs->seen_lookups = lookups;
+        jobs->seen_ms = now_ms;
+    }
+    return now_ms - jobs->seen_ms < BUSY_MS && vv_repack_has_room(jobs->pool);
+}
+
+/* J4: after a batch that took so long. */
+static void pace(struct VvJobs *jobs, uint64_t took_ns, bool busy)
+{
+    if (took_ns > BATCH_NS)
+        jobs->batch_pages = MAX(jobs->batch_pages / 2, BATCH_PAGES_MIN);
+    else if (took_ns < BATCH_NS / 2)
+        jobs->batch_pages = MIN(jobs->batch_pages * 2, VV_RECLAIM_BATCH_PAGES);
+    if (busy)
+        jobs->rest_until_ns = vv_monotonic_ns() + MIN(took_ns * BUSY_SHARE, REST_MS_MAX * UINT64_C(1000000));
+}
+
 /* One entry of reclaim. 1: there may be more; 0: nothing to do; -errno. */
 static int run_batch(struct VvJobs *jobs)
 {
     VvPool *pool = jobs->pool;
+    uint64_t began_ns = vv_monotonic_ns();
+    bool busy = is_busy(jobs);
     VvJob first = { 0 };
     uint64_t branch = choose_branch(jobs, &first);
     VvOps *ops;
@@ -315,13 +351,22 @@ static int run_batch(struct VvJobs *jobs)
     ops = vv_ops_new();
     op = vv_ops_add(ops, VV_OP_RECLAIM);
     op->reclaim.branch = branch;
-    op->reclaim.count = VV_RECLAIM_BATCH_PAGES;
+    op->reclaim.count = jobs->batch_pages;
     result = vv_commit_ops(pool->committer, NULL, 0, ops);
     atomic_store(&jobs->stuck, result < 0);
     if (result < 0)
         return result;
     vv_jobs_note_progress(pool, first.id, false);
+    pace(jobs, vv_monotonic_ns() - began_ns, busy && is_busy(jobs));
     return 1;
+}
+
+/* How long to rest still, in ms, rounded up. */
+static uint64_t rest_ms(const struct VvJobs *jobs)
+{
+    uint64_t now_ns = vv_monotonic_ns();
+
+    return jobs->rest_until_ns > now_ns ? (jobs->rest_until_ns - now_ns + 999999) / 1000000 : 0;
 }
 
 /* Wait for a kick, or for @ms (0: for ever). Returns false when the thread shall end. */
@@ -358,18 +403,19 @@ static bool work_once(struct VvJobs *jobs, uint64_t *cool_ms, uint64_t *ret_wait
 
     *ret_wait_ms = 0;
     settle_closed(jobs, false);
-    if (may_change)
+    if (may_change && rest_ms(jobs) == 0)
         result = run_batch(jobs);
     vv_alloc_cool(pool->alloc);
-    if (result == 1) {
+    uint64_t rest = rest_ms(jobs);
+    if (result == 1)
         *cool_ms = COOL_MS_MIN;
+    if (result == 1 && rest == 0)
         return true;
-    }
     if (result == -ENOSPC)
         *ret_wait_ms = RETRY_MS;
     if (vv_exclusive_step(pool))
         return true;
-    if (may_change && result == 0 && vv_give_back(pool))
+    if (may_change && result >= 0 && vv_give_back(pool))
         return true;
     if (vv_alloc_cooling_bytes(pool->alloc) > 0) {
         *ret_wait_ms = *cool_ms;
@@ -377,6 +423,8 @@ static bool work_once(struct VvJobs *jobs, uint64_t *cool_ms, uint64_t *ret_wait
     } else {
         *cool_ms = COOL_MS_MIN;
     }
+    if (rest > 0)
+        *ret_wait_ms = *ret_wait_ms > 0 ? MIN(*ret_wait_ms, rest) : rest;
     return false;
 }
 
