@@ -29,17 +29,17 @@ static bool in_groups(int fd, gid_t gid)
     return false;
 }
 
-void vv_peer_read(int fd, const VvDaemon *daemon, VvPeer *ret_peer)
+void vv_caller_read(int fd, const VvDaemon *daemon, VvCaller *ret_caller)
 {
     struct ucred cred;
     socklen_t length = sizeof(cred);
 
-    *ret_peer = (VvPeer){ .uid = (uid_t) -1 };
+    *ret_caller = (VvCaller){ .uid = (uid_t) -1 };
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0)
         return;
-    ret_peer->pid = cred.pid;
-    ret_peer->uid = cred.uid;
-    ret_peer->may_change =
+    ret_caller->pid = cred.pid;
+    ret_caller->uid = cred.uid;
+    ret_caller->may_change =
         cred.uid == 0 || cred.uid == daemon->owner ||
         (daemon->admin_gid != (gid_t) -1 && (cred.gid == daemon->admin_gid || in_groups(fd, daemon->admin_gid)));
 }

@@ -12,10 +12,10 @@ typedef struct {
     pid_t pid;
     uid_t uid;
     bool may_change; /* root, the daemon's owner, a member of admin-group */
-} VvPeer;
+} VvCaller;
 
 /* From the kernel's credentials of the connected socket @fd; what cannot be told may not change anything. */
-void vv_peer_read(int fd, const VvDaemon *daemon, VvPeer *ret_peer);
+void vv_caller_read(int fd, const VvDaemon *daemon, VvCaller *ret_caller);
 /* The id of @group (a name or a number). Error: not-found. */
 bool vv_group_lookup(const char *group, gid_t *ret_gid, GError **error);
 

@@ -5,7 +5,7 @@
  *   reads            while fewer than VV_CALLS_PER_CLIENT_MAX calls are unanswered and little output waits
  *   does not read    otherwise; goes on when an answer has gone out
  *   closing          what is queued is still sent (at most VV_CLIENT_STALL_SECONDS); nothing is read
- *   dropped          output limit, stalled, or the peer closed: calls that have not begun are cancelled */
+ *   dropped          output limit, stalled, or it closed: calls that have not begun are cancelled */
 #include "server.h"
 
 #include "config.h"
@@ -37,7 +37,7 @@ struct VvClient {
     VvServer *server;
     uint64_t number;
     struct bufferevent *bev;
-    VvPeer peer;
+    VvCaller caller;
     GHashTable *calls;    /* VvCall, borrowed */
     size_t scanned_bytes; /* of the input, known to hold no LF */
     bool closing;
@@ -57,7 +57,7 @@ static void client_free(void *data)
         atomic_store(&((VvCall *) call)->cancelled, true);
     g_hash_table_unref(client->calls);
     bufferevent_free(client->bev);
-    if (!client->peer.may_change)
+    if (!client->caller.may_change)
         client->server->lookers--;
     g_free(client);
 }
@@ -69,8 +69,8 @@ static void client_drop(VvClient *client, const char *why)
     uint64_t number = client->number;
 
     if (why)
-        vv_log(VV_LOG_NOTE, "admin socket: a client of user %u, pid %d, was dropped: %s", client->peer.uid,
-            (int) client->peer.pid, why);
+        vv_log(VV_LOG_NOTE, "admin socket: a client of user %u, pid %d, was dropped: %s", client->caller.uid,
+            (int) client->caller.pid, why);
     g_hash_table_remove(server->clients, &number);
     vv_subscriptions_drop_client(daemon->subscriptions, number);
     vv_reservations_release(daemon->reservations, number);
@@ -90,7 +90,7 @@ uint64_t vv_client_number(const VvClient *client)
 
 bool vv_client_may_change(const VvClient *client)
 {
-    return client->peer.may_change;
+    return client->caller.may_change;
 }
 
 size_t vv_client_waiting(const VvClient *client)
@@ -163,7 +163,7 @@ static bool client_is_easy(VvClient *client)
 
 static size_t client_line_max(const VvClient *client)
 {
-    return client->peer.may_change ? VV_RPC_LINE_BYTES_MAX : VV_LOOKER_LINE_BYTES_MAX;
+    return client->caller.may_change ? VV_RPC_LINE_BYTES_MAX : VV_LOOKER_LINE_BYTES_MAX;
 }
 
 static void refuse(VvClient *client, VvErrorCode code, int rpc_code, const char *message)
@@ -199,7 +199,7 @@ static bool client_take_line(VvClient *client)
 
     if (length > (ssize_t) client_line_max(client) || (length < 0 && client->scanned_bytes > client_line_max(client))) {
         refuse(client, VV_ERROR_LIMIT, -32600,
-            client->peer.may_change ? "a line may have 4 MiB" : "a line may have 64 KiB");
+            client->caller.may_change ? "a line may have 4 MiB" : "a line may have 64 KiB");
         return false;
     }
     if (length < 0)
@@ -293,8 +293,8 @@ static void accept_cb(
         g_free(client);
         return;
     }
-    vv_peer_read((int) fd, server->daemon, &client->peer);
-    if (!client->peer.may_change)
+    vv_caller_read((int) fd, server->daemon, &client->caller);
+    if (!client->caller.may_change)
         server->lookers++;
     g_hash_table_insert(server->clients, &client->number, client);
     bufferevent_setcb(client->bev, read_cb, write_cb, event_cb, client);
