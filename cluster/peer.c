@@ -81,8 +81,10 @@ VvPeer *vv_peer_ref(VvPeer *peer)
 
 static void close_socket(SSL *ssl)
 {
-    int fd = SSL_get_fd(ssl);
+    int fd = ssl ? SSL_get_fd(ssl) : -1;
 
+    if (!ssl)
+        return;
     ERR_clear_error();
     SSL_shutdown(ssl);
     ERR_clear_error();

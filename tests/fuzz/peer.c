@@ -6,6 +6,8 @@
 #include "frame.h"
 #include "fuzz.h"
 #include "hello.h"
+#include "joining.h"
+#include "shipped.h"
 #include "token.h"
 
 static void try_frame(const uint8_t *data, size_t length_bytes)
@@ -97,6 +99,64 @@ static void try_address(const uint8_t *data, size_t length_bytes)
     g_assert_cmpstr(address.text, ==, back.text);
 }
 
+static void try_join_request(const uint8_t *data, size_t length_bytes)
+{
+    g_auto(VvJoinRequest) request = { 0 };
+    g_autoptr(GByteArray) again = g_byte_array_new();
+
+    if (!vv_join_request_decode(data, length_bytes, &request, NULL))
+        return;
+    vv_join_request_encode(&request, again);
+    vv_write_bytes(again, request.proof, sizeof request.proof);
+    fuzz_assert_same(data, length_bytes, again->data, again->len);
+}
+
+static void try_joined(const uint8_t *data, size_t length_bytes)
+{
+    g_auto(VvJoined) joined = { 0 };
+    g_autoptr(GByteArray) again = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
+
+    if (!vv_joined_decode(data, length_bytes, &joined, &error)) {
+        g_assert_nonnull(error);
+        return;
+    }
+    vv_joined_encode(&joined, again);
+    fuzz_assert_same(data, length_bytes, again->data, again->len);
+}
+
+static void try_identity(const uint8_t *data, size_t length_bytes)
+{
+    g_autofree char *text = g_strndup((const char *) data, length_bytes), *again = NULL;
+    VvIdentity identity;
+
+    if (!vv_identity_parse(text, &identity))
+        return;
+    again = vv_identity_format(&identity);
+    g_assert_cmpstr(text, ==, again);
+}
+
+static void try_shipped(const uint8_t *data, size_t length_bytes)
+{
+    uint8_t again[VV_SHIPPED_BYTES];
+    VvShippedDone done;
+    VvShipped shipped;
+    uint32_t data_bytes;
+
+    if (length_bytes < 4)
+        return;
+    data_bytes = vv_get_u32(data);
+    data += 4;
+    length_bytes -= 4;
+    if (vv_shipped_decode(data, (uint32_t) length_bytes, data_bytes, &shipped, NULL)) {
+        vv_shipped_encode(&shipped, again);
+        fuzz_assert_same(data, length_bytes, again, VV_SHIPPED_BYTES);
+        g_assert_cmpuint(shipped.offset_bytes + shipped.length_bytes, <=, INT64_MAX);
+    }
+    if (vv_shipped_done_decode(data, (uint32_t) length_bytes, data_bytes, 4096, &done, NULL))
+        g_assert_true(done.result <= 0 && data_bytes == (done.result == 0 ? 4096 : 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
 {
     static void (*const targets[])(const uint8_t *, size_t) = {
@@ -105,6 +165,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
         try_goodbye,
         try_token,
         try_address,
+        try_join_request,
+        try_joined,
+        try_identity,
+        try_shipped,
     };
 
     if (length_bytes > 0)
