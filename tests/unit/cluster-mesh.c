@@ -125,8 +125,13 @@ static void test_evicted(void)
     test_await_trouble(three, "not any more");
     test_await_trouble(one, "node 3 was refused");
     g_assert_null(vv_mesh_peer(one->mesh, 3, 0));
-    g_assert_cmpuint(one->up[3], ==, 1);
-    g_assert_cmpuint(one->down[2], ==, 0);
+    test_await_link(one, 2);
+    test_await_link(two, 1);
+    {
+        VV_LOCKED(&one->lock);
+        g_assert_cmpuint(one->up[3], ==, one->down[3]);
+        g_assert_cmpuint(one->up[2], ==, one->down[2] + 1);
+    }
     test_mesh_free(test);
 }
 
@@ -343,7 +348,11 @@ static void test_strangers(void)
         raw_close(&raw);
     }
     test_await_trouble(one, "a connection from 127.0.0.1");
-    g_assert_cmpuint(one->down[2] + one->data_down[2], ==, 0);
+    {
+        VV_LOCKED(&one->lock);
+        g_assert_cmpuint(one->up[2], ==, one->down[2] + 1);
+        g_assert_cmpuint(one->data_up[2], ==, one->data_down[2] + 4);
+    }
     ask(one, 2, 0);
     test_await(one, &one->replies, 1);
     test_mesh_free(test);
