@@ -65,7 +65,8 @@ static void show(VvAddress *address)
     if (getnameinfo((const struct sockaddr *) &address->socket, address->socket_bytes, host, sizeof host, NULL, 0,
             NI_NUMERICHOST) != 0)
         return;
-    g_snprintf(address->text, sizeof address->text, address->socket.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", host, port);
+    g_snprintf(
+        address->text, sizeof address->text, address->socket.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", host, port);
 }
 
 unsigned vv_address_port(const VvAddress *address)
@@ -87,7 +88,9 @@ void vv_address_set(VvAddress *address, const struct sockaddr *socket, socklen_t
 
 bool vv_address_parse(const char *text, bool any_port, VvAddress *ret_address, GError **error)
 {
-    struct addrinfo want = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
+    struct addrinfo want = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV
+    };
     struct addrinfo *found = NULL;
     g_autofree char *host = NULL, *port_text = NULL;
     char service[8];
@@ -117,7 +120,8 @@ bool vv_address_same_host(const VvAddress *a, const VvAddress *b)
     if (a->socket.ss_family != b->socket.ss_family)
         return false;
     if (a->socket.ss_family == AF_INET)
-        return ((const struct sockaddr_in *) &a->socket)->sin_addr.s_addr == ((const struct sockaddr_in *) &b->socket)->sin_addr.s_addr;
-    return memcmp(&((const struct sockaddr_in6 *) &a->socket)->sin6_addr, &((const struct sockaddr_in6 *) &b->socket)->sin6_addr,
-               sizeof(struct in6_addr)) == 0;
+        return ((const struct sockaddr_in *) &a->socket)->sin_addr.s_addr ==
+               ((const struct sockaddr_in *) &b->socket)->sin_addr.s_addr;
+    return memcmp(&((const struct sockaddr_in6 *) &a->socket)->sin6_addr,
+               &((const struct sockaddr_in6 *) &b->socket)->sin6_addr, sizeof(struct in6_addr)) == 0;
 }

@@ -178,10 +178,10 @@ static bool set_serial(X509 *certificate)
 static bool fill(X509 *certificate, const char *common_name, EVP_PKEY *key, uint64_t until_seconds)
 {
     X509_NAME *name = X509_get_subject_name(certificate);
-    bool good = X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial(certificate) &&
-                X509_set_pubkey(certificate, key) == 1 && ASN1_TIME_set(X509_getm_notBefore(certificate), 0) &&
-                X509_NAME_add_entry_by_txt(
-                    name, "CN", MBSTRING_ASC, (const unsigned char *) common_name, -1, -1, 0) == 1;
+    bool good =
+        X509_set_version(certificate, X509_VERSION_3) == 1 && set_serial(certificate) &&
+        X509_set_pubkey(certificate, key) == 1 && ASN1_TIME_set(X509_getm_notBefore(certificate), 0) &&
+        X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *) common_name, -1, -1, 0) == 1;
 
     if (!good)
         return false;
@@ -263,7 +263,8 @@ void vv_authority_fingerprint(const VvAuthority *authority, uint8_t ret_fingerpr
     g_assert(X509_digest(authority->certificate, EVP_sha256(), ret_fingerprint, &length) == 1);
 }
 
-static bool make_node(X509 *certificate, const VvAuthority *authority, EVP_PKEY *key, const VvIdentity *identity, uint64_t until_seconds)
+static bool make_node(
+    X509 *certificate, const VvAuthority *authority, EVP_PKEY *key, const VvIdentity *identity, uint64_t until_seconds)
 {
     g_autofree char *name = g_strdup_printf("node %" PRIu64, identity->node);
     g_autofree char *text = vv_identity_format(identity);
@@ -288,12 +289,14 @@ GBytes *vv_authority_sign(
     EVP_PKEY *key = asked ? X509_REQ_get0_pubkey(asked) : NULL; /* borrowed */
 
     if (!authority->key) {
-        vv_set_error(error, VV_ERROR_UNSUPPORTED, NULL, NULL, "this node does not have the key of the pool's authority");
+        vv_set_error(
+            error, VV_ERROR_UNSUPPORTED, NULL, NULL, "this node does not have the key of the pool's authority");
         return NULL;
     }
     if (!is_our_kind(key) || X509_REQ_verify(asked, key) != 1) {
         ERR_clear_error();
-        vv_set_error(error, VV_ERROR_DENIED, NULL, NULL, "the request for a certificate is not one, or of a key of another kind");
+        vv_set_error(error, VV_ERROR_DENIED, NULL, NULL,
+            "the request for a certificate is not one, or of a key of another kind");
         return NULL;
     }
     certificate = X509_new();

@@ -30,7 +30,7 @@ typedef enum {
     VV_FRAME_PONG = 4,
     VV_FRAME_JOIN = 5,
     VV_FRAME_JOINED = 6,
-    VV_FRAME_DISK = 16, /* a request to a disk, and its answer: shipped.h */
+    VV_FRAME_DISK = 16,  /* a request to a disk, and its answer: shipped.h */
     VV_FRAME_OWNER = 256 /* from here on kinds are the owner's: the transport does not look into them */
 } VvFrameKind;
 

@@ -207,8 +207,8 @@ static bool check_speaker(VvGreeting *greeting, const VvHello *theirs, unsigned 
     *ret_reason = VV_GOODBYE_NODE;
     if (theirs->node != greeting->identity.node)
         vv_set_error(error, VV_ERROR_DENIED, NULL, NULL,
-            "it says that it is node %" G_GUINT64_FORMAT ", and its certificate that it is %" G_GUINT64_FORMAT, theirs->node,
-            greeting->identity.node);
+            "it says that it is node %" G_GUINT64_FORMAT ", and its certificate that it is %" G_GUINT64_FORMAT,
+            theirs->node, greeting->identity.node);
     else if (theirs->to != greeting->ours.node)
         vv_set_error(error, VV_ERROR_DENIED, NULL, NULL,
             "it wants node %" G_GUINT64_FORMAT ", and this is %" G_GUINT64_FORMAT ": an address is wrong", theirs->to,
@@ -243,7 +243,8 @@ static void take_call(VvGreeting *greeting, const VvHello *theirs)
     greeting->ours.channel = theirs->channel;
     greeting->ours.to = theirs->node;
     if (!check_speaker(greeting, theirs, &reason, &error) ||
-        !greeting->events->heard(greeting, theirs, &greeting->identity, &greeting->ours, &reason, &error, greeting->user)) {
+        !greeting->events->heard(
+            greeting, theirs, &greeting->identity, &greeting->ours, &reason, &error, greeting->user)) {
         refuse(greeting, reason, error->message);
         return;
     }
@@ -263,7 +264,8 @@ static void take_join(VvGreeting *greeting, const uint8_t *body, size_t length_b
     join->door = greeting->door;
     join->address = greeting->address;
     join->signed_bytes = g_byte_array_new();
-    if (!vv_join_request_decode(body, length_bytes, &join->request, &error) || !vv_tls_binding(greeting->ssl, binding)) {
+    if (!vv_join_request_decode(body, length_bytes, &join->request, &error) ||
+        !vv_tls_binding(greeting->ssl, binding)) {
         join_unref(join);
         fail(greeting, error ? error->message : "TLS has no binding");
         return;
@@ -417,15 +419,15 @@ static void shake(VvGreeting *greeting)
 static void timer_cb(void *data)
 {
     VvGreeting *greeting = data;
-    static const char *const late[] = { "it does not answer", "the TLS handshake took too long", "it did not say hello in time",
-        "it does not take our hello", "it did not say what it wants in time", "the request to join took too long",
-        "it does not take our last words", "" };
+    static const char *const late[] = { "it does not answer", "the TLS handshake took too long",
+        "it did not say hello in time", "it does not take our hello", "it did not say what it wants in time",
+        "the request to join took too long", "it does not take our last words", "" };
 
     fail(greeting, late[greeting->state]);
 }
 
-static VvGreeting *greeting_new(VvPeerLoop *door, VvTls *tls, const VvAddress *address, const VvHello *hello, uint64_t limit_ms,
-    const VvGreetingEvents *events, void *user)
+static VvGreeting *greeting_new(VvPeerLoop *door, VvTls *tls, const VvAddress *address, const VvHello *hello,
+    uint64_t limit_ms, const VvGreetingEvents *events, void *user)
 {
     VvGreeting *greeting = g_new0(VvGreeting, 1);
 
@@ -469,8 +471,8 @@ static void connected_cb(evutil_socket_t fd, short what, void *user)
         shake(greeting);
 }
 
-VvGreeting *vv_greeting_dial(VvPeerLoop *door, VvTls *tls, const VvAddress *address, const VvHello *hello, uint64_t limit_ms,
-    const VvGreetingEvents *events, void *user)
+VvGreeting *vv_greeting_dial(VvPeerLoop *door, VvTls *tls, const VvAddress *address, const VvHello *hello,
+    uint64_t limit_ms, const VvGreetingEvents *events, void *user)
 {
     VvGreeting *greeting = greeting_new(door, tls, address, hello, limit_ms, events, user);
 
@@ -478,8 +480,9 @@ VvGreeting *vv_greeting_dial(VvPeerLoop *door, VvTls *tls, const VvAddress *addr
     greeting->strange = false;
     greeting->ssl = vv_tls_connect(tls);
     greeting->fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (greeting->fd < 0 || (connect(greeting->fd, (const struct sockaddr *) &address->socket, address->socket_bytes) != 0 &&
-                                errno != EINPROGRESS)) {
+    if (greeting->fd < 0 ||
+        (connect(greeting->fd, (const struct sockaddr *) &address->socket, address->socket_bytes) != 0 &&
+            errno != EINPROGRESS)) {
         fail(greeting, g_strerror(errno));
         return greeting;
     }

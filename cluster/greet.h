@@ -25,8 +25,8 @@ typedef struct VvJoin VvJoin;
 typedef struct {
     /* Somebody who dialled us said @theirs, agrees in version, features and pool, and is who its certificate says. Complete @ours (its
      * purpose, channel and to are filled in). False: refuse, with *ret_reason (VvGoodbyeReason). */
-    bool (*heard)(VvGreeting *greeting, const VvHello *theirs, const VvIdentity *identity, VvHello *ours, unsigned *ret_reason,
-        GError **error, void *user);
+    bool (*heard)(VvGreeting *greeting, const VvHello *theirs, const VvIdentity *identity, VvHello *ours,
+        unsigned *ret_reason, GError **error, void *user);
     /* Hellos are exchanged: all of @met but loop, times, events and user is filled in; ssl and carry are the receiver's. The
      * greeting goes when this returns. */
     void (*met)(VvGreeting *greeting, VvPeerOptions *met, void *user);
@@ -40,8 +40,8 @@ typedef struct {
 VvGreeting *vv_greeting_accept(VvPeerLoop *door, VvTls *tls, int fd, const VvAddress *address, bool strangers,
     const VvHello *hello, uint64_t limit_ms, const VvGreetingEvents *events, void *user);
 /* @hello: complete, with to, purpose, channel and dial. */
-VvGreeting *vv_greeting_dial(VvPeerLoop *door, VvTls *tls, const VvAddress *address, const VvHello *hello, uint64_t limit_ms,
-    const VvGreetingEvents *events, void *user);
+VvGreeting *vv_greeting_dial(VvPeerLoop *door, VvTls *tls, const VvAddress *address, const VvHello *hello,
+    uint64_t limit_ms, const VvGreetingEvents *events, void *user);
 /* End it now, without ended(). */
 void vv_greeting_cancel(VvGreeting *greeting);
 const VvAddress *vv_greeting_address(const VvGreeting *greeting);

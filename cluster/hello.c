@@ -123,7 +123,8 @@ static bool check_features(const char *whose, uint64_t required, uint64_t known,
     for (unsigned bit = 0; bit < 64; bit++)
         if (missing & ((uint64_t) 1 << bit))
             g_string_append_printf(numbers, "%s%u", numbers->len ? ", " : "", bit);
-    vv_set_error(error, VV_ERROR_UNSUPPORTED, NULL, "Run the same release on all nodes.", "%s feature %s", whose, numbers->str);
+    vv_set_error(
+        error, VV_ERROR_UNSUPPORTED, NULL, "Run the same release on all nodes.", "%s feature %s", whose, numbers->str);
     return false;
 }
 
@@ -134,12 +135,14 @@ bool vv_hello_agree(
 
     if (version < ours->version_min || version < theirs->version_min) {
         vv_set_error(error, VV_ERROR_UNSUPPORTED, NULL, "Run the same release on all nodes.",
-            "no version in common: %s speaks %u to %u of the peer protocol, %s speaks %u to %u", ours->name, ours->version_min,
-            ours->version_max, theirs->name, theirs->version_min, theirs->version_max);
+            "no version in common: %s speaks %u to %u of the peer protocol, %s speaks %u to %u", ours->name,
+            ours->version_min, ours->version_max, theirs->name, theirs->version_min, theirs->version_max);
         return false;
     }
-    if (!check_features("what the other requires is unknown here:", theirs->features_required, ours->features_offered, error) ||
-        !check_features("what is required here is unknown to the other:", ours->features_required, theirs->features_offered, error))
+    if (!check_features(
+            "what the other requires is unknown here:", theirs->features_required, ours->features_offered, error) ||
+        !check_features(
+            "what is required here is unknown to the other:", ours->features_required, theirs->features_offered, error))
         return false;
     if (!vv_uuid_equal(&ours->pool, &theirs->pool)) {
         g_autofree char *mine = vv_uuid_format(&ours->pool), *other = vv_uuid_format(&theirs->pool);

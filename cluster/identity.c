@@ -42,7 +42,8 @@ bool vv_identity_parse(const char *text, VvIdentity *ret_identity)
     g_autofree char *uuid = NULL, *again = NULL;
     const char *rest;
 
-    if (strlen(text) > VV_IDENTITY_TEXT_MAX || !g_str_has_prefix(text, PREFIX) || strlen(text) < strlen(PREFIX) + UUID_TEXT)
+    if (strlen(text) > VV_IDENTITY_TEXT_MAX || !g_str_has_prefix(text, PREFIX) ||
+        strlen(text) < strlen(PREFIX) + UUID_TEXT)
         return false;
     uuid = g_strndup(text + strlen(PREFIX), UUID_TEXT);
     rest = text + strlen(PREFIX) + UUID_TEXT;

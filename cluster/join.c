@@ -193,7 +193,8 @@ static bool read_answer(VvJoinLine *line, VvJoined *ret_joined, GError **error)
         return false;
     }
     body = g_malloc(frame.body_bytes + 1);
-    good = line_read(line, body, frame.body_bytes, error) && vv_joined_decode(body, frame.body_bytes, ret_joined, error);
+    good =
+        line_read(line, body, frame.body_bytes, error) && vv_joined_decode(body, frame.body_bytes, ret_joined, error);
     OPENSSL_cleanse(body, frame.body_bytes);
     g_free(body);
     return good;
@@ -222,8 +223,8 @@ static bool check_joined(const VvToken *token, VvJoined *joined, GBytes *key, GE
 }
 
 /* @ret_final: the pool has decided; another address would say the same. */
-static bool try_address(VvTls *tls, const VvToken *token, const VvJoinRequest *request, const char *text, uint64_t deadline_ms,
-    VvJoined *ret_joined, bool *ret_final, GError **error)
+static bool try_address(VvTls *tls, const VvToken *token, const VvJoinRequest *request, const char *text,
+    uint64_t deadline_ms, VvJoined *ret_joined, bool *ret_final, GError **error)
 {
     VvJoinLine line = { .fd = -1, .deadline_ms = deadline_ms };
     g_autoptr(GByteArray) out = NULL;
@@ -241,8 +242,8 @@ static bool try_address(VvTls *tls, const VvToken *token, const VvJoinRequest *r
     return good;
 }
 
-static bool join(const VvToken *token, GBytes *key, const char *name, const char *const *addresses, const char *software,
-    uint64_t timeout_ms, VvJoined *ret_joined, GError **error)
+static bool join(const VvToken *token, GBytes *key, const char *name, const char *const *addresses,
+    const char *software, uint64_t timeout_ms, VvJoined *ret_joined, GError **error)
 {
     g_autoptr(VvTls) tls = vv_tls_new_joiner(&token->pool, token->fingerprint, error);
     g_auto(VvJoinRequest) request = { .invite = token->invite };

@@ -30,7 +30,9 @@ GArray *vv_known_nodes_new(void)
 
 void vv_known_nodes_add(GArray *nodes, uint64_t id, bool guest, const char *name, const char *const *addresses)
 {
-    VvKnownNode node = { .id = id, .guest = guest, .name = g_strdup(name), .addresses = g_strdupv((char **) addresses) };
+    VvKnownNode node = {
+        .id = id, .guest = guest, .name = g_strdup(name), .addresses = g_strdupv((char **) addresses)
+    };
 
     if (!node.addresses)
         node.addresses = g_new0(char *, 1);
@@ -40,8 +42,8 @@ void vv_known_nodes_add(GArray *nodes, uint64_t id, bool guest, const char *name
 static bool twice(GError **error, const VvKnownNode *a, const VvKnownNode *b, const char *what, const char *object)
 {
     vv_set_error(error, VV_ERROR_EXISTS, object, NULL,
-        "two nodes have one %s: %s (id %" G_GUINT64_FORMAT ") and %s (id %" G_GUINT64_FORMAT "), %s", what, a->name, a->id,
-        b->name, b->id, object);
+        "two nodes have one %s: %s (id %" G_GUINT64_FORMAT ") and %s (id %" G_GUINT64_FORMAT "), %s", what, a->name,
+        a->id, b->name, b->id, object);
     return false;
 }
 

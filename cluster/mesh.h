@@ -32,14 +32,16 @@ typedef struct {
     void (*up)(VvMesh *mesh, VvPeer *peer, void *user);
     void (*down)(VvMesh *mesh, VvPeer *peer, const char *why, void *user);
     void (*message)(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user);
-    void *(*place)(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user); /* peer.h; NULL: the transport's memory */
+    void *(*place)(
+        VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user); /* peer.h; NULL: the transport's memory */
     void (*unplace)(VvMesh *mesh, VvPeer *peer, void *data, void *user);
     void (*writable)(VvMesh *mesh, VvPeer *peer, void *user);
     /* On the door's thread. At most VV_LOG_PER_MINUTE_MAX a minute; @suppressed: how many were not told before this one. */
-    void (*trouble)(VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, const char *text, unsigned suppressed, void *user);
+    void (*trouble)(
+        VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, const char *text, unsigned suppressed, void *user);
     void (*join)(VvMesh *mesh, VvJoin *join, void *user); /* answer it, from any thread, in VV_JOIN_MS
                                                                   * and before vv_mesh_free() */
-} VvMeshEvents; /* all but message may be NULL */
+} VvMeshEvents;                                           /* all but message may be NULL */
 
 typedef struct {
     const VvCredentials *credentials; /* only read by vv_mesh_new */

@@ -88,8 +88,8 @@ static void fill_hello(const VvMesh *mesh, VvHello *hello)
 }
 
 /* ---- those who dial us */
-static bool heard_fails(VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, unsigned reason, unsigned *ret_reason, GError **error,
-    const char *why)
+static bool heard_fails(VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, unsigned reason, unsigned *ret_reason,
+    GError **error, const char *why)
 {
     *ret_reason = reason;
     vv_set_error(error, VV_ERROR_DENIED, NULL, NULL, "%s", why);
@@ -98,8 +98,8 @@ static bool heard_fails(VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, unsi
     return false;
 }
 
-static bool heard_cb(VvGreeting *greeting, const VvHello *theirs, const VvIdentity *identity, VvHello *ours, unsigned *ret_reason,
-    GError **error, void *user)
+static bool heard_cb(VvGreeting *greeting, const VvHello *theirs, const VvIdentity *identity, VvHello *ours,
+    unsigned *ret_reason, GError **error, void *user)
 {
     VvMesh *mesh = user;
     VvMeshNode *node = vvm_mesh_node(mesh, identity->node);
@@ -122,8 +122,8 @@ static bool heard_cb(VvGreeting *greeting, const VvHello *theirs, const VvIdenti
             "another process has the certificate of this node: was its pool directory copied?");
     case DUPLICATE:
         vv_peer_doubt(slot->peer); /* M4 */
-        return heard_fails(
-            mesh, VV_MESH_REFUSED, identity->node, VV_GOODBYE_DUPLICATE, ret_reason, error, "another connection is kept");
+        return heard_fails(mesh, VV_MESH_REFUSED, identity->node, VV_GOODBYE_DUPLICATE, ret_reason, error,
+            "another connection is kept");
     case TAKE:
         break;
     }
@@ -152,8 +152,7 @@ static void accepted_ended_cb(VvGreeting *greeting, const char *why, void *user)
 
     g_ptr_array_remove_fast(mesh->greetings, greeting);
     if (vv_greeting_is_strange(greeting) || vv_greeting_reason(greeting) == 0)
-        vvm_mesh_tell(
-            mesh, VV_MESH_STRANGER, 0, "a connection from %s: %s", vv_greeting_address(greeting)->text, why);
+        vvm_mesh_tell(mesh, VV_MESH_STRANGER, 0, "a connection from %s: %s", vv_greeting_address(greeting)->text, why);
 }
 
 static void join_cb(VvJoin *join, void *user)
@@ -199,8 +198,9 @@ static void accept_cb(
         close((int) fd);
         return;
     }
-    g_ptr_array_add(mesh->greetings, vv_greeting_accept(mesh->door, mesh->tls, (int) fd, &address, atomic_load(&mesh->joining),
-                                         &mesh->hello, mesh->greeting_ms, &accepted_events, mesh));
+    g_ptr_array_add(
+        mesh->greetings, vv_greeting_accept(mesh->door, mesh->tls, (int) fd, &address, atomic_load(&mesh->joining),
+                             &mesh->hello, mesh->greeting_ms, &accepted_events, mesh));
 }
 
 void vvm_mesh_accept_again(void *data)
@@ -230,7 +230,8 @@ static int open_socket(const VvAddress *address, GError **error)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (fd >= 0 && address->socket.ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (fd < 0 || bind(fd, (const struct sockaddr *) &address->socket, address->socket_bytes) != 0 || listen(fd, 128) != 0) {
+    if (fd < 0 || bind(fd, (const struct sockaddr *) &address->socket, address->socket_bytes) != 0 ||
+        listen(fd, 128) != 0) {
         vv_set_error_errno(error, errno, address->text, "cannot listen on %s", address->text);
         return -1;
     }
@@ -248,8 +249,8 @@ bool vvm_mesh_listen(VvMesh *mesh, const VvAddress *address, GError **error)
 
     if (fd < 0)
         return false;
-    mesh->listener = evconnlistener_new(vv_peer_loop_base(mesh->door), accept_cb, mesh,
-        LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    mesh->listener = evconnlistener_new(
+        vv_peer_loop_base(mesh->door), accept_cb, mesh, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
     if (!mesh->listener || getsockname(fd, (struct sockaddr *) &bound, &length) != 0) {
         vv_set_error_errno(error, ENOMEM, address->text, "cannot listen on %s", address->text);
         if (!mesh->listener)
@@ -291,8 +292,7 @@ static void tell_dial(VvMeshSlot *slot, unsigned reason, const char *text)
 static void dialled_ended_cb(VvGreeting *greeting, const char *why, void *user)
 {
     VvMeshSlot *slot = user;
-    g_autofree char *text =
-        g_strdup_printf("%s at %s: %s", slot->node->name, vv_greeting_address(greeting)->text, why);
+    g_autofree char *text = g_strdup_printf("%s at %s: %s", slot->node->name, vv_greeting_address(greeting)->text, why);
 
     slot->greeting = NULL;
     tell_dial(slot, vv_greeting_reason(greeting), text);

@@ -18,9 +18,9 @@ typedef struct VvMeshNode VvMeshNode;
 typedef struct {
     VvMesh *mesh;
     VvMeshNode *node;
-    unsigned channel; /* 0: control */
-    bool inward;      /* data for the other's requests: never dialled by us */
-    VvPeer *peer;     /* lock; reference */
+    unsigned channel;     /* 0: control */
+    bool inward;          /* data for the other's requests: never dialled by us */
+    VvPeer *peer;         /* lock; reference */
     VvGreeting *greeting; /* our dial under way */
     VvPeerTimer *timer;   /* ... or the next one; NULL: inward */
     guint next_address;
@@ -35,7 +35,7 @@ struct VvMeshNode {
     GArray *addresses; /* VvAddress */
     VvMeshSlot control;
     VvMeshSlot out[VV_CHANNELS_MAX], in[VV_CHANNELS_MAX]; /* [0] is channel 1 */
-    uint64_t instance; /* that is known to be its newest; 0: none yet */
+    uint64_t instance;                                    /* that is known to be its newest; 0: none yet */
     uint64_t old[VV_OLD_INSTANCES];
     unsigned old_at;
     VvPeerCounters ended; /* lock; of connections that have ended */

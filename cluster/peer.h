@@ -28,7 +28,7 @@ typedef struct VvPeer VvPeer;
 /* What has come. */
 typedef struct {
     uint16_t kind;
-    uint64_t request; /* not 0: vv_peer_reply() is owed */
+    uint64_t request;    /* not 0: vv_peer_reply() is owed */
     const uint8_t *body; /* borrowed for the call */
     uint32_t body_bytes;
     uint8_t *data; /* of place(), whose owner it stays; borrowed for the call if there is no place() */
@@ -76,7 +76,7 @@ typedef struct {
 
 typedef struct {
     VvPeerLoop *loop;
-    SSL *ssl;              /* taken, with its descriptor; the handshake is over */
+    SSL *ssl;               /* taken, with its descriptor; the handshake is over */
     struct evbuffer *carry; /* taken: what came behind the hello; may be NULL */
     VvHello ours, theirs;
     VvIdentity identity;
@@ -127,7 +127,7 @@ uint32_t vv_peer_data_max(const VvPeer *peer);
 typedef struct {
     uint64_t bytes_in, bytes_out; /* without what TLS adds */
     uint64_t messages_in, messages_out;
-    uint64_t last_seen_ms; /* vv_monotonic_ms() */
+    uint64_t last_seen_ms;  /* vv_monotonic_ms() */
     uint64_t round_trip_us; /* of the last ping; 0: none yet */
     uint64_t waiting_bytes; /* of output, now */
 } VvPeerCounters;

@@ -36,17 +36,19 @@
  * be refused (answers, keep-alive) goes on to the hard limit, at which the connection ends. */
 #define VV_PEER_OUTPUT_BYTES_HIGH (512u << 10)
 #define VV_PEER_OUTPUT_BYTES_LOW (128u << 10)
-#define VV_PEER_OUTPUT_BYTES_MAX (8u << 20) /* control: answers that nobody reads */
+#define VV_PEER_OUTPUT_BYTES_MAX (8u << 20)  /* control: answers that nobody reads */
 #define VV_DATA_OUTPUT_BYTES_HIGH (4u << 20) /* borrowed from the engine, not the transport's own memory */
 #define VV_DATA_OUTPUT_BYTES_LOW (1u << 20)
 #define VV_DATA_OUTPUT_BYTES_MAX ((VV_PEER_REQUESTS_MAX + 1u) * (VV_PEER_DATA_BYTES_MAX + VV_DATA_BODY_BYTES_MAX))
-#define VV_PEER_QUEUE_BATCH_BYTES (256u << 10) /* given to TLS at a time: the rest can still be dropped with its request */
+#define VV_PEER_QUEUE_BATCH_BYTES \
+    (256u << 10) /* given to TLS at a time: the rest can still be dropped with its request */
 
 /* ---- times. A pool's T is 10 s; a dead connection must be known well before. */
-#define VV_PEER_IDLE_MS 1000u   /* nothing sent for so long: a ping */
-#define VV_PEER_DEAD_MS 5000u   /* nothing received for so long: closed */
-#define VV_PEER_DOUBT_MS 1000u  /* ... while the other end is dialling anew */
-#define VV_PEER_FRAME_MS 20000u /* from the first byte of a frame to its last, pauses not counted: 1 MiB at 0.5 Mbit/s */
+#define VV_PEER_IDLE_MS 1000u  /* nothing sent for so long: a ping */
+#define VV_PEER_DEAD_MS 5000u  /* nothing received for so long: closed */
+#define VV_PEER_DOUBT_MS 1000u /* ... while the other end is dialling anew */
+#define VV_PEER_FRAME_MS \
+    20000u /* from the first byte of a frame to its last, pauses not counted: 1 MiB at 0.5 Mbit/s */
 #define VV_CONTROL_STALL_MS 5000u /* output waits and none of it goes */
 #define VV_DATA_STALL_MS (VV_LUN_TIMEOUT_SECONDS * 1000u)
 #define VV_GREETING_MS 5000u /* from accept or connect to the end of hello */
@@ -56,9 +58,9 @@
 #define VV_DIAL_GRACE_MS 300u /* the node with the higher id lets the other dial first */
 
 /* ---- strangers */
-#define VV_GREETINGS_MAX 128u          /* connections that are not peers yet: 64 nodes that all come back, twice */
+#define VV_GREETINGS_MAX 128u            /* connections that are not peers yet: 64 nodes that all come back, twice */
 #define VV_GREETINGS_PER_ADDRESS_MAX 16u /* ... of them from one address */
-#define VV_JOINS_MAX 4u                /* join requests under way */
-#define VV_LOG_PER_MINUTE_MAX 10u      /* lines about strangers and refusals; more are counted */
+#define VV_JOINS_MAX 4u                  /* join requests under way */
+#define VV_LOG_PER_MINUTE_MAX 10u        /* lines about strangers and refusals; more are counted */
 
 #endif

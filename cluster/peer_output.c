@@ -56,7 +56,8 @@ static VvSend *send_new(const VvPeer *peer, const VvOutgoing *out)
     size_t shared_bytes = out->shared_body ? g_bytes_get_size(out->shared_body) : 0;
 
     frame.body_bytes = out->shared_body ? (uint32_t) shared_bytes : out->body_bytes;
-    g_assert(frame.body_bytes <= peer->body_out_max && frame.data_bytes <= peer->data_out_max && out->kind >= VV_FRAME_DISK);
+    g_assert(
+        frame.body_bytes <= peer->body_out_max && frame.data_bytes <= peer->data_out_max && out->kind >= VV_FRAME_DISK);
     g_assert(shared_bytes == frame.body_bytes || !out->shared_body);
     send->head_bytes = VV_FRAME_BYTES + (out->shared_body ? 0 : out->body_bytes);
     send->head = g_malloc(send->head_bytes);
@@ -96,7 +97,8 @@ static int may_send_locked(VvPeer *peer, uint16_t flags)
         return -ENOTCONN;
     if (flags == VV_FRAME_REPLY)
         return 0;
-    if (peer->waiting_bytes >= peer->output_high || (flags == VV_FRAME_REQUEST && peer->asked_count >= peer->asked_max)) {
+    if (peer->waiting_bytes >= peer->output_high ||
+        (flags == VV_FRAME_REQUEST && peer->asked_count >= peer->asked_max)) {
         peer->refused = true;
         return -EAGAIN;
     }

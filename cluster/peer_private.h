@@ -60,17 +60,17 @@ struct VvPeer {
     VvFrame frame;
     uint8_t *body; /* of the frame, owned */
     uint32_t body_got;
-    uint8_t *data; /* where the frame's data goes; NULL: not placed, or dropped */
-    bool data_ours; /* ... allocated here */
+    uint8_t *data;    /* where the frame's data goes; NULL: not placed, or dropped */
+    bool data_ours;   /* ... allocated here */
     bool data_placed; /* ... by place() */
     uint32_t data_got;
     bool data_dropped;
-    VvAsked *answered;     /* request that the frame answers, out of the table, owned; NULL: too late, or none */
-    GHashTable *asked;     /* id -> VvAsked, owned */
+    VvAsked *answered;      /* request that the frame answers, out of the table, owned; NULL: too late, or none */
+    GHashTable *asked;      /* id -> VvAsked, owned */
     GHashTable *unanswered; /* ids of requests that came */
     uint64_t last_request_in;
     GQueue waiting; /* VvSend, owned: out of the queue, not in the bufferevent yet */
-    char *why; /* it ends */
+    char *why;      /* it ends */
 
     /* ---- any thread */
     pthread_mutex_t lock; /* guards the next six; a leaf but for the loop's mailbox */
@@ -78,9 +78,9 @@ struct VvPeer {
     size_t waiting_bytes; /* queue, waiting and the bufferevent's output */
     uint32_t asked_count;
     uint64_t last_request_out;
-    bool woken;    /* a pump is posted */
-    bool is_down;  /* nothing is taken any more */
-    bool refused;  /* -EAGAIN was said */
+    bool woken;   /* a pump is posted */
+    bool is_down; /* nothing is taken any more */
+    bool refused; /* -EAGAIN was said */
     _Atomic uint64_t bytes_in, bytes_out, messages_in, messages_out, last_seen_ms, round_trip_us;
 };
 

@@ -17,7 +17,7 @@
 struct VvTls {
     SSL_CTX *server; /* NULL: a joiner's */
     SSL_CTX *client;
-    VvIdentity self; /* node 0: a joiner's */
+    VvIdentity self;                           /* node 0: a joiner's */
     uint8_t fingerprint[VV_FINGERPRINT_BYTES]; /* a joiner's */
 };
 
@@ -66,15 +66,16 @@ static bool load(VvTls *tls, X509 *authority, X509 *certificate, EVP_PKEY *key, 
             return true;
     }
     text = vv_openssl_text();
-    vv_set_error(error, VV_ERROR_DAMAGED, NULL, NULL, "the node's certificate, its key and the authority do not belong together: %s",
-        text);
+    vv_set_error(error, VV_ERROR_DAMAGED, NULL, NULL,
+        "the node's certificate, its key and the authority do not belong together: %s", text);
     return false;
 }
 
 VvTls *vv_tls_new(const VvCredentials *credentials, GError **error)
 {
     g_autoptr(VvTls) tls = g_new0(VvTls, 1);
-    GBytes *const parts[] = { credentials->authority_certificate, credentials->node_certificate, credentials->node_key };
+    GBytes *const parts[] = { credentials->authority_certificate, credentials->node_certificate,
+        credentials->node_key };
     const unsigned char *at[3];
     gsize length[3];
     X509 *authority, *certificate;
@@ -84,7 +85,9 @@ VvTls *vv_tls_new(const VvCredentials *credentials, GError **error)
     for (unsigned i = 0; i < 3; i++) {
         if (!parts[i]) {
             vv_set_error(error, VV_ERROR_DAMAGED, NULL, NULL, "the node has no %s",
-                i == 0 ? "certificate of its pool's authority" : i == 1 ? "certificate" : "key");
+                i == 0   ? "certificate of its pool's authority"
+                : i == 1 ? "certificate"
+                         : "key");
             return NULL;
         }
         at[i] = g_bytes_get_data(parts[i], &length[i]);
@@ -127,7 +130,8 @@ static bool signed_by(X509 *leaf, X509 *authority)
     X509_STORE *store = X509_STORE_new();
     X509_STORE_CTX *context = X509_STORE_CTX_new();
     bool good = store && context && X509_STORE_add_cert(store, authority) == 1 &&
-                X509_STORE_CTX_init(context, store, leaf, NULL) == 1 && X509_STORE_CTX_set_default(context, "ssl_server") == 1;
+                X509_STORE_CTX_init(context, store, leaf, NULL) == 1 &&
+                X509_STORE_CTX_set_default(context, "ssl_server") == 1;
 
     if (good) {
         X509_VERIFY_PARAM_set_flags(X509_STORE_CTX_get0_param(context), X509_V_FLAG_X509_STRICT);

@@ -235,8 +235,8 @@ void vv_token_prove(const VvToken *token, const void *what, size_t what_bytes, u
     EVP_PKEY_free(key);
 }
 
-bool vv_token_verify(const uint8_t verifier[VV_VERIFIER_BYTES], const void *what, size_t what_bytes,
-    const uint8_t proof[VV_PROOF_BYTES])
+bool vv_token_verify(
+    const uint8_t verifier[VV_VERIFIER_BYTES], const void *what, size_t what_bytes, const uint8_t proof[VV_PROOF_BYTES])
 {
     EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, verifier, VV_VERIFIER_BYTES);
     EVP_MD_CTX *context = EVP_MD_CTX_new();

@@ -94,7 +94,10 @@ static void feed(Run *run)
         return;
     }
     for (; end - at >= 7 && peer->state == VV_PEER_UP; at += 7) {
-        VvFrame frame = { .kind = vv_get_u16(at), .flags = at[2] & 3, .request = at[3], .body_bytes = at[4] * 17u,
+        VvFrame frame = { .kind = vv_get_u16(at),
+            .flags = at[2] & 3,
+            .request = at[3],
+            .body_bytes = at[4] * 17u,
             .data_bytes = vv_get_u16(at + 5) * 64u };
         size_t bytes = frame.body_bytes + frame.data_bytes;
         uint8_t raw[VV_FRAME_BYTES];
@@ -118,10 +121,13 @@ static void run_cb(void *data)
 {
     static const VvPeerEvents events = { message_cb, place_cb, unplace_cb, NULL, down_cb };
     Run *run = data;
-    VvHello hello = { .purpose = (run->data[0] & 1) ? VV_PURPOSE_DATA : VV_PURPOSE_CONTROL, .requests_max = 4,
-        .body_max = VV_DATA_BODY_BYTES_MAX, .data_max = VV_PEER_DATA_BYTES_MAX };
-    VvPeerOptions options = { .loop = loop, .ours = hello, .theirs = hello, .dialled = !(run->data[0] & 2), .events = &events,
-        .user = run };
+    VvHello hello = { .purpose = (run->data[0] & 1) ? VV_PURPOSE_DATA : VV_PURPOSE_CONTROL,
+        .requests_max = 4,
+        .body_max = VV_DATA_BODY_BYTES_MAX,
+        .data_max = VV_PEER_DATA_BYTES_MAX };
+    VvPeerOptions options = {
+        .loop = loop, .ours = hello, .theirs = hello, .dialled = !(run->data[0] & 2), .events = &events, .user = run
+    };
     VvPeer *peer = run->peer = vv_peer_new(&options);
 
     vv_peer_ref(peer); /* as vv_peer_start would, but for TLS */
@@ -130,7 +136,10 @@ static void run_cb(void *data)
     peer->bev = bufferevent_socket_new(vv_peer_loop_base(loop), -1, 0);
     evbuffer_add_cb(bufferevent_get_output(peer->bev), vvp_output_cb, peer);
     for (unsigned i = 0; i < ASKED && (peer->control || options.dialled); i++) {
-        VvRequest request = { .timeout_ms = 1000000, .into = run->into[i], .into_bytes = INTO_BYTES, .done = done_cb,
+        VvRequest request = { .timeout_ms = 1000000,
+            .into = run->into[i],
+            .into_bytes = INTO_BYTES,
+            .done = done_cb,
             .user = &run->done[i] };
 
         g_assert_cmpint(vv_peer_request(peer, &(VvOutgoing){ .kind = VV_FRAME_DISK }, &request), ==, 0);

@@ -34,9 +34,11 @@ static void test_frame(void)
 /* The bytes of version 1, for ever. */
 static void test_frame_layout(void)
 {
-    static const VvFrame frame = {
-        .kind = 0x0102, .flags = VV_FRAME_REPLY, .request = 0x1112131415161718, .body_bytes = 0x00090807, .data_bytes = 0x00060504
-    };
+    static const VvFrame frame = { .kind = 0x0102,
+        .flags = VV_FRAME_REPLY,
+        .request = 0x1112131415161718,
+        .body_bytes = 0x00090807,
+        .data_bytes = 0x00060504 };
     static const uint8_t bytes[28] = { 'V', 'v', 'P', 'f', 1, 0, 2, 1, 2, 0, 0, 0, 7, 8, 9, 0, //
         0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 4, 5, 6, 0 };
     uint8_t raw[VV_FRAME_BYTES];
@@ -67,9 +69,18 @@ static void test_frame_refused(void)
         uint8_t value;
         const char *why;
     } cases[] = {
-        { 0, 'x', "begin" }, { 4, 2, "version" }, { 5, 1, "zero" }, { 10, 1, "zero" }, { 6, 0, "kind" },
-        { 8, 3, "flags" }, { 8, 4, "flags" }, { 8, 0, "request id" }, { 16, 0, "request id" }, { 15, 1, "body" },
-        { 27, 1, "data" }, { 26, 0x11, "data" },
+        { 0, 'x', "begin" },
+        { 4, 2, "version" },
+        { 5, 1, "zero" },
+        { 10, 1, "zero" },
+        { 6, 0, "kind" },
+        { 8, 3, "flags" },
+        { 8, 4, "flags" },
+        { 8, 0, "request id" },
+        { 16, 0, "request id" },
+        { 15, 1, "body" },
+        { 27, 1, "data" },
+        { 26, 0x11, "data" },
     };
     static const VvFrame frame = { .kind = 5, .flags = VV_FRAME_REQUEST, .request = 7, .body_bytes = 9 };
     uint8_t raw[VV_FRAME_BYTES];
@@ -89,9 +100,22 @@ static void test_frame_refused(void)
 /* ---- hellos */
 static VvHello some_hello(void)
 {
-    VvHello hello = { .version_min = 1, .version_max = 3, .features_required = 1, .features_offered = 5, .node = 17, .to = 18,
-        .instance = 0xabcdef, .dial = 9, .purpose = VV_PURPOSE_DATA, .channel = 2, .channels = 4, .requests_max = 64,
-        .body_max = 4096, .data_max = 1 << 20, .name = "n1", .software = "1.0.0" };
+    VvHello hello = { .version_min = 1,
+        .version_max = 3,
+        .features_required = 1,
+        .features_offered = 5,
+        .node = 17,
+        .to = 18,
+        .instance = 0xabcdef,
+        .dial = 9,
+        .purpose = VV_PURPOSE_DATA,
+        .channel = 2,
+        .channels = 4,
+        .requests_max = 64,
+        .body_max = 4096,
+        .data_max = 1 << 20,
+        .name = "n1",
+        .software = "1.0.0" };
 
     memset(hello.pool.bytes, 0x77, sizeof hello.pool.bytes);
     return hello;
@@ -129,8 +153,8 @@ static void test_hello_refused(void)
     static const struct {
         unsigned at;
         uint8_t value;
-    } cases[] = { { 0, 0 }, { 0, 4 }, { 4, 2 }, { 68, 3 }, { 68, 1 }, { 69, 0 }, { 69, 99 }, { 70, 0 }, { 70, 99 }, { 71, 1 },
-        { 84, 255 }, { 86, 7 } };
+    } cases[] = { { 0, 0 }, { 0, 4 }, { 4, 2 }, { 68, 3 }, { 68, 1 }, { 69, 0 }, { 69, 99 }, { 70, 0 }, { 70, 99 },
+        { 71, 1 }, { 84, 255 }, { 86, 7 } };
     VvHello hello = some_hello(), back;
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -203,12 +227,16 @@ static void test_goodbye(void)
 static void test_address(void)
 {
     static const char *const good[][2] = {
-        { "10.0.0.1", "10.0.0.1:7333" }, { "10.0.0.1:1", "10.0.0.1:1" }, { "[fd00::1]", "[fd00::1]:7333" },
-        { "fd00::1", "[fd00::1]:7333" }, { "[fd00:0:0::1]:65535", "[fd00::1]:65535" }, { "::1", "[::1]:7333" },
+        { "10.0.0.1", "10.0.0.1:7333" },
+        { "10.0.0.1:1", "10.0.0.1:1" },
+        { "[fd00::1]", "[fd00::1]:7333" },
+        { "fd00::1", "[fd00::1]:7333" },
+        { "[fd00:0:0::1]:65535", "[fd00::1]:65535" },
+        { "::1", "[::1]:7333" },
     };
-    static const char *const bad[] = { "", ":", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:07", "10.0.0.1:-1", "10.1",
-        "0x7f.1", "n1", "n1:7333", "[::1", "[::1]7333", "[::1]:", "::1::2", "10.0.0.1:7333:1", "[10.0.0.1]x", " 10.0.0.1",
-        "0123456789012345678901234567890123456789012345678901234567890123456789" };
+    static const char *const bad[] = { "", ":", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:07",
+        "10.0.0.1:-1", "10.1", "0x7f.1", "n1", "n1:7333", "[::1", "[::1]7333", "[::1]:", "::1::2", "10.0.0.1:7333:1",
+        "[10.0.0.1]x", " 10.0.0.1", "0123456789012345678901234567890123456789012345678901234567890123456789" };
     VvAddress a, b;
 
     for (size_t i = 0; i < G_N_ELEMENTS(good); i++) {

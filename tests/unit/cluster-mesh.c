@@ -136,7 +136,8 @@ static void test_evicted(void)
 }
 
 /* ---- mistakes */
-static void set_nodes_fails(VvMesh *mesh, const char *name, uint64_t id, const char *address, VvErrorCode code, const char *what)
+static void set_nodes_fails(
+    VvMesh *mesh, const char *name, uint64_t id, const char *address, VvErrorCode code, const char *what)
 {
     g_autoptr(GArray) nodes = vv_known_nodes_new();
     g_autoptr(GError) error = NULL;
@@ -246,7 +247,8 @@ typedef struct {
 } Raw;
 
 /* TLS by hand, with the certificate of node @id of @pool; 0: none. False: it was refused. */
-static bool raw_open(Raw *raw, const TestNode *to, const TestPool *pool, uint64_t id, int version, uint64_t until_seconds)
+static bool raw_open(
+    Raw *raw, const TestNode *to, const TestPool *pool, uint64_t id, int version, uint64_t until_seconds)
 {
     *raw = (Raw){ .context = SSL_CTX_new(TLS_client_method()), .fd = connect_to(to) };
     SSL_CTX_set_max_proto_version(raw->context, version);
@@ -255,10 +257,13 @@ static bool raw_open(Raw *raw, const TestNode *to, const TestPool *pool, uint64_
         gsize certificate, key;
 
         test_pool_node(pool, id, false, until_seconds, &own);
-        g_assert_cmpint(SSL_CTX_use_certificate_ASN1(raw->context, (certificate = g_bytes_get_size(own.node_certificate), (int) certificate),
-                            g_bytes_get_data(own.node_certificate, NULL)), ==, 1);
-        g_assert_cmpint(SSL_CTX_use_PrivateKey_ASN1(
-                            EVP_PKEY_EC, raw->context, g_bytes_get_data(own.node_key, &key), (long) g_bytes_get_size(own.node_key)), ==, 1);
+        g_assert_cmpint(SSL_CTX_use_certificate_ASN1(raw->context,
+                            (certificate = g_bytes_get_size(own.node_certificate), (int) certificate),
+                            g_bytes_get_data(own.node_certificate, NULL)),
+            ==, 1);
+        g_assert_cmpint(SSL_CTX_use_PrivateKey_ASN1(EVP_PKEY_EC, raw->context, g_bytes_get_data(own.node_key, &key),
+                            (long) g_bytes_get_size(own.node_key)),
+            ==, 1);
     }
     raw->ssl = SSL_new(raw->context);
     SSL_set_fd(raw->ssl, raw->fd);
@@ -301,8 +306,19 @@ static void raw_goodbye(Raw *raw, const char *text)
 
 static VvHello raw_hello(const TestMesh *test, uint64_t node)
 {
-    return (VvHello){ .version_min = 1, .version_max = 1, .pool = test->pool->uuid, .node = node, .to = 1, .instance = 5,
-        .dial = 1, .purpose = VV_PURPOSE_CONTROL, .channels = 1, .requests_max = 8, .body_max = 100, .data_max = 100, .name = "n4" };
+    return (VvHello){ .version_min = 1,
+        .version_max = 1,
+        .pool = test->pool->uuid,
+        .node = node,
+        .to = 1,
+        .instance = 5,
+        .dial = 1,
+        .purpose = VV_PURPOSE_CONTROL,
+        .channels = 1,
+        .requests_max = 8,
+        .body_max = 100,
+        .data_max = 100,
+        .name = "n4" };
 }
 
 static void hello_fails(TestMesh *test, uint64_t certificate, const VvHello *hello, const char *text)
@@ -396,8 +412,8 @@ static void test_bad_hellos(void)
         uint16_t kind;
         uint32_t says_bytes;
         size_t bytes;
-    } firsts[] = { { VV_FRAME_PING, 8, 8 }, { TEST_KIND, 8, 8 }, { VV_FRAME_HELLO, 1 << 20, 0 }, { VV_FRAME_HELLO, 8, 8 },
-        { VV_FRAME_HELLO, 100, 50 }, { VV_FRAME_JOIN, 8, 8 }, { VV_FRAME_GOODBYE, 8, 8 } };
+    } firsts[] = { { VV_FRAME_PING, 8, 8 }, { TEST_KIND, 8, 8 }, { VV_FRAME_HELLO, 1 << 20, 0 },
+        { VV_FRAME_HELLO, 8, 8 }, { VV_FRAME_HELLO, 100, 50 }, { VV_FRAME_JOIN, 8, 8 }, { VV_FRAME_GOODBYE, 8, 8 } };
     for (size_t i = 0; i < G_N_ELEMENTS(firsts); i++) {
         static const uint8_t zeroes[100];
 

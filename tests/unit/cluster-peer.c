@@ -20,7 +20,7 @@ typedef struct {
     VvPeerLoop *loop;
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t changed;
-    GString *heard; /* bodies, one after the other, if they are short */
+    GString *heard;   /* bodies, one after the other, if they are short */
     GArray *requests; /* u64: not answered yet */
     unsigned messages, replies, timeouts, resets, downs, writables, data_done, places, unplaces;
     uint64_t sum;
@@ -77,8 +77,13 @@ static void message_cb(VvPeer *peer, const VvIncoming *in, void *user)
     pthread_cond_broadcast(&end->changed);
     pthread_mutex_unlock(&end->lock);
     if (echo && in->request != 0) {
-        VvOutgoing out = { .kind = in->kind, .body = in->body, .body_bytes = in->body_bytes, .data = end->data,
-            .data_bytes = in->data_bytes, .data_done = data_done_cb, .data_user = end };
+        VvOutgoing out = { .kind = in->kind,
+            .body = in->body,
+            .body_bytes = in->body_bytes,
+            .data = end->data,
+            .data_bytes = in->data_bytes,
+            .data_done = data_done_cb,
+            .data_user = end };
 
         if (in->data_bytes > 0)
             memcpy(end->data, in->data, in->data_bytes);
@@ -156,9 +161,20 @@ typedef struct {
 
 static VvHello hello_of(const Line *line, unsigned side, VvPurpose purpose)
 {
-    VvHello hello = { .version_min = 1, .version_max = 1, .pool = line->pool->uuid, .node = side + 1, .to = 2 - side,
-        .instance = side + 100, .dial = 1, .purpose = purpose, .channel = purpose == VV_PURPOSE_DATA, .channels = 1,
-        .requests_max = 8, .body_max = 65536, .data_max = DATA_BYTES, .name = "n" };
+    VvHello hello = { .version_min = 1,
+        .version_max = 1,
+        .pool = line->pool->uuid,
+        .node = side + 1,
+        .to = 2 - side,
+        .instance = side + 100,
+        .dial = 1,
+        .purpose = purpose,
+        .channel = purpose == VV_PURPOSE_DATA,
+        .channels = 1,
+        .requests_max = 8,
+        .body_max = 65536,
+        .data_max = DATA_BYTES,
+        .name = "n" };
 
     return hello;
 }
@@ -207,12 +223,18 @@ static void start_cb(void *data)
     vv_peer_start(data);
 }
 
-static void line_start(Line *line, unsigned side, VvPurpose purpose, const VvPeerTimes *times, const VvPeerEvents *events)
+static void line_start(
+    Line *line, unsigned side, VvPurpose purpose, const VvPeerTimes *times, const VvPeerEvents *events)
 {
     End *end = &line->end[side];
-    VvPeerOptions options = { .ssl = g_steal_pointer(&line->ssl[side]), .ours = hello_of(line, side, purpose),
-        .theirs = hello_of(line, 1 - side, purpose), .identity = { .node = 2 - side }, .dialled = side == 0, .times = *times,
-        .events = events, .user = end };
+    VvPeerOptions options = { .ssl = g_steal_pointer(&line->ssl[side]),
+        .ours = hello_of(line, side, purpose),
+        .theirs = hello_of(line, 1 - side, purpose),
+        .identity = { .node = 2 - side },
+        .dialled = side == 0,
+        .times = *times,
+        .events = events,
+        .user = end };
 
     end->loop = vv_peer_loop_new("vv-test", NULL);
     end->with_place = events == &place_events;
@@ -314,9 +336,16 @@ static void test_many(void)
 
 static int ask(End *end, const char *body, uint32_t data_bytes, uint32_t into_bytes, uint64_t timeout_ms, uint8_t *into)
 {
-    VvOutgoing out = { .kind = KIND, .body = body, .body_bytes = (uint32_t) strlen(body), .data = end->data,
-        .data_bytes = data_bytes, .data_done = data_done_cb, .data_user = end };
-    VvRequest request = { .timeout_ms = timeout_ms, .into = into, .into_bytes = into_bytes, .done = done_cb, .user = end };
+    VvOutgoing out = { .kind = KIND,
+        .body = body,
+        .body_bytes = (uint32_t) strlen(body),
+        .data = end->data,
+        .data_bytes = data_bytes,
+        .data_done = data_done_cb,
+        .data_user = end };
+    VvRequest request = {
+        .timeout_ms = timeout_ms, .into = into, .into_bytes = into_bytes, .done = done_cb, .user = end
+    };
 
     return vv_peer_request(end->peer, &out, &request);
 }
@@ -370,8 +399,13 @@ static void test_timeout(void)
 {
     Line *line = line_new_both(VV_PURPOSE_CONTROL, &plain_events);
     End *a = &line->end[0], *b = &line->end[1];
-    VvOutgoing out = { .kind = KIND, .body = "late", .body_bytes = 4, .data = b->data, .data_bytes = 70000,
-        .data_done = data_done_cb, .data_user = b };
+    VvOutgoing out = { .kind = KIND,
+        .body = "late",
+        .body_bytes = 4,
+        .data = b->data,
+        .data_bytes = 70000,
+        .data_done = data_done_cb,
+        .data_user = b };
     g_autofree uint8_t *into = g_malloc0(DATA_BYTES);
 
     g_assert_cmpint(ask(a, "?", 0, DATA_BYTES, 30, into), ==, 0);
@@ -382,7 +416,8 @@ static void test_timeout(void)
     /* it is dropped, and the connection goes on */
     g_assert_cmpint(ask(a, "!", 0, DATA_BYTES, 10000, into), ==, 0);
     await(b, &b->messages, 2);
-    g_assert_cmpint(vv_peer_reply(b->peer, g_array_index(b->requests, uint64_t, 1), &(VvOutgoing){ .kind = KIND }), ==, 0);
+    g_assert_cmpint(
+        vv_peer_reply(b->peer, g_array_index(b->requests, uint64_t, 1), &(VvOutgoing){ .kind = KIND }), ==, 0);
     await(a, &a->replies, 1);
     g_assert_cmpuint(a->timeouts, ==, 1);
     g_assert_cmpuint(into[0], ==, 0);
@@ -406,7 +441,9 @@ static void test_back_pressure(void)
     Line *line = line_new_both(VV_PURPOSE_DATA, &plain_events);
     End *client = &line->end[0], *server = &line->end[1];
     g_autofree uint8_t *body = g_malloc0(60000);
-    VvOutgoing out = { .kind = KIND, .data = client->data, .data_bytes = 60000, .data_done = data_done_cb, .data_user = client };
+    VvOutgoing out = {
+        .kind = KIND, .data = client->data, .data_bytes = 60000, .data_done = data_done_cb, .data_user = client
+    };
     unsigned taken = 0, refused = 0;
     VvPeerCounters counters;
 
@@ -439,7 +476,8 @@ static void test_requests_bounded(void)
         g_assert_cmpint(ask(a, "r", 0, 0, 10000, NULL), ==, 0);
     g_assert_cmpint(ask(a, "r", 0, 0, 10000, NULL), ==, -EAGAIN);
     await(b, &b->messages, 8);
-    g_assert_cmpint(vv_peer_reply(b->peer, g_array_index(b->requests, uint64_t, 3), &(VvOutgoing){ .kind = KIND }), ==, 0);
+    g_assert_cmpint(
+        vv_peer_reply(b->peer, g_array_index(b->requests, uint64_t, 3), &(VvOutgoing){ .kind = KIND }), ==, 0);
     await(a, &a->replies, 1);
     await(a, &a->writables, 1);
     g_assert_cmpint(ask(a, "r", 0, 0, 10000, NULL), ==, 0);
@@ -588,10 +626,11 @@ static void test_hostile(void)
         Attack attack;
         const char *why;
     } cases[] = { { attack_garbage, "begin" }, { attack_length, "too long" }, { attack_hello_length, "65537" },
-        { attack_half_header, "nothing was heard" }, { attack_half_body, "nothing was heard" }, { attack_hello, "kind 1" },
-        { attack_join, "kind 5" }, { attack_long_ping, "kind 3" }, { attack_kind, "kind 99" }, { attack_reply, "reply to nothing" },
-        { attack_ids, "ascend" }, { attack_requests, "more than 8" }, { attack_silence, "nothing was heard" },
-        { attack_goodbye, "goodbye" }, { attack_close, "closed" }, { attack_cleartext, "TLS" }, { attack_trickle, "not complete" } };
+        { attack_half_header, "nothing was heard" }, { attack_half_body, "nothing was heard" },
+        { attack_hello, "kind 1" }, { attack_join, "kind 5" }, { attack_long_ping, "kind 3" },
+        { attack_kind, "kind 99" }, { attack_reply, "reply to nothing" }, { attack_ids, "ascend" },
+        { attack_requests, "more than 8" }, { attack_silence, "nothing was heard" }, { attack_goodbye, "goodbye" },
+        { attack_close, "closed" }, { attack_cleartext, "TLS" }, { attack_trickle, "not complete" } };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         Line *line = line_new();
@@ -633,7 +672,9 @@ static void test_stall(void)
 {
     Line *line = line_new();
     End *end = &line->end[1];
-    VvOutgoing out = { .kind = KIND, .data = end->data, .data_bytes = DATA_BYTES, .data_done = data_done_cb, .data_user = end };
+    VvOutgoing out = {
+        .kind = KIND, .data = end->data, .data_bytes = DATA_BYTES, .data_done = data_done_cb, .data_user = end
+    };
     unsigned taken = 0;
 
     line_start(line, 1, VV_PURPOSE_CONTROL, &short_times, &place_events);

@@ -64,7 +64,8 @@ static void test_request(void)
 
 static void test_done(void)
 {
-    static const int results[] = { 0, -EIO, -ENOSPC, -EROFS, -EUCLEAN, -ENODATA, -ENOMEM, -ETIMEDOUT, -EINVAL, -ESTALE, -ESHUTDOWN };
+    static const int results[] = { 0, -EIO, -ENOSPC, -EROFS, -EUCLEAN, -ENODATA, -ENOMEM, -ETIMEDOUT, -EINVAL, -ESTALE,
+        -ESHUTDOWN };
     uint8_t raw[VV_SHIPPED_DONE_BYTES];
     VvShippedDone done, back;
 
