@@ -367,6 +367,55 @@ class Start(Own):
         return figures
 
 
+class Recovery(Own):
+    """Every block of a new LUN written once in random order, then kill -9. What was flushed must be there."""
+    key, unit, lower = "ms", "ms", True
+    reads = 256
+
+    def __init__(self):
+        super().__init__("recovery", "from the start of vvfs to the first read, after random writes of 4 KiB to a new LUN and kill -9",
+                         ["flushed", "not flushed"], [Target(variant, None, 2000, "<=") for variant in ("flushed", "not flushed")])
+
+    def prepare(self, ground, settings):
+        super().prepare(ground, settings)
+        self.killed = peers.Server(self.bed, "recovery")
+        self.bed.stack.callback(self.killed.stop)
+
+    def round(self):
+        return {variant: self.recover(variant == "flushed") for variant in self.variants}
+
+    def recover(self, flushed):
+        server = self.killed
+        server.start()
+        path = server.make("new", self.size)
+        fio.run(self.bed, path, "randwrite", "4k", 16, self.size, more=("--end_fsync=1",) if flushed else ())
+        server.kill()
+        server.stop()
+        if not os.path.exists(os.path.join(server.pool, "in-use")):
+            raise ValueError("the pool was closed in order: nothing is to be recovered")
+        begin = time.monotonic()
+        server.start()
+        with open(path, "rb", buffering=0) as file:
+            file.read(4096)
+            figure = Figure(ms=(time.monotonic() - begin) * 1000)
+            if flushed and self.lost(file):
+                raise ValueError("blocks that were flushed are not there")
+        server.remove("new")
+        server.stop()
+        return figure
+
+    def lost(self, file):
+        """Of some blocks, how many are zeroes: none is as fio wrote it."""
+        return sum(os.pread(file.fileno(), 4096, int.from_bytes(os.urandom(4), "big") % (self.size // 4096) * 4096) == bytes(4096)
+                   for _ in range(self.reads))
+
+    def finish(self):
+        super().finish()
+        if hasattr(self, "killed"):
+            self.killed.stop()
+            self.bed.run("rm", "-rf", "--one-file-system", self.killed.directory)
+
+
 def own():
     """The workloads of this file, in the order they run."""
     yield Group("group", "one and 8 writers, 4 KiB random write to own blocks and fdatasync each", new_blocks=False)
@@ -377,3 +426,4 @@ def own():
     yield Removal()
     yield Held()
     yield Start()
+    yield Recovery()

@@ -2,7 +2,7 @@
 """What is compared: each peer offers one file or device of a size, `path`, with its own way to take a snapshot.
 
 A peer that only passes a file through shares that file with the others of its kind (`shared`), unless it is made for one cell."""
-import contextlib, os, threading, time
+import contextlib, os, signal, threading, time
 
 import bed as beds
 import fio
@@ -45,14 +45,17 @@ class Server:
         self.admin.close()
         self.admin = None
 
-    def memory_kib(self):
-        """Anonymous and locked memory of the daemon."""
+    def serving_pid(self):
         pid = self.process.pid
         with open(f"/proc/{pid}/task/{pid}/children") as children: # it holds the mount, its child serves
             for child in children.read().split():
                 with open(f"/proc/{child}/comm") as comm:
-                    pid = pid if comm.read().strip() == "vvfs-looker" else child
-        with open(f"/proc/{pid}/status") as status:
+                    pid = pid if comm.read().strip() == "vvfs-looker" else int(child)
+        return pid
+
+    def memory_kib(self):
+        """Anonymous and locked memory of the daemon."""
+        with open(f"/proc/{self.serving_pid()}/status") as status:
             return sum(int(line.split()[1]) for line in status if line.startswith(("RssAnon:", "VmLck:")))
 
     def sample(self, ended):
@@ -62,6 +65,12 @@ class Server:
 
     def stop(self):
         self.stack.close()
+
+    def kill(self):
+        """Who holds the mount and who serves it die at once, so that the next start has to recover. stop() then takes the rest down."""
+        self.process.send_signal(signal.SIGSTOP)  # or it would start another
+        os.kill(self.serving_pid(), signal.SIGKILL)
+        self.process.kill()
 
     def lun(self, name):
         return os.path.join(self.mnt, "luns", name)

@@ -28,6 +28,7 @@ ROWS = (
     ("LUN a held (full pool, on-full=wait) at depth 256: LUN b", "p99 within 1.2 x", ("held",), None),
     ("metadata", "128 MiB per TiB sequential, 4 GiB per TiB in 4 KiB random order", ("metadata",), None),
     ("daemon memory (RssAnon plus locked) under all of these", "128 MiB", ("memory",), ()),
+    ("recovery after kill -9 amid 1 GiB of random first writes, flushed and not", "2 s", ("recovery",), None),
     ("start with 10,000 LUNs and 100,000 snapshots", "3 s", ("start",), None),
 )
 

@@ -112,7 +112,7 @@ clean "it"
 is "extents are read raw, in small parts, and one LUN is repacked" "$(jq '.results[] | select(.workload == "overwritten") | .variants |
     .["extents raw"].median > 0 and .["extents raw"].more.kib_a_read < 64 and .scattered.median > 0 and .repacked.more.repack_s > 0' "$json")" true
 cp -r "$results" "$disk/part"
-try "a run of the others" runs --targets --media tmpfs --size 16M --seconds 0.2 --rounds 2 --workloads slow-disk,metadata,r1 \
+try "a run of the others" runs --targets --media tmpfs --size 16M --seconds 0.2 --rounds 2 --workloads slow-disk,metadata,r1,recovery \
     --meta-sequential 64M --meta-random 16M
 clean "it"
 is "a disk is slow, and b is written on it all the while" "$(jq '[.results[] | select(.workload == "slow-disk") | .variants |
@@ -122,10 +122,10 @@ is "each region has an extent, or one for each of its blocks" "$(jq -c '[.result
 is "and the map takes more for these" "$(jq '.results[] | select(.workload == "metadata") | .variants |
     .sequential.median > 0 and .["random 4 KiB"].median > .sequential.median' "$json")" true
 is "what is compared and nothing else" "$(jq -c '[.results[] | select(.workload == "r1") | .variants | keys[]]' "$json")" '["floor1","floor2","vvfs"]'
-is "their targets are judged" "$(jq -c '[.results[] | select(.workload != "memory") | .targets | length]' "$json")" "[1,2,2]"
+is "their targets are judged" "$(jq -c '[.results[] | select(.workload != "memory") | .targets | length]' "$json")" "[1,2,2,2]"
 try "two runs are joined" runs --join "$disk/part" "$results"
 is "to one report" "$(jq -r '[.results[] | "\(.medium):\(.workload)"] | join(" ")' "$json")" \
-    "disk:overwritten disk:memory tmpfs:r1 tmpfs:slow-disk tmpfs:metadata tmpfs:memory"
+    "disk:overwritten disk:memory tmpfs:r1 tmpfs:recovery tmpfs:slow-disk tmpfs:metadata tmpfs:memory"
 grep -qF 'r1: vvfs >= 0.95 x floor' "$results/tables.md" && grep -qF 'slow-disk: own beside' "$results/tables.md"
 ok "with the targets of both"
 
