@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* `pool check`: recompute everything from the pages and compare.
  *
+ *   the map              is what its checksums say: else nothing that follows is looked at
  *   every page           decodes, is in the index, and (no job on its branch) some live point sees it
  *   every index entry    has its page
  *   every block          is own in exactly one page if the bitmap says used, in none if it says free; what pages name is used
@@ -456,6 +457,11 @@ static int check_all(Check *check)
 int vv_meta_check(VvMeta *meta, bool repair, VvCheckFunc report_func, void *user)
 {
     Check check = { .meta = meta, .repair = repair, .report = report_func, .user = user };
+    if (vv_store_check(meta->store) == -EUCLEAN) { /* what opening left (store.h): nothing can be counted from pages that are not there */
+        g_autofree char *trouble = vv_store_trouble(meta->store);
+        report(&check, "damaged", false, vv_meta_pool(meta)->name, "%s", trouble);
+        return 0;
+    }
     if (repair)
         vvm_write_lock(meta);
     else

@@ -92,7 +92,7 @@ static int pool_record_write(VvMeta *meta)
     g_autoptr(GByteArray) record = g_byte_array_new();
     VvStoreTxn *txn;
     vvm_pool_encode(meta, record);
-    int result = vv_store_begin(meta->store, &txn);
+    int result = vv_store_begin_early(meta->store, &txn);
     if (result != 0)
         return result;
     result = vv_store_put(txn, VV_TABLE_POOL, key, sizeof key, record->data, record->len);
@@ -182,7 +182,8 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, const VvOpening *o
     VvUuid uuid;
     if (!vv_meta_identify(meta->directory, &name, &uuid, error))
         return false;
-    meta->store = vv_store_open(map, meta->read_only, error);
+    meta->store = vv_store_open_as(map, meta->read_only,
+        opening->trial ? VV_STORE_TRIAL : opening->quick ? VV_STORE_QUICK : VV_STORE_PLAIN, error);
     if (meta->store == NULL || !vvm_catalog_load(meta, error))
         return false;
     if (!vv_uuid_equal(&uuid, &meta->pool.uuid)) {
@@ -218,8 +219,12 @@ VvMeta *vv_meta_open_as(const char *directory, bool read_only, const VvRunOps *r
 {
     VvMeta *meta = meta_new(directory, read_only);
     g_assert(opening->number != 0);
-    if (!open_parts(meta, run_ops, opening, error))
+    if (!open_parts(meta, run_ops, opening, error)) {
+        g_autofree char *trouble = meta->store != NULL ? vv_store_trouble(meta->store) : NULL;
+        if (trouble != NULL)
+            g_prefix_error(error, "%s: ", trouble);
         g_clear_pointer(&meta, vv_meta_close);
+    }
     return meta;
 }
 
@@ -236,6 +241,13 @@ void vv_meta_set_hooks(VvMeta *meta, const VvMetaHooks *hooks, void *user)
     meta->hooks = hooks;
     meta->hooks_user = user;
 }
+
+bool vv_meta_watch(VvMeta *meta, void (*trouble)(void *user, const char *why), void *user, GError **error)
+{
+    return vv_store_watch(meta->store, trouble, user, error);
+}
+
+void vv_meta_unwatch(VvMeta *meta) { vv_store_unwatch(meta->store); }
 
 void vv_meta_close(VvMeta *meta)
 {

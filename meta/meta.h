@@ -59,10 +59,15 @@ typedef struct {
     /* Called, unless NULL, with the number of the opening before this one, when nothing is written yet. False: it must not be opened. */
     bool (*check)(void *user, uint64_t before, GError **error);
     void *user;
+    bool quick, trial; /* leaves of the map are checked afterwards; with new checksums on trial (store.h) */
 } VvOpening;
 VvMeta *vv_meta_open_as(
     const char *directory, bool read_only, const VvRunOps *run_ops, const VvOpening *opening, GError **error);
 void vv_meta_set_hooks(VvMeta *meta, const VvMetaHooks *hooks, void *user); /* before the first apply */
+/* Check in the background what opening left of the map; @trouble, on a thread of its own and once: something in it is damaged or cannot
+ * be read (@why), and reads that need it fail. Until vv_meta_unwatch. */
+bool vv_meta_watch(VvMeta *meta, void (*trouble)(void *user, const char *why), void *user, GError **error);
+void vv_meta_unwatch(VvMeta *meta);
 void vv_meta_close(VvMeta *meta);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvMeta, vv_meta_close)
 

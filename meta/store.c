@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The LMDB environment behind store.h, and the only file that includes <lmdb.h>.
+/* The LMDB environment behind store.h, and the only file that knows <lmdb.h>, but for store_lmdb.c: what it calls with a trap set.
  *
  *     PATH/data.mdb   all tables, as named LMDB databases
  *     PATH/lock.mdb   LMDB's table of readers and its writer lock
@@ -13,9 +13,15 @@
  *       SIGBUS and not an error. LMDB itself leaves the file short where a transaction took pages at the end and gave them
  *       back unwritten (up to 9 % of the commits of a random load), so commit and open lengthen it with zeroes.
  *   S5  The first error of a write transaction is the result of its commit, which then changes nothing.
- *   S6  LMDB's own assertions on what a cursor reads from the file end as -EUCLEAN, not as an abort.
+ *   S6  LMDB's own assertions on what it reads from the file end as -EUCLEAN, not as an abort, and what the medium does not give as
+ *       -EIO, not as a SIGBUS (store_fault.h). The pool is told (vv_store_watch).
  *   S7  LMDB sees no page whose sum was not compared (store_sums.h): damage that came while the pool was closed is refused before
- *       LMDB has the file. A commit has succeeded when it is certified, and the next one waits for that.
+ *       LMDB has the file or, in the leaves of a large map, when they are read. A commit has succeeded when it is certified, and the next
+ *       one waits for that.
+ *   S8  A write transaction that S6 met is never touched again, not even to abort it: its pages and cursors are as LMDB left them in
+ *       the middle. Nothing of it is in the file that a start would find. No other begins, and close leaves the environment behind.
+ *   S9  A write transaction begins when all pages were compared. One of the start's own may begin before (vv_store_begin_early): it
+ *       may only touch tables of one page.
  *
  * Sizes, measured with 10,000 values under 24-byte keys on 4 KiB pages (mdb_stat; tests/unit/meta-store.c repeats it by
  * bytes in use), per value:
@@ -33,14 +39,14 @@
 
 #include "error.h"
 #include "limits.h"
+#include "store_lmdb.h"
 #include "store_sums.h"
+#include "store_watch.h"
 #include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <lmdb.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -79,13 +85,14 @@ struct VvStore {
     MDB_env *env;                /* owned */
     MDB_dbi tables[VV_N_TABLES]; /* S2 */
     VvSums *sums;                /* owned; its certifying is the writer's */
+    VvMapWatch *watch;           /* owned; NULL while it is made */
     size_t page_bytes;
     uint64_t allocated_end; /* data.mdb is known to be allocated so far; the writer's */
     bool read_only;
     pthread_mutex_t lock;   /* guards what follows */
     VvStoreRead *idle;      /* owned: reads waiting to be used again */
     unsigned count_reading; /* reads between begin and end */
-    bool writing;
+    bool writing, stuck; /* stuck: S8 */
 };
 
 struct VvStoreTxn {
@@ -128,6 +135,7 @@ static int store_errno(int rc)
     case MDB_VERSION_MISMATCH:
     case MDB_INCOMPATIBLE:
     case MDB_BAD_DBI:
+    case VVL_DAMAGED:
         return -EUCLEAN;
     case MDB_READERS_FULL:
     case MDB_TXN_FULL:
@@ -154,33 +162,6 @@ static void set_store_error(GError **error, int rc, const char *path, const char
     vv_set_error(error, code, path, NULL, "metadata store %s: %s: %s", path, doing, mdb_strerror(rc));
 }
 
-/* S6: where to go on when LMDB asserts in a read of this thread. LMDB has no other way out: it aborts if its assertion
- * handler returns. Reads hold no lock, and a cursor that was left this way is closed. */
-static _Thread_local jmp_buf *read_trap;
-
-static void on_lmdb_assert(MDB_env *env, const char *text)
-{
-    (void) env;
-    vv_log(VV_LOG_ERROR, "metadata store: %s", text);
-    if (read_trap != NULL)
-        longjmp(*read_trap, 1);
-}
-
-static int trapped_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
-{
-    jmp_buf here;
-    int rc;
-
-    if (setjmp(here) != 0) {
-        read_trap = NULL;
-        return MDB_CORRUPTED;
-    }
-    read_trap = &here;
-    rc = mdb_cursor_get(cursor, key, value, op);
-    read_trap = NULL;
-    return rc;
-}
-
 /* ---- open and close */
 
 /* On 0 *ret_env is owned by the caller. */
@@ -194,7 +175,7 @@ static int open_env(const char *path, unsigned flags, MDB_env **ret_env)
         rc = mdb_env_create(&env);
         if (rc != 0)
             return rc;
-        if ((rc = mdb_env_set_assert(env, on_lmdb_assert)) == 0 && (rc = mdb_env_set_mapsize(env, map_bytes)) == 0 &&
+        if ((rc = mdb_env_set_assert(env, vvl_on_assert)) == 0 && (rc = mdb_env_set_mapsize(env, map_bytes)) == 0 &&
             (rc = mdb_env_set_maxdbs(env, VV_N_TABLES)) == 0 &&
             (rc = mdb_env_set_maxreaders(env, STORE_READERS_MAX)) == 0 &&
             (rc = mdb_env_open(env, path, flags | MDB_NOTLS | MDB_NORDAHEAD, 0600)) == 0) {
@@ -230,7 +211,7 @@ static int file_bytes(VvStore *store, uint64_t *ret_bytes, uint64_t *ret_needed_
     int rc = mdb_env_get_fd(store->env, &fd);
 
     if (rc == 0)
-        rc = mdb_env_info(store->env, &info);
+        rc = vvl_info(store->env, &info);
     if (rc != 0)
         return rc;
     if (fstat(fd, &st) != 0)
@@ -261,7 +242,23 @@ static int lengthen_file(VvStore *store)
     return errno;
 }
 
-static VvStore *open_store(const char *path, bool read_only, bool create, GError **error)
+/* S6, S7: from here on. */
+static bool watch_map(VvStore *store, GError **error)
+{
+    uint8_t *base = NULL;
+    MDB_envinfo info;
+    int rc = vvl_info(store->env, &info);
+
+    if (rc == 0)
+        rc = vvl_base(store->env, (uint32_t) store->page_bytes, &base);
+    if (rc == 0)
+        store->watch = vv_map_watch_new(store->path, base, info.me_mapsize, vv_sums_lazy(store->sums), error);
+    else
+        set_store_error(error, rc, store->path, "opening");
+    return store->watch != NULL;
+}
+
+static VvStore *open_store(const char *path, bool read_only, bool create, VvStoreHow how, GError **error)
 {
     g_autoptr(VvStore) store = g_new0(VvStore, 1);
     MDB_stat stat;
@@ -270,7 +267,9 @@ static VvStore *open_store(const char *path, bool read_only, bool create, GError
     store->path = g_strdup(path);
     store->read_only = read_only;
     pthread_mutex_init(&store->lock, NULL);
-    if (!create && (store->sums = vv_sums_open(path, error)) == NULL)
+    if (!create)
+        store->sums = vv_sums_open(path, how == VV_STORE_TRIAL ? VV_SUMS_NEW_FILE : VV_SUMS_FILE, how == VV_STORE_QUICK, error);
+    if (!create && store->sums == NULL)
         return NULL;
     if ((rc = open_env(path, read_only ? MDB_RDONLY : 0, &store->env)) != 0 ||
         (rc = mdb_env_stat(store->env, &stat)) != 0) {
@@ -287,6 +286,8 @@ static VvStore *open_store(const char *path, bool read_only, bool create, GError
         set_store_error(error, rc, path, "opening tables");
         return NULL;
     }
+    if (!create && !watch_map(store, error))
+        return NULL;
     if (!read_only)
         mdb_reader_check(store->env, &dead);
     return g_steal_pointer(&store);
@@ -314,7 +315,7 @@ bool vv_store_create(const char *path, GError **error)
         vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "metadata store %s: exists already", path);
         return false;
     }
-    store = open_store(path, false, true, error);
+    store = open_store(path, false, true, VV_STORE_PLAIN, error);
     if (store == NULL || !vv_sums_create(path, error))
         return false;
     rc = vv_sync_directory(path);
@@ -326,6 +327,11 @@ bool vv_store_create(const char *path, GError **error)
 }
 
 VvStore *vv_store_open(const char *path, bool read_only, GError **error)
+{
+    return vv_store_open_as(path, read_only, VV_STORE_PLAIN, error);
+}
+
+VvStore *vv_store_open_as(const char *path, bool read_only, VvStoreHow how, GError **error)
 {
     uint64_t bytes = 0;
     int rc = stat_data(path, &bytes);
@@ -345,7 +351,7 @@ VvStore *vv_store_open(const char *path, bool read_only, GError **error)
         vv_set_error(error, VV_ERROR_DAMAGED, path, NULL, "metadata store %s: data.mdb is empty", path);
         return NULL;
     }
-    return open_store(path, read_only, false, error);
+    return open_store(path, read_only, false, how, error);
 }
 
 static void free_read(VvStoreRead *read)
@@ -369,13 +375,23 @@ void vv_store_close(VvStore *store)
         store->idle = read->next;
         free_read(read);
     }
-    if (store->env != NULL)
+    vv_map_watch_free(store->watch);
+    if (store->env != NULL && !store->stuck) /* S8 */
         mdb_env_close(store->env);
     vv_sums_close(store->sums);
     pthread_mutex_destroy(&store->lock);
     g_free(store->path);
     g_free(store);
 }
+
+bool vv_store_watch(VvStore *store, VvStoreTroubleFunc trouble, void *user, GError **error)
+{
+    return vv_map_watch_start(store->watch, trouble, user, error);
+}
+
+void vv_store_unwatch(VvStore *store) { vv_map_watch_stop(store->watch); }
+int vv_store_check(VvStore *store) { return vv_map_watch_finish(store->watch); }
+char *vv_store_trouble(VvStore *store) { return vv_map_watch_trouble(store->watch); }
 
 int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_bytes)
 {
@@ -390,7 +406,7 @@ int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_
     rc = file_bytes(store, &have_bytes, &needed_bytes);
     if (rc == 0)
         rc = mdb_cursor_open(read->txn, 0, &cursor); /* handle 0: transaction -> list of pages, a count in front */
-    while (rc == 0 && (rc = trapped_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+    while (rc == 0 && (rc = vvl_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
         size_t count = 0;
 
         if (value.mv_size >= sizeof count)
@@ -456,7 +472,7 @@ int vv_store_room(VvStore *store, uint64_t wanted_bytes, VvStoreRoom *ret_room)
     g_assert(!store->read_only);
     if (rc != 0)
         return rc;
-    if (file_bytes(store, &have_bytes, &needed_bytes) != 0 || mdb_env_info(store->env, &info) != 0)
+    if (file_bytes(store, &have_bytes, &needed_bytes) != 0 || vvl_info(store->env, &info) != 0)
         return -EIO;
     limit_bytes = info.me_mapsize / store->page_bytes * store->page_bytes;
     behind_bytes = MAX(wanted_bytes - MIN(wanted_bytes, free_bytes), wanted_bytes / 4);
@@ -482,12 +498,29 @@ static int stop_writing(VvStore *store, int err)
     return err;
 }
 
+/* S8 */
+static bool is_stuck(VvStore *store, int rc)
+{
+    VV_LOCKED(&store->lock);
+    store->stuck = store->stuck || vvl_is_trapped(rc);
+    return store->stuck;
+}
+
 int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn)
+{
+    int err = vv_store_check(store); /* S9 */
+
+    return err != 0 ? err : vv_store_begin_early(store, ret_txn);
+}
+
+int vv_store_begin_early(VvStore *store, VvStoreTxn **ret_txn)
 {
     VvStoreTxn *txn;
     int rc, dead = 0;
 
     g_assert(!store->read_only);
+    if (is_stuck(store, 0))
+        return -EIO;
     {
         VV_LOCKED(&store->lock);
         g_assert(!store->writing);
@@ -500,8 +533,9 @@ int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn)
     mdb_reader_check(store->env, &dead);
     txn = g_new0(VvStoreTxn, 1);
     txn->store = store;
-    rc = mdb_txn_begin(store->env, NULL, 0, &txn->txn);
+    rc = vvl_begin(store->env, 0, &txn->txn);
     if (rc != 0) {
+        is_stuck(store, rc);
         g_free(txn);
         return stop_writing(store, store_errno(rc));
     }
@@ -513,6 +547,7 @@ static int latch(VvStoreTxn *txn, int rc)
 {
     int err = store_errno(rc);
 
+    is_stuck(txn->store, rc);
     if (txn->error == 0)
         txn->error = err;
     return err;
@@ -527,7 +562,7 @@ int vv_store_put(
     g_assert(table < VV_N_TABLES && key_bytes > 0);
     if (txn->error != 0)
         return txn->error;
-    return latch(txn, mdb_put(txn->txn, txn->store->tables[table], &k, &v, 0));
+    return latch(txn, vvl_put(txn->txn, txn->store->tables[table], &k, &v));
 }
 
 int vv_store_delete(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes)
@@ -538,7 +573,7 @@ int vv_store_delete(VvStoreTxn *txn, VvTable table, const void *key, size_t key_
     g_assert(table < VV_N_TABLES && key_bytes > 0);
     if (txn->error != 0)
         return txn->error;
-    rc = mdb_del(txn->txn, txn->store->tables[table], &k, NULL);
+    rc = vvl_del(txn->txn, txn->store->tables[table], &k);
     return rc == MDB_NOTFOUND ? 0 : latch(txn, rc);
 }
 
@@ -550,14 +585,20 @@ static void end_txn(VvStoreTxn *txn)
     stop_writing(store, 0);
 }
 
+static void abort_txn(VvStoreTxn *txn)
+{
+    if (!is_stuck(txn->store, 0)) /* S8 */
+        mdb_txn_abort(txn->txn);
+}
+
 int vv_store_commit(VvStoreTxn *txn)
 {
     int err = txn->error;
 
     if (err != 0) {
-        mdb_txn_abort(txn->txn);
+        abort_txn(txn);
     } else {
-        err = store_errno(mdb_txn_commit(txn->txn));
+        err = latch(txn, vvl_commit(txn->txn));
         if (err == -EIO && host_left_bytes(txn->store) < HOST_FULL_BYTES) /* a short write, which LMDB calls an I/O error */
             err = -ENOSPC;
         if (err == 0 && lengthen_file(txn->store) != 0)
@@ -571,7 +612,7 @@ int vv_store_commit(VvStoreTxn *txn)
 
 void vv_store_abort(VvStoreTxn *txn)
 {
-    mdb_txn_abort(txn->txn);
+    abort_txn(txn);
     end_txn(txn);
 }
 
@@ -590,13 +631,13 @@ int vv_store_read_begin(VvStore *store, VvStoreRead **ret_read)
         store->count_reading++;
     }
     if (read != NULL) {
-        rc = mdb_txn_renew(read->txn);
+        rc = vvl_renew(read->txn);
         memset(read->renewed, 0, sizeof read->renewed);
         memset(read->placed, 0, sizeof read->placed);
     } else {
         read = g_new0(VvStoreRead, 1);
         read->store = store;
-        rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &read->txn);
+        rc = vvl_begin(store->env, MDB_RDONLY, &read->txn);
         if (rc != 0)
             g_clear_pointer(&read, g_free);
     }
@@ -631,7 +672,7 @@ int vv_store_get(VvStoreRead *read, VvTable table, const void *key, size_t key_b
     int rc;
 
     g_assert(table < VV_N_TABLES && key_bytes > 0);
-    rc = mdb_get(read->txn, read->store->tables[table], &k, &v);
+    rc = vvl_get(read->txn, read->store->tables[table], &k, &v);
     if (rc != 0)
         return store_errno(rc);
     *ret_value = v.mv_data;
@@ -683,11 +724,11 @@ int vv_store_seek(VvStoreRead *read, VvTable table, VvSeek how, const void *key,
     read->placed[table] = false;
     rc = get_cursor(read, table, &cursor);
     if (rc == 0)
-        rc = trapped_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+        rc = vvl_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
     if (how == VV_SEEK_LE && rc == MDB_NOTFOUND)
-        rc = trapped_cursor_get(cursor, &k, &v, MDB_LAST);
+        rc = vvl_cursor_get(cursor, &k, &v, MDB_LAST);
     else if (how == VV_SEEK_LE && rc == 0 && compare_keys(&k, key, key_bytes) > 0)
-        rc = trapped_cursor_get(cursor, &k, &v, MDB_PREV);
+        rc = vvl_cursor_get(cursor, &k, &v, MDB_PREV);
     if (rc != 0)
         return lose_place(read, table, rc);
     read->placed[table] = true;
@@ -707,7 +748,7 @@ int vv_store_next(VvStoreRead *read, VvTable table, const uint8_t **ret_key, siz
     g_assert(table < VV_N_TABLES);
     if (!read->placed[table])
         return -ENODATA;
-    rc = trapped_cursor_get(read->cursors[table], &k, &v, MDB_NEXT);
+    rc = vvl_cursor_get(read->cursors[table], &k, &v, MDB_NEXT);
     if (rc != 0)
         return lose_place(read, table, rc);
     *ret_key = k.mv_data;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The pool's LMDB environment: named tables of key and value. The only file that includes <lmdb.h> is store.c.
+/* The pool's LMDB environment: named tables of key and value. LMDB is known to store.c and store_lmdb.c alone.
  *
  * Durability: every commit is fully synchronous (never MDB_NOSYNC, never MDB_WRITEMAP). One writer at a time: the
  * checkpointer (or create and repair, before there is one). Readers on any thread, each with a transaction of its own.
@@ -48,8 +48,21 @@ bool vv_store_create(const char *path, GError **error);
  * nobody may be writing, which the pool's lock sees to. Errors: damaged, io, not-found. Free with vv_store_close; no
  * transaction may be open then (asserted). */
 VvStore *vv_store_open(const char *path, bool read_only, GError **error);
+/* Quick: leaves of the map are checked afterwards, as they always are in a large one: somebody waits. What they hold is told by errors then,
+ * -EUCLEAN or -EIO, of the reads that need it. Trial: with the checksums in sums.new. */
+typedef enum { VV_STORE_PLAIN, VV_STORE_QUICK, VV_STORE_TRIAL } VvStoreHow;
+VvStore *vv_store_open_as(const char *path, bool read_only, VvStoreHow how, GError **error);
 void vv_store_close(VvStore *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvStore, vv_store_close)
+
+/* From now on check in the background what opening left, and call @trouble, on a thread of its own and once, when something in the map is
+ * damaged or cannot be read, whoever has met it. @why: for the user. */
+typedef void (*VvStoreTroubleFunc)(void *user, const char *why);
+bool vv_store_watch(VvStore *store, VvStoreTroubleFunc trouble, void *user, GError **error);
+void vv_store_unwatch(VvStore *store); /* it is not called any more; also if there is no watch */
+/* Check at once what opening left. 0, -EUCLEAN, -EIO. Any thread. */
+int vv_store_check(VvStore *store);
+char *vv_store_trouble(VvStore *store); /* what is wrong with it, or NULL. Any thread */
 
 /* Bytes the data file occupies, and bytes of it that are free pages inside. */
 int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_bytes);
@@ -69,7 +82,9 @@ typedef struct {
 int vv_store_room(VvStore *store, uint64_t wanted_bytes, VvStoreRoom *ret_room);
 
 /* ---- the writer */
-int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn);
+int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn); /* checks first what opening left */
+/* The same, without: only for the pool's record (store.c S9). */
+int vv_store_begin_early(VvStore *store, VvStoreTxn **ret_txn);
 int vv_store_put(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes, const void *value,
                  size_t value_bytes);
 /* Deleting what is not there is 0. */

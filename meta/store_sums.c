@@ -18,8 +18,12 @@
  *       wrote, sync, root, sync. These pages were free in the certified transaction, so writing their sums takes nothing from it.
  *   C3  A root has two copies in sectors of their own, written after each other and synced together, and a sector is written whole:
  *       a root that is bad in both copies is damage and never a power cut. Sums of pages that stay in use are rewritten as they were.
- *   C4  No byte of a page is believed before its sum has been compared; every page that is in use is, at open, so LMDB
- *       never walks over damage that came while the pool was closed.
+ *   C4  No byte of a page is believed before its sum has been compared, so LMDB never walks over damage that came while the pool was
+ *       closed. All pages in use are compared at open, unless the map is large (VV_MAP_AT_ONCE_BYTES) or a mount waits for a successor: then
+ *       all but leaves of trees that have no overflow pages (only leaves name those). Which leaves there are, branches tell; LMDB
+ *       gets to see each of them only when its sum was compared, in the background or because somebody reads it (store_lazy.h).
+ *   C5  Nothing is certified while a leaf is left that was not compared, save what the start itself writes, which touches none of them (store.c
+ *       S9): so no damage gets a fresh sum, and no sum changes while others are compared.
  *
  * Which pages a commit wrote is found by walking LMDB's trees from the new root and stopping where a page was in use
  * before: LMDB copies what it changes. Which pages went is what it lists in its own table of free pages under the transaction's number.
@@ -27,6 +31,8 @@
 #include "store_sums.h"
 
 #include "codec.h"
+#include "limits.h"
+#include "store_sums_private.h"
 #include "error.h"
 #include "util.h"
 
@@ -35,31 +41,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- LMDB's format */
-#define PAGE_BYTES_MAX 65536u /* of any LMDB */
-#define PAGE_HEAD_BYTES 16u
-#define PAGE_BRANCH 0x01u
-#define PAGE_LEAF 0x02u
-#define PAGE_OVERFLOW 0x04u
-#define PAGE_META 0x08u
-#define NODE_HEAD_BYTES 8u
-#define NODE_BIG 0x01u
-#define NODE_TREE 0x02u
-#define META_MAGIC 0xbeefc0deu
-#define META_VERSION 1u
-#define META_BYTES 136u
-#define META_AT_TREES 24u /* two of TREE_BYTES: free pages, tables */
-#define META_AT_LAST_PAGE 120u
-#define META_AT_TXN 128u
-#define TREE_BYTES 48u
-#define TREE_AT_ROOT 40u
-#define TREE_DEPTH_MAX 32u /* of LMDB's cursors */
-#define NO_PAGE UINT64_MAX
-
 /* ---- the file's own */
-#define SECTOR_BYTES 512u
-#define SECTOR_SUMS 127u
-#define SECTORS_AT 4096u
 #define CACHE_SECTORS 2048u         /* 1 MiB: the sums of 1 GiB of pages */
 #define PREFETCH_BYTES (128u << 10) /* what the kernel reads ahead at once whatever it is asked for */
 #define ROOT_BYTES 512u
@@ -69,18 +51,11 @@
 
 static const char root_magic[8] = "VVSUMS01";
 
-typedef struct {
-    uint64_t page;
-    uint32_t crc;
-} NewPage;
-
 /* Sectors of sums that were read and are good: place i has one whose number is i modulo CACHE_SECTORS. */
 typedef struct {
     uint64_t numbers[CACHE_SECTORS]; /* NO_PAGE: none */
     uint8_t sectors[CACHE_SECTORS][SECTOR_BYTES];
 } SectorCache;
-
-typedef enum { TREE_FREE, TREE_TABLES, TREE_RECORDS } TreeKind;
 
 struct VvSums {
     char *path;  /* owned */
@@ -96,6 +71,8 @@ struct VvSums {
     /* the walk */
     bool verify; /* compare sums; else take them */
     uint64_t walk_txn, walk_last_page;
+    unsigned leaf_depth; /* of this tree its pages are leaves whose comparing is put off; 0: none */
+    VvLazy *lazy;        /* owned: those; NULL: everything was compared */
     GArray *fresh; /* NewPage: in use now and not before */
     GArray *freed; /* uint64_t: how many, and those the other way round */
     SectorCache *cache; /* owned, while pages are verified */
@@ -145,10 +122,9 @@ static uint32_t sector_crc(uint64_t number, const uint8_t *sector)
     return vv_crc32c(vv_crc32c(0, n, sizeof n), sector, SECTOR_SUMS * 4);
 }
 
-/* -EUCLEAN: neither a sector nor zeroes. Past the end of the file are zeroes. */
-static int read_sector(VvSums *sums, uint64_t number, uint8_t *sector)
+int vvs_read_sector(int sums_fd, uint64_t number, uint8_t *sector)
 {
-    ssize_t got = pread(sums->sums_fd, sector, SECTOR_BYTES, (off_t) (SECTORS_AT + number * SECTOR_BYTES));
+    ssize_t got = pread(sums_fd, sector, SECTOR_BYTES, (off_t) (SECTORS_AT + number * SECTOR_BYTES));
 
     if (got < 0)
         return -EIO;
@@ -161,12 +137,17 @@ static int read_sector(VvSums *sums, uint64_t number, uint8_t *sector)
     return 0;
 }
 
-static uint32_t page_crc(uint64_t page, const uint8_t *bytes, uint32_t page_bytes)
+uint32_t vvs_page_crc_begin(uint64_t page)
 {
     uint8_t n[8];
 
     vv_put_u64(n, page);
-    return vv_crc32c(vv_crc32c(0, n, sizeof n), bytes, page_bytes);
+    return vv_crc32c(0, n, sizeof n);
+}
+
+static uint32_t page_crc(uint64_t page, const uint8_t *bytes, uint32_t page_bytes)
+{
+    return vv_crc32c(vvs_page_crc_begin(page), bytes, page_bytes);
 }
 
 static int compare_sum(VvSums *sums, uint64_t page, uint32_t crc)
@@ -175,7 +156,7 @@ static int compare_sum(VvSums *sums, uint64_t page, uint32_t crc)
     uint8_t *sector = sums->cache->sectors[number % CACHE_SECTORS];
 
     if (sums->cache->numbers[number % CACHE_SECTORS] != number) {
-        int err = read_sector(sums, number, sector);
+        int err = vvs_read_sector(sums->sums_fd, number, sector);
 
         sums->cache->numbers[number % CACHE_SECTORS] = err == 0 ? number : NO_PAGE;
         if (err == -EUCLEAN)
@@ -190,15 +171,22 @@ static int compare_sum(VvSums *sums, uint64_t page, uint32_t crc)
 
 /* ---- the walk. -EUCLEAN says in sums->why what is damaged. */
 
+static int check_number(VvSums *sums, uint64_t page)
+{
+    if (page < 2 || page > sums->walk_last_page)
+        return damaged(sums, "data.mdb: it names page %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT, page,
+            sums->walk_last_page + 1);
+    return 0;
+}
+
 /* Read a page that was not in use, and compare or take its sum. */
 static int take_page(VvSums *sums, uint64_t page, uint8_t *bytes)
 {
     NewPage fresh = { .page = page };
-    int err;
+    int err = check_number(sums, page);
 
-    if (page < 2 || page > sums->walk_last_page)
-        return damaged(sums, "data.mdb: it names page %" G_GUINT64_FORMAT " of %" G_GUINT64_FORMAT, page,
-            sums->walk_last_page + 1);
+    if (err != 0)
+        return err;
     err = vv_pread_full(sums->data_fd, bytes, sums->page_bytes, page * sums->page_bytes);
     if (err != 0)
         return err;
@@ -241,6 +229,18 @@ static int take_overflow(VvSums *sums, uint64_t page, uint64_t value_bytes, bool
 
 static int walk_tree(VvSums *sums, uint64_t page, TreeKind kind, unsigned depth);
 
+/* A table's tree, as the tree of tables has it. */
+static int walk_table(VvSums *sums, const uint8_t *tree)
+{
+    int err;
+
+    if (sums->verify && sums->lazy != NULL && vv_get_u64(tree + TREE_AT_OVERFLOW_PAGES) == 0 && vv_get_u16(tree + TREE_AT_DEPTH) > 1)
+        sums->leaf_depth = vv_get_u16(tree + TREE_AT_DEPTH) - 1u;
+    err = walk_tree(sums, vv_get_u64(tree + TREE_AT_ROOT), TREE_RECORDS, 0);
+    sums->leaf_depth = 0;
+    return err;
+}
+
 static int walk_leaf_node(VvSums *sums, uint64_t page, const uint8_t *node, size_t room_bytes, TreeKind kind)
 {
     uint32_t value_bytes = vv_get_u16(node) | (uint32_t) vv_get_u16(node + 2) << 16;
@@ -264,7 +264,23 @@ static int walk_leaf_node(VvSums *sums, uint64_t page, const uint8_t *node, size
         return 0;
     if (kind != TREE_TABLES || value_bytes != TREE_BYTES)
         return damaged(sums, "page %" G_GUINT64_FORMAT " of data.mdb: a bad table", page);
-    return walk_tree(sums, vv_get_u64(value + TREE_AT_ROOT), TREE_RECORDS, 0);
+    return walk_table(sums, value);
+}
+
+static uint64_t child_of(const uint8_t *node)
+{
+    return vv_get_u16(node) | (uint64_t) vv_get_u16(node + 2) << 16 | (uint64_t) vv_get_u16(node + 4) << 32;
+}
+
+/* The next level's branches, which lie anywhere: the medium is asked for all before the first is waited for. */
+static void prefetch_children(const VvSums *sums, const uint8_t *bytes, uint16_t lower)
+{
+    for (uint16_t at = PAGE_HEAD_BYTES; at + 2 <= lower; at = (uint16_t) (at + 2)) {
+        size_t node_at = vv_get_u16(bytes + at);
+
+        if (node_at >= lower && node_at + NODE_HEAD_BYTES <= sums->page_bytes)
+            posix_fadvise(sums->data_fd, (off_t) (child_of(bytes + node_at) * sums->page_bytes), sums->page_bytes, POSIX_FADV_WILLNEED);
+    }
 }
 
 static int walk_nodes(VvSums *sums, uint64_t page, const uint8_t *bytes, TreeKind kind, unsigned depth)
@@ -275,6 +291,8 @@ static int walk_nodes(VvSums *sums, uint64_t page, const uint8_t *bytes, TreeKin
     if (vv_get_u64(bytes) != page || (flags != PAGE_BRANCH && flags != PAGE_LEAF) || lower < PAGE_HEAD_BYTES ||
         lower > sums->page_bytes)
         return damaged(sums, "page %" G_GUINT64_FORMAT " of data.mdb: neither branch nor leaf", page);
+    if (flags == PAGE_BRANCH && depth + 1 < sums->leaf_depth)
+        prefetch_children(sums, bytes, lower);
     for (uint16_t at = PAGE_HEAD_BYTES; at + 2 <= lower && err == 0; at = (uint16_t) (at + 2)) {
         size_t node_at = vv_get_u16(bytes + at);
         const uint8_t *node = bytes + node_at;
@@ -283,13 +301,23 @@ static int walk_nodes(VvSums *sums, uint64_t page, const uint8_t *bytes, TreeKin
             node_at + NODE_HEAD_BYTES + vv_get_u16(node + 6) > sums->page_bytes)
             return damaged(sums, "page %" G_GUINT64_FORMAT " of data.mdb: a record outside", page);
         if (flags == PAGE_BRANCH)
-            err = walk_tree(sums,
-                vv_get_u16(node) | (uint64_t) vv_get_u16(node + 2) << 16 | (uint64_t) vv_get_u16(node + 4) << 32, kind,
-                depth + 1);
+            err = walk_tree(sums, child_of(node), kind, depth + 1);
         else
             err = walk_leaf_node(sums, page, node, sums->page_bytes - node_at, kind);
     }
     return err;
+}
+
+/* A leaf whose bytes are compared later. */
+static int put_off(VvSums *sums, uint64_t page)
+{
+    int err = check_number(sums, page);
+
+    if (err != 0)
+        return err;
+    set_used(sums, page, true);
+    vv_lazy_add(sums->lazy, page);
+    return 0;
 }
 
 static int walk_tree(VvSums *sums, uint64_t page, TreeKind kind, unsigned depth)
@@ -301,6 +329,8 @@ static int walk_tree(VvSums *sums, uint64_t page, TreeKind kind, unsigned depth)
         return 0;
     if (depth >= TREE_DEPTH_MAX || is_used(sums, page))
         return damaged(sums, "page %" G_GUINT64_FORMAT " of data.mdb: it is named twice", page);
+    if (sums->leaf_depth != 0 && depth == sums->leaf_depth)
+        return put_off(sums, page);
     bytes = g_malloc(sums->page_bytes);
     err = take_page(sums, page, bytes);
     return err != 0 ? err : walk_nodes(sums, page, bytes, kind, depth);
@@ -325,7 +355,7 @@ static int walk_all(VvSums *sums, const uint8_t *meta, bool verify)
 /* ---- LMDB's headers: page 0 and 1 */
 
 /* Is it a header that LMDB can open? */
-static bool meta_is_sane(const uint8_t *page, unsigned slot, uint32_t page_bytes)
+bool vvs_meta_is_sane(const uint8_t *page, unsigned slot, uint32_t page_bytes)
 {
     const uint8_t *meta = page + PAGE_HEAD_BYTES;
 
@@ -364,13 +394,13 @@ static int restore_metas(VvSums *sums)
 
     if (err == 0)
         err = read_meta(sums, 1 - slot, other);
-    if (err == 0 && (!meta_is_sane(mine, slot, sums->page_bytes) ||
+    if (err == 0 && (!vvs_meta_is_sane(mine, slot, sums->page_bytes) ||
                         memcmp(mine + PAGE_HEAD_BYTES, sums->meta, META_BYTES) != 0)) {
         vv_log(VV_LOG_WARNING, "metadata store %s: header %u of data.mdb is mended", sums->path, slot);
         changed = true;
         err = write_meta(sums, slot, sums->txn);
     }
-    if (err == 0 && (!meta_is_sane(other, 1 - slot, sums->page_bytes) ||
+    if (err == 0 && (!vvs_meta_is_sane(other, 1 - slot, sums->page_bytes) ||
                         vv_get_u64(other + PAGE_HEAD_BYTES + META_AT_TXN) >= sums->txn)) {
         vv_log(VV_LOG_INFO, "metadata store %s: header %u of data.mdb is not certified and is put back", sums->path, 1 - slot);
         changed = true;
@@ -490,7 +520,7 @@ static int write_sums(VvSums *sums)
     while (i < sums->fresh->len) {
         uint64_t number = g_array_index(sums->fresh, NewPage, i).page / SECTOR_SUMS;
         uint8_t sector[SECTOR_BYTES];
-        int err = read_sector(sums, number, sector);
+        int err = vvs_read_sector(sums->sums_fd, number, sector);
 
         if (err == -EUCLEAN && !sector_is_used(sums, number)) {
             memset(sector, 0, sizeof sector); /* nobody has asked it yet */
@@ -532,7 +562,7 @@ int vv_sums_certify(VvSums *sums)
 
     for (unsigned slot = 0; slot < 2 && err == 0; slot++) {
         err = read_meta(sums, slot, pages[slot]);
-        if (err == 0 && !meta_is_sane(pages[slot], slot, sums->page_bytes))
+        if (err == 0 && !vvs_meta_is_sane(pages[slot], slot, sums->page_bytes))
             err = -EUCLEAN;
     }
     if (err != 0)
@@ -573,15 +603,15 @@ static int open_file(const char *path, const char *name, int flags)
     return fd < 0 ? -errno : fd;
 }
 
-/* @flags: how to open the file of sums. */
-static VvSums *sums_new(const char *path, int flags, int *ret_error)
+/* @name, @flags: of the file of sums, how to open it. */
+static VvSums *sums_new(const char *path, const char *name, int flags, int *ret_error)
 {
     VvSums *sums = g_new0(VvSums, 1);
 
     sums->path = g_strdup(path);
     sums->fresh = g_array_new(FALSE, FALSE, sizeof(NewPage));
     sums->freed = g_array_new(FALSE, FALSE, sizeof(uint64_t));
-    sums->sums_fd = open_file(path, VV_SUMS_FILE, flags);
+    sums->sums_fd = open_file(path, name, flags);
     sums->data_fd = open_file(path, "data.mdb", 0);
     *ret_error = sums->sums_fd < 0 ? sums->sums_fd : sums->data_fd < 0 ? sums->data_fd : 0;
     return sums;
@@ -591,6 +621,7 @@ void vv_sums_close(VvSums *sums)
 {
     if (sums == NULL)
         return;
+    vv_lazy_free(sums->lazy);
     vv_close_fd(&sums->data_fd);
     vv_close_fd(&sums->sums_fd);
     g_array_unref(sums->fresh);
@@ -605,7 +636,7 @@ bool vv_sums_create(const char *path, GError **error)
 {
     uint8_t page[PAGE_HEAD_BYTES + META_BYTES];
     int err = 0;
-    VvSums *sums = sums_new(path, O_CREAT | O_EXCL, &err);
+    VvSums *sums = sums_new(path, VV_SUMS_FILE, O_CREAT | O_EXCL, &err);
 
     /* Both headers tell the size of a page; the first is at 0 whatever it is. */
     if (err == 0)
@@ -636,33 +667,41 @@ static void set_open_error(const VvSums *sums, int err, GError **error)
         vv_set_error_errno(error, err, sums->path, "metadata store %s: checking its pages", sums->path);
 }
 
-/* The walk goes by keys, so the medium is asked for everything in its own order first. */
-static int verify_all(VvSums *sums)
+uint64_t vv_sums_at_once_bytes = VV_MAP_AT_ONCE_BYTES;
+
+/* The walk goes by keys, so what is compared whole is asked of the medium in its own order first. */
+static int verify_all(VvSums *sums, bool put_off_leaves)
 {
-    uint64_t data_bytes = (vv_get_u64(sums->meta + META_AT_LAST_PAGE) + 1) * sums->page_bytes;
+    uint64_t count_pages = vv_get_u64(sums->meta + META_AT_LAST_PAGE) + 1, data_bytes = count_pages * sums->page_bytes;
     int err;
 
-    for (uint64_t at = 0; at < data_bytes; at += PREFETCH_BYTES)
+    if (put_off_leaves || data_bytes > vv_sums_at_once_bytes)
+        sums->lazy = vv_lazy_new(sums->data_fd, sums->sums_fd, sums->page_bytes, count_pages);
+    for (uint64_t at = 0; at < data_bytes && sums->lazy == NULL; at += PREFETCH_BYTES)
         posix_fadvise(sums->data_fd, (off_t) at, PREFETCH_BYTES, POSIX_FADV_WILLNEED);
     sums->cache = g_new(SectorCache, 1);
     memset(sums->cache->numbers, 0xff, sizeof sums->cache->numbers);
     err = walk_all(sums, sums->meta, true);
     g_clear_pointer(&sums->cache, g_free);
+    if (sums->lazy != NULL && vv_lazy_left(sums->lazy) == 0)
+        g_clear_pointer(&sums->lazy, vv_lazy_free);
     return err;
 }
 
-VvSums *vv_sums_open(const char *path, GError **error)
+VvLazy *vv_sums_lazy(const VvSums *sums) { return sums->lazy; }
+
+VvSums *vv_sums_open(const char *path, const char *name, bool put_off_leaves, GError **error)
 {
     uint64_t began_ns = vv_monotonic_ns();
     int err = 0;
-    VvSums *sums = sums_new(path, 0, &err);
+    VvSums *sums = sums_new(path, name, 0, &err);
 
     if (err == 0)
         err = read_roots(sums);
     if (err == 0)
         err = lengthen(sums);
     if (err == 0)
-        err = verify_all(sums);
+        err = verify_all(sums, put_off_leaves);
     if (err == 0)
         err = restore_metas(sums);
     if (err != 0) {

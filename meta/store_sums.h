@@ -4,20 +4,26 @@
 #ifndef VV_STORE_SUMS_H
 #define VV_STORE_SUMS_H
 
+#include "store_lazy.h"
+
 #include <glib.h>
-#include <stdbool.h>
-#include <stdint.h>
 
 #define VV_SUMS_FILE "sums"
+#define VV_SUMS_NEW_FILE "sums.new" /* made anew, on trial */
 
 typedef struct VvSums VvSums;
 
 /* Make PATH/sums for the PATH/data.mdb that LMDB has just made, vouching for every page it holds now. */
 bool vv_sums_create(const char *path, GError **error);
-/* Check every page that is in use in PATH/data.mdb, which no LMDB environment may have open. A commit that was not certified is
+/* A larger map has its leaves compared in the background (C4): limits.h says how large. Tests set it. */
+extern uint64_t vv_sums_at_once_bytes;
+/* @name: of the file of sums, VV_SUMS_FILE but on trial. Check every page that is in use in PATH/data.mdb, which no LMDB environment may have open; with @put_off_leaves or if it is large, all
+ * but those of vv_sums_lazy. A commit that was not certified is
  * undone, LMDB's two headers are mended, and the file is made as long as its header says. Errors: damaged (says which page),
  * not-found (no sums), unsupported, io. */
-VvSums *vv_sums_open(const char *path, GError **error);
+VvSums *vv_sums_open(const char *path, const char *name, bool put_off_leaves, GError **error);
+/* What is not compared yet; NULL: nothing. Borrowed until vv_sums_close. */
+VvLazy *vv_sums_lazy(const VvSums *sums);
 void vv_sums_close(VvSums *sums);
 /* Vouch for what the last commit wrote; durable when it returns. Does nothing if all is certified. 0; -EUCLEAN; -ENOSPC; -EIO: then
  * nothing may be committed before another call has succeeded, because an uncertified commit can only be undone as long as no other

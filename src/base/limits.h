@@ -59,6 +59,8 @@
 #define VV_SUM_CACHE_BYTES (4u << 20)    /* checksums of 3,700 MiB of places */
 #define VV_SUMMARY_BYTES_MAX (8u << 20)  /* of all branches: 2 to 4 bytes a page, so 2 to 4 million pages below clones of clones */
 #define VV_SUMMARY_PAGES_MAX (16u << 10) /* of one: with no page of the index in memory some 250 reads, while entries wait */
+#define VV_MAP_AT_ONCE_BYTES (256u << 20) /* of data.mdb: so much is compared with its checksums in 0.2 s before the pool opens; of a larger one, branches */
+#define VV_MAP_CHECK_BYTES (64u << 20)    /* a second of the rest, in the background: less than any disk gives */
 #define VV_PENDING_BYTES_MAX (32u << 20) /* DESIGN section 5: starts background journalling */
 /* Memory of what is pending: at it, writes that change the map wait for the journal (pending.h). A LUN has room for 20,000 blocks at
  * random places, more than twice what starts journalling, or for 600 MiB in sequence: only who outruns the journal meets it. It

@@ -280,6 +280,12 @@ static void on_job_added(void *user, const VvJob *job)
     vv_scrub_added(((VvPool *) user)->scrub, job);
 }
 
+/* Of the map's watch: its own thread. */
+static void map_trouble_cb(void *user, const char *why)
+{
+    vv_pool_fail(user, "%s", why);
+}
+
 static void on_job_ended(void *user, const VvJob *job)
 {
     vv_jobs_ended(user, job);
@@ -439,12 +445,13 @@ static bool start_parts(VvPool *pool, GError **error)
             return false;
         }
     }
-    return vv_jobs_start(pool, error) && vv_scrub_start(pool->scrub, error) && (pool->read_only || vv_repack_start(pool->repack, error));
+    return vv_meta_watch(pool->meta, map_trouble_cb, pool, error) && vv_jobs_start(pool, error) && vv_scrub_start(pool->scrub, error) &&
+           (pool->read_only || vv_repack_start(pool->repack, error));
 }
 
 static bool open_meta(VvPool *pool, GError **error)
 {
-    VvOpening opening = { .check = vv_pending_check_cb, .user = pool };
+    VvOpening opening = { .check = vv_pending_check_cb, .user = pool, .quick = pool->options.takes_over };
 
     while (opening.number == 0)
         vv_random_bytes(&opening.number, sizeof opening.number);
@@ -482,6 +489,8 @@ static void stop_threads(VvPool *pool)
 {
     struct VvPoolThreads *threads = pool->threads;
 
+    if (pool->meta)
+        vv_meta_unwatch(pool->meta);
     vv_repack_stop(pool->repack);
     vv_scrub_stop(pool->scrub);
     vv_jobs_stop(pool);

@@ -50,8 +50,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
     memcpy(sums + 512, sums, 512);
     write_file("data.mdb", pages, sizeof pages);
     write_file("sums", sums, sizeof sums);
-    VvSums *opened = vv_sums_open(fuzz_folder(), &error);
-    g_assert_true((opened == NULL) == (error != NULL));
-    vv_sums_close(opened);
+    for (unsigned put_off = 0; put_off < 2; put_off++) {
+        VvSums *opened = vv_sums_open(fuzz_folder(), VV_SUMS_FILE, put_off != 0, &error);
+        uint64_t offset;
+        g_assert_true((opened == NULL) == (error != NULL));
+        if (opened != NULL && vv_sums_lazy(opened) != NULL)
+            g_assert_cmpint(vv_lazy_finish(vv_sums_lazy(opened), &offset), ==, 0);
+        vv_sums_close(opened);
+        g_clear_error(&error);
+    }
     return 0;
 }

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The store's checksums (store_sums.c): what a random load leaves is all vouched for and nothing else is; a commit that was not
- * certified never was; a byte changed anywhere in data.mdb or sums is mended, refused, or of no use to anybody. */
+ * certified never was; a byte changed anywhere in data.mdb or sums is mended, refused, or of no use to anybody. All of it also as in a large
+ * map, whose leaves are compared when they are read, or in the background ("late"). */
 #include "codec.h"
 #include "error.h"
 #include "store.h"
+#include "store_sums.h"
 #include "util.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define KEYS 600u
@@ -17,6 +20,7 @@ typedef struct {
     char *path;
     VvStore *store;
     GRand *rand;
+    bool late;
     uint32_t values[KEYS]; /* what must be there: a seed of the value; 0: none */
 } Fixture;
 
@@ -34,7 +38,8 @@ static void set_up(Fixture *f, gconstpointer data)
     const char *seed = g_getenv("VV_MODEL_SEED");
     uint32_t number = seed != NULL ? (uint32_t) strtoul(seed, NULL, 10) : g_random_int();
 
-    (void) data;
+    f->late = data != NULL;
+    vv_sums_at_once_bytes = f->late ? 0 : UINT64_MAX;
     g_test_message("VV_MODEL_SEED=%u", number);
     f->rand = g_rand_new_with_seed(number);
     f->path = g_dir_make_tmp("vv-sums-XXXXXX", NULL);
@@ -60,10 +65,10 @@ static void tear_down(Fixture *f, gconstpointer data)
     g_free(f->path);
 }
 
-/* Lengths from nothing to three pages. */
-static size_t make_value(uint32_t seed, uint8_t value[9000])
+/* Lengths from nothing to three pages; late: to what leaves hold. */
+static size_t make_value(const Fixture *f, uint32_t seed, uint8_t value[9000])
 {
-    size_t length_bytes = seed % 7 == 0 ? seed % 9000 : seed % 300;
+    size_t length_bytes = seed % 7 == 0 ? seed % (f->late ? 2000 : 9000) : seed % 300;
 
     for (size_t i = 0; i < length_bytes; i++)
         value[i] = (uint8_t) (seed >> i % 4 * 8);
@@ -86,13 +91,13 @@ static int change_some(Fixture *f, unsigned count)
             g_assert_cmpint(vv_store_delete(txn, VV_TABLE_PAGE, key, sizeof key), ==, 0);
         else
             g_assert_cmpint(
-                vv_store_put(txn, VV_TABLE_PAGE, key, sizeof key, value, make_value(f->values[k], value)), ==, 0);
+                vv_store_put(txn, VV_TABLE_PAGE, key, sizeof key, value, make_value(f, f->values[k], value)), ==, 0);
     }
     return vv_store_commit(txn);
 }
 
-/* False: something else is there. */
-static bool is_as_expected(Fixture *f)
+/* False: something else is there. *ret_refused: for so many the map says that it is damaged. */
+static bool look(Fixture *f, unsigned *ret_refused)
 {
     static uint8_t expected[9000];
     VvStoreRead *read = NULL;
@@ -107,14 +112,23 @@ static bool is_as_expected(Fixture *f)
 
         vv_put_be64(key, k);
         err = vv_store_get(read, VV_TABLE_PAGE, key, sizeof key, &value, &value_bytes);
-        if (f->values[k] == 0)
+        if (err == -EUCLEAN)
+            ++*ret_refused;
+        else if (f->values[k] == 0)
             right = right && err == -ENODATA;
         else
-            right = right && err == 0 && value_bytes == make_value(f->values[k], expected) &&
+            right = right && err == 0 && value_bytes == make_value(f, f->values[k], expected) &&
                     memcmp(value, expected, value_bytes) == 0;
     }
     vv_store_read_end(read);
     return right;
+}
+
+static bool is_as_expected(Fixture *f)
+{
+    unsigned count_refused = 0;
+
+    return look(f, &count_refused) && count_refused == 0;
 }
 
 /* Every page of each state is vouched for, and those that went are forgotten. */
@@ -181,6 +195,38 @@ static void test_uncertified(Fixture *f, gconstpointer data)
     }
 }
 
+static void note_trouble(void *user, const char *why)
+{
+    g_assert_nonnull(strstr(why, "data.mdb is damaged at offset"));
+    atomic_fetch_add((_Atomic unsigned *) user, 1);
+}
+
+/* What is read is right or refused, nothing is written, and the next start, which compares everything, finds the damage too. */
+static void see_damage(Fixture *f)
+{
+    VvStoreTxn *txn = NULL;
+    g_autofree char *why = NULL;
+    bool watched = g_rand_boolean(f->rand); /* found by the reads alone, or also in the background */
+    _Atomic unsigned count_told = 0;
+    unsigned count_refused = 0;
+    uint64_t limit_ms = vv_monotonic_ms() + 20000;
+
+    g_assert_true(!watched || vv_store_watch(f->store, note_trouble, &count_told, NULL));
+    g_assert_true(look(f, &count_refused));
+    g_assert_cmpuint(count_refused, <, KEYS);
+    g_assert_cmpint(vv_store_begin(f->store, &txn), ==, -EUCLEAN);
+    why = vv_store_trouble(f->store);
+    g_assert_nonnull(strstr(why, "data.mdb is damaged at offset"));
+    while (watched && count_told == 0 && vv_monotonic_ms() < limit_ms)
+        g_usleep(1000);
+    vv_store_unwatch(f->store);
+    g_assert_cmpuint(count_told, ==, watched);
+    g_clear_pointer(&f->store, vv_store_close);
+    vv_sums_at_once_bytes = UINT64_MAX;
+    g_assert_null(vv_store_open(f->path, false, NULL));
+    vv_sums_at_once_bytes = 0;
+}
+
 /* Change a byte and open: refused as damage, or everything is there, also after a change and another start. */
 static bool try_flip(Fixture *f, const char *name, gsize at, uint8_t mask)
 {
@@ -196,6 +242,12 @@ static bool try_flip(Fixture *f, const char *name, gsize at, uint8_t mask)
     if (f->store == NULL) {
         if (!g_error_matches(error, VV_ERROR, VV_ERROR_UNSUPPORTED))
             g_assert_error(error, VV_ERROR, VV_ERROR_DAMAGED);
+        return false;
+    }
+    if (vv_store_check(f->store) != 0) {
+        g_clear_pointer(&f->store, vv_store_close);
+        f->store = vv_store_open(f->path, false, NULL);
+        see_damage(f);
         return false;
     }
     g_assert_true(is_as_expected(f));
@@ -296,9 +348,14 @@ static void test_others(Fixture *f, gconstpointer data)
     g_clear_pointer(&f->store, vv_store_close);
     copy_file(f, "sums", &now, &now_bytes);
     write_file(f, "sums", old, old_bytes);
-    g_assert_null(vv_store_open(f->path, false, &error));
-    g_assert_error(error, VV_ERROR, VV_ERROR_DAMAGED);
-    g_clear_error(&error);
+    f->store = vv_store_open(f->path, false, &error);
+    if (f->store != NULL && f->late) {
+        see_damage(f);
+    } else {
+        g_assert_null(f->store);
+        g_assert_error(error, VV_ERROR, VV_ERROR_DAMAGED);
+        g_clear_error(&error);
+    }
     g_assert_cmpint(g_unlink(path), ==, 0);
     g_assert_null(vv_store_open(f->path, false, &error));
     g_assert_error(error, VV_ERROR, VV_ERROR_NOT_FOUND);
@@ -310,13 +367,18 @@ static void test_others(Fixture *f, gconstpointer data)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-#define ADD(name, function) g_test_add("/meta/store-sums/" name, Fixture, NULL, set_up, function, tear_down)
-    ADD("load", test_load);
-    ADD("uncertified", test_uncertified);
-    ADD("flip-data", test_flip_data);
-    ADD("flip-sums", test_flip_sums);
-    ADD("headers", test_headers);
-    ADD("roots", test_roots);
-    ADD("others", test_others);
+    static const struct {
+        const char *name;
+        void (*run)(Fixture *f, gconstpointer data);
+    } tests[] = { { "load", test_load }, { "uncertified", test_uncertified }, { "flip-data", test_flip_data },
+        { "flip-sums", test_flip_sums }, { "headers", test_headers }, { "roots", test_roots }, { "others", test_others } };
+
+    for (unsigned i = 0; i < 2 * G_N_ELEMENTS(tests); i++) {
+        unsigned n = i % G_N_ELEMENTS(tests);
+        bool late = i >= G_N_ELEMENTS(tests);
+        g_autofree char *path = g_strdup_printf("/meta/store-sums/%s%s", late ? "late/" : "", tests[n].name);
+
+        g_test_add(path, Fixture, late ? "late" : NULL, set_up, tests[n].run, tear_down);
+    }
     return g_test_run();
 }

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "store_fault.h"
+
+#include "util.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#define FAULTS_MAX 16u /* stores that a process has open: one, in tests some */
+#define ADMITTED_MAX 16u /* in a row at one address: it is no read that can be helped, as a write to the mapping */
+
+/* One for each store; they stay, because a handler of another store's thread may be looking at them. */
+struct VvFault {
+    _Atomic uintptr_t base; /* 0: nobody's */
+    _Atomic size_t bytes;
+    bool taken; /* install_lock */
+    uint64_t number; /* of this use of it */
+    VvFaultAdmit admit;
+    void *user;
+    _Atomic uint64_t noted; /* 0, or offset + 1 */
+    _Atomic int kind;       /* VvFaultKind; after noted */
+    sem_t wake;
+};
+
+_Thread_local jmp_buf *vv_fault_trap;
+_Thread_local bool vv_fault_unblocked;
+
+static VvFault faults[FAULTS_MAX];
+static struct sigaction before_segv, before_bus; /* set once */
+static bool installed;
+static pthread_mutex_t install_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- the handler */
+
+static VvFault *fault_at(uintptr_t address)
+{
+    for (unsigned i = 0; i < FAULTS_MAX; i++) {
+        uintptr_t base = atomic_load(&faults[i].base);
+
+        if (base != 0 && address >= base && address - base < atomic_load(&faults[i].bytes))
+            return &faults[i];
+    }
+    return NULL;
+}
+
+/* F3: whoever was there before, or death when the instruction is tried again. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    const struct sigaction *before = number == SIGSEGV ? &before_segv : &before_bus;
+
+    if ((before->sa_flags & SA_SIGINFO) != 0)
+        before->sa_sigaction(number, info, context);
+    else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
+        before->sa_handler(number);
+    else if (signal(number, SIG_DFL) != SIG_ERR && info->si_code <= 0)
+        raise(number);
+}
+
+static _Thread_local struct { uintptr_t address; uint64_t number; unsigned count; } last;
+
+/* F1 */
+static bool may_go_on(VvFault *fault, uintptr_t address)
+{
+    last.count = last.address == address && last.number == fault->number ? last.count + 1 : 0;
+    last.address = address;
+    last.number = fault->number;
+    return fault->admit != NULL && last.count < ADMITTED_MAX && fault->admit(fault->user, address - atomic_load(&fault->base));
+}
+
+static void handler(int number, siginfo_t *info, void *context)
+{
+    uintptr_t address = (uintptr_t) info->si_addr;
+    VvFault *fault = info->si_code > 0 ? fault_at(address) : NULL; /* not: somebody's kill(2) */
+    int error = errno;
+    bool admitted = false;
+    jmp_buf *trap;
+
+    if (fault != NULL && number == SIGSEGV)
+        admitted = may_go_on(fault, address);
+    else if (fault != NULL)
+        vv_fault_note(fault, VV_FAULT_UNREADABLE, address - atomic_load(&fault->base));
+    errno = error;
+    if (admitted)
+        return;
+    trap = vv_fault_trap;
+    if (fault != NULL && trap != NULL)
+        longjmp(*trap, number == SIGBUS ? VV_TRAPPED_BUS : VV_TRAPPED_CLOSED); /* F2; with SA_NODEFER there is no mask to be put back */
+    pass_on(number, info, context);
+}
+
+/* install_lock. */
+static bool install(void)
+{
+    struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+    sigemptyset(&action.sa_mask);
+    if (!installed)
+        installed = sigaction(SIGSEGV, &action, &before_segv) == 0 && sigaction(SIGBUS, &action, &before_bus) == 0;
+    return installed;
+}
+
+/* ---- for the store */
+
+void vv_fault_unblock(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGSEGV);
+    sigaddset(&set, SIGBUS);
+    vv_fault_unblocked = pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0;
+}
+
+VvFault *vv_fault_new(const void *base, size_t bytes, VvFaultAdmit admit, void *user)
+{
+    static uint64_t count; /* install_lock */
+    VvFault *fault = NULL;
+
+    VV_LOCKED(&install_lock);
+    for (unsigned i = 0; i < FAULTS_MAX && fault == NULL; i++)
+        fault = faults[i].taken ? NULL : &faults[i];
+    if (fault == NULL || !install())
+        return NULL;
+    fault->taken = true;
+    fault->number = ++count;
+    fault->admit = admit;
+    fault->user = user;
+    atomic_store(&fault->noted, 0);
+    atomic_store(&fault->kind, VV_FAULT_NONE);
+    sem_init(&fault->wake, 0, 0);
+    atomic_store(&fault->bytes, bytes);
+    atomic_store(&fault->base, (uintptr_t) base);
+    return fault;
+}
+
+void vv_fault_free(VvFault *fault)
+{
+    if (fault == NULL)
+        return;
+    VV_LOCKED(&install_lock);
+    atomic_store(&fault->base, 0);
+    sem_destroy(&fault->wake);
+    fault->taken = false;
+}
+
+void vv_fault_note(VvFault *fault, VvFaultKind kind, uint64_t offset)
+{
+    uint64_t none = 0;
+
+    if (!atomic_compare_exchange_strong(&fault->noted, &none, offset + 1))
+        return;
+    atomic_store(&fault->kind, (int) kind);
+    sem_post(&fault->wake);
+}
+
+VvFaultKind vv_fault_get(VvFault *fault, uint64_t *ret_offset)
+{
+    VvFaultKind kind = (VvFaultKind) atomic_load(&fault->kind);
+
+    if (kind != VV_FAULT_NONE)
+        *ret_offset = atomic_load(&fault->noted) - 1;
+    return kind;
+}
+
+void vv_fault_wait(VvFault *fault, unsigned ms)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += (long) (ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    while (sem_clockwait(&fault->wake, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR)
+        continue;
+}
+
+void vv_fault_wake(VvFault *fault) { sem_post(&fault->wake); }

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "store_lmdb.h"
+
+#include "codec.h"
+#include "store_fault.h"
+#include "util.h"
+
+#include <errno.h>
+
+#define META_AT 16u /* in page 0, behind the head of the page */
+#define META_MAGIC 0xbeefc0deu
+#define TOUCH_BYTES 4096u
+
+/* What @call returns, or what it was left for. */
+#define TRAPPED(call)                                                                                                         \
+    jmp_buf here;                                                                                                             \
+    int rc;                                                                                                                   \
+                                                                                                                              \
+    if (!vv_fault_unblocked)                                                                                                  \
+        vv_fault_unblock();                                                                                                   \
+    switch (setjmp(here)) {                                                                                                   \
+    case 0:                                                                                                                   \
+        vv_fault_trap = &here;                                                                                                \
+        rc = call;                                                                                                            \
+        break;                                                                                                                \
+    case VV_TRAPPED_BUS:                                                                                                      \
+        rc = VVL_UNREADABLE;                                                                                                  \
+        break;                                                                                                                \
+    default:                                                                                                                  \
+        rc = VVL_DAMAGED;                                                                                                     \
+        break;                                                                                                                \
+    }                                                                                                                         \
+    vv_fault_trap = NULL;                                                                                                     \
+    return rc
+
+void vvl_on_assert(MDB_env *env, const char *text)
+{
+    (void) env;
+    vv_log(VV_LOG_ERROR, "metadata store: %s", text);
+    if (vv_fault_trap != NULL)
+        longjmp(*vv_fault_trap, VV_TRAPPED_ASSERT);
+}
+
+int vvl_begin(MDB_env *env, unsigned flags, MDB_txn **ret_txn) { TRAPPED(mdb_txn_begin(env, NULL, flags, ret_txn)); }
+int vvl_renew(MDB_txn *txn) { TRAPPED(mdb_txn_renew(txn)); }
+int vvl_commit(MDB_txn *txn) { TRAPPED(mdb_txn_commit(txn)); }
+int vvl_info(MDB_env *env, MDB_envinfo *ret_info) { TRAPPED(mdb_env_info(env, ret_info)); }
+int vvl_put(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value) { TRAPPED(mdb_put(txn, table, key, value, 0)); }
+int vvl_del(MDB_txn *txn, MDB_dbi table, MDB_val *key) { TRAPPED(mdb_del(txn, table, key, NULL)); }
+
+/* What a value's pages cannot give is to be known here, where there is a trap, and not by who looks at it. */
+static int touched(int rc, const MDB_val *value)
+{
+    const volatile uint8_t *bytes = value->mv_data;
+
+    for (size_t at = 0; rc == 0 && at < value->mv_size; at += TOUCH_BYTES)
+        (void) bytes[at];
+    if (rc == 0 && value->mv_size > 0)
+        (void) bytes[value->mv_size - 1];
+    return rc;
+}
+
+int vvl_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value)
+{
+    TRAPPED(touched(mdb_get(txn, table, key, value), value));
+}
+
+int vvl_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op)
+{
+    TRAPPED(touched(mdb_cursor_get(cursor, key, value, op), value));
+}
+
+/* LMDB does not tell. But each of its pages begins with its number, and the table of tables has one, which was compared. */
+int vvl_base(MDB_env *env, uint32_t page_bytes, uint8_t **ret_base)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, value;
+    MDB_dbi tables;
+    int rc = vvl_begin(env, MDB_RDONLY, &txn);
+
+    if (rc == 0)
+        rc = mdb_dbi_open(txn, NULL, 0, &tables);
+    if (rc == 0)
+        rc = mdb_cursor_open(txn, tables, &cursor);
+    if (rc == 0)
+        rc = vvl_cursor_get(cursor, &key, &value, MDB_FIRST);
+    if (rc == 0) {
+        uint8_t *page = (uint8_t *) key.mv_data - (uintptr_t) key.mv_data % page_bytes;
+
+        *ret_base = page - vv_get_u64(page) * page_bytes;
+        rc = vv_get_u32(*ret_base + META_AT) == META_MAGIC ? 0 : EINVAL;
+    }
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    if (txn != NULL)
+        mdb_txn_abort(txn);
+    return rc;
+}

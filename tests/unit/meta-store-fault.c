@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A map that cannot be read any more while it is open (store_fault.h): its mapping gives SIGBUS, as for a medium's error, in some places or
+ * because the file has become shorter. What can be read is right, the rest is -EIO; who watches is told once; nothing is written any more, and closing it is
+ * possible. */
+#include "codec.h"
+#include "error.h"
+#include "store.h"
+#include "store_fault.h"
+#include "store_sums.h"
+#include "util.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#define KEYS 4000u
+#define VALUE_BYTES 500u
+
+typedef struct {
+    char *path, *data;
+    VvStore *store;
+    _Atomic unsigned count_told;
+} Fixture;
+
+static void make_value(unsigned k, uint8_t value[VALUE_BYTES]) { memset(value, (int) (k % 251 + 1), VALUE_BYTES); }
+
+static int put(VvStoreTxn *txn, unsigned k)
+{
+    uint8_t key[8], value[VALUE_BYTES];
+
+    vv_put_be64(key, k);
+    make_value(k, value);
+    return vv_store_put(txn, VV_TABLE_PAGE, key, sizeof key, value, sizeof value);
+}
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    VvStoreTxn *txn = NULL;
+    g_autoptr(GError) error = NULL;
+
+    f->path = g_dir_make_tmp("vv-fault-XXXXXX", NULL);
+    f->data = g_build_filename(f->path, "data.mdb", NULL);
+    g_assert_true(vv_store_create(f->path, NULL));
+    f->store = vv_store_open(f->path, false, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(vv_store_begin(f->store, &txn), ==, 0);
+    for (unsigned k = 0; k < KEYS; k++)
+        g_assert_cmpint(put(txn, k), ==, 0);
+    g_assert_cmpint(vv_store_commit(txn), ==, 0);
+    g_clear_pointer(&f->store, vv_store_close);
+    vv_sums_at_once_bytes = data != NULL ? 0 : UINT64_MAX;
+    f->store = vv_store_open(f->path, false, &error);
+    g_assert_no_error(error);
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    static const char *const names[] = { "data.mdb", "lock.mdb", "sums" };
+
+    (void) data;
+    vv_store_close(f->store);
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *name = g_build_filename(f->path, names[i], NULL);
+
+        g_unlink(name);
+    }
+    g_assert_cmpint(g_rmdir(f->path), ==, 0);
+    g_free(f->path);
+    g_free(f->data);
+}
+
+/* How many give an error. The others are right. */
+static unsigned count_errors(Fixture *f)
+{
+    VvStoreRead *read = NULL;
+    unsigned count = 0;
+
+    if (vv_store_read_begin(f->store, &read) != 0)
+        return KEYS;
+    for (unsigned k = 0; k < KEYS; k++) {
+        const uint8_t *value;
+        size_t value_bytes;
+        uint8_t key[8], expected[VALUE_BYTES];
+        int err;
+
+        vv_put_be64(key, k);
+        make_value(k, expected);
+        err = vv_store_get(read, VV_TABLE_PAGE, key, sizeof key, &value, &value_bytes);
+        if (err == 0)
+            g_assert_true(value_bytes == VALUE_BYTES && memcmp(value, expected, VALUE_BYTES) == 0);
+        else
+            g_assert_cmpint(err, ==, -EIO);
+        count += err != 0;
+    }
+    vv_store_read_end(read);
+    return count;
+}
+
+static void told_cb(void *user, const char *why)
+{
+    g_assert_nonnull(strstr(why, "data.mdb cannot be read at offset "));
+    atomic_fetch_add((_Atomic unsigned *) user, 1);
+}
+
+static void wait_until_told(Fixture *f)
+{
+    uint64_t limit_ms = vv_monotonic_ms() + 20000;
+
+    while (f->count_told == 0 && vv_monotonic_ms() < limit_ms)
+        g_usleep(1000);
+    g_assert_cmpuint(f->count_told, ==, 1);
+}
+
+/* From now on the page that has @k cannot be read. */
+static void lose_page(Fixture *f, unsigned k)
+{
+    size_t page_bytes = (size_t) sysconf(_SC_PAGESIZE), value_bytes;
+    vv_autofd int empty = memfd_create("empty", MFD_CLOEXEC);
+    VvStoreRead *read = NULL;
+    const uint8_t *value;
+    uint8_t key[8], *page;
+
+    vv_put_be64(key, k);
+    g_assert_cmpint(vv_store_read_begin(f->store, &read), ==, 0);
+    g_assert_cmpint(vv_store_get(read, VV_TABLE_PAGE, key, sizeof key, &value, &value_bytes), ==, 0);
+    page = (uint8_t *) value - (uintptr_t) value % page_bytes;
+    vv_store_read_end(read);
+    g_assert_true(mmap(page, page_bytes, PROT_READ, MAP_SHARED | MAP_FIXED, empty, 0) == page);
+}
+
+/* Somebody who reads meets it, then somebody who writes. */
+static void test_read(Fixture *f, gconstpointer data)
+{
+    VvStoreTxn *txn = NULL;
+    unsigned count;
+
+    (void) data;
+    g_assert_cmpuint(count_errors(f), ==, 0);
+    g_assert_true(vv_store_watch(f->store, told_cb, &f->count_told, NULL));
+    g_assert_null(vv_store_trouble(f->store));
+    for (unsigned k = KEYS / 2; k < KEYS; k += KEYS / 10)
+        lose_page(f, k);
+    count = count_errors(f);
+    g_assert_cmpuint(count, >=, 5);
+    g_assert_cmpuint(count, <, 100);
+    wait_until_told(f);
+    g_assert_cmpint(vv_store_begin(f->store, &txn), ==, 0);
+    for (unsigned k = 0; k < KEYS; k++)
+        if (put(txn, k) != 0)
+            break;
+    g_assert_cmpint(vv_store_commit(txn), ==, -EIO);
+    g_assert_cmpint(vv_store_begin(f->store, &txn), ==, -EIO);
+    g_assert_cmpuint(count_errors(f), ==, count);
+}
+
+/* All of it has gone, LMDB's headers too. */
+static void test_nothing_left(Fixture *f, gconstpointer data)
+{
+    VvStoreTxn *txn = NULL;
+
+    (void) data;
+    g_assert_cmpint(vv_store_check(f->store), ==, 0);
+    g_assert_cmpint(truncate(f->data, 0), ==, 0);
+    g_assert_cmpuint(count_errors(f), ==, KEYS);
+    g_assert_cmpint(vv_store_begin(f->store, &txn), <, 0);
+}
+
+/* Nobody reads it: the check in the background does. */
+static void test_background(Fixture *f, gconstpointer data)
+{
+    VvStoreTxn *txn = NULL;
+    g_autofree char *why = NULL;
+
+    (void) data;
+    g_assert_cmpint(truncate(f->data, 600 << 10), ==, 0);
+    g_assert_true(vv_store_watch(f->store, told_cb, &f->count_told, NULL));
+    wait_until_told(f);
+    g_assert_cmpint(vv_store_begin(f->store, &txn), ==, -EIO);
+    g_assert_cmpint(vv_store_check(f->store), ==, -EIO);
+    why = vv_store_trouble(f->store);
+    g_assert_nonnull(strstr(why, f->data));
+}
+
+/* In a thread with all signals blocked, as those of the mount are. */
+static void *read_main(void *user)
+{
+    return GUINT_TO_POINTER(count_errors(user));
+}
+
+static void test_blocked(Fixture *f, gconstpointer data)
+{
+    sigset_t all, before;
+    pthread_t thread;
+    void *count;
+
+    (void) data;
+    lose_page(f, KEYS / 2);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    g_assert_cmpint(pthread_create(&thread, NULL, read_main, f), ==, 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_join(thread, &count);
+    g_assert_cmpuint(GPOINTER_TO_UINT(count), >, 0);
+}
+
+/* ---- what is not ours dies as ever */
+
+static int how_it_ends(void (*run)(void))
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        run();
+        _exit(0);
+    }
+    g_assert_cmpint(waitpid(child, &status, 0), ==, child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : -WEXITSTATUS(status);
+}
+
+static uint8_t *mapped;
+
+static bool admit_all(void *user, uint64_t offset)
+{
+    (void) user;
+    (void) offset;
+    return true;
+}
+
+static void elsewhere(void)
+{
+    uint8_t *other = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    *(volatile uint8_t *) other = 1;
+}
+static void a_write(void) { *(volatile uint8_t *) mapped = 1; }
+static void by_kill(void) { raise(SIGSEGV); }
+
+static void test_others(void)
+{
+    VvFault *fault;
+
+    if (g_getenv("ASAN_OPTIONS") != NULL || g_getenv("TSAN_OPTIONS") != NULL) {
+        g_test_skip("sanitizers make of these signals what they like");
+        return;
+    }
+    mapped = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    fault = vv_fault_new(mapped, 4096, admit_all, NULL);
+    g_assert_nonnull(fault);
+    g_assert_cmpint(how_it_ends(elsewhere), ==, SIGSEGV);
+    g_assert_cmpint(how_it_ends(a_write), ==, SIGSEGV); /* and is not tried for ever */
+    g_assert_cmpint(how_it_ends(by_kill), ==, SIGSEGV);
+    vv_fault_free(fault);
+    munmap(mapped, 4096);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define ADD(name, late, function) g_test_add("/meta/store-fault/" name, Fixture, late, set_up, function, tear_down)
+    ADD("read", NULL, test_read);
+    ADD("nothing-left", NULL, test_nothing_left);
+    ADD("blocked", NULL, test_blocked);
+    ADD("late/blocked", "late", test_blocked);
+    ADD("late/read", "late", test_read);
+    ADD("late/nothing-left", "late", test_nothing_left);
+    ADD("late/background", "late", test_background);
+    g_test_add_func("/meta/store-fault/others", test_others);
+    return g_test_run();
+}
