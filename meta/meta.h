@@ -64,6 +64,9 @@ typedef struct {
 VvMeta *vv_meta_open_as(
     const char *directory, bool read_only, const VvRunOps *run_ops, const VvOpening *opening, GError **error);
 void vv_meta_set_hooks(VvMeta *meta, const VvMetaHooks *hooks, void *user); /* before the first apply */
+/* The map's checksums are lost, so that the pool in @directory, whose lock the caller has, does not open: make them anew, if all that
+ * vv_meta_check looks at is in order. Errors: damaged (it is not, and nothing was changed), conflict (they are not lost). */
+bool vv_meta_rebuild_sums(const char *directory, GError **error);
 /* Check in the background what opening left of the map; @trouble, on a thread of its own and once: something in it is damaged or cannot
  * be read (@why), and reads that need it fail. Until vv_meta_unwatch. */
 bool vv_meta_watch(VvMeta *meta, void (*trouble)(void *user, const char *why), void *user, GError **error);

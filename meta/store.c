@@ -40,6 +40,7 @@
 #include "error.h"
 #include "limits.h"
 #include "store_lmdb.h"
+#include "store_rebuild.h"
 #include "store_sums.h"
 #include "store_watch.h"
 #include "util.h"
@@ -47,6 +48,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -352,6 +354,18 @@ VvStore *vv_store_open_as(const char *path, bool read_only, VvStoreHow how, GErr
         return NULL;
     }
     return open_store(path, read_only, false, how, error);
+}
+
+bool vv_store_rebuild(const char *path, GError **error) { return vv_sums_rebuild(path, error); }
+
+bool vv_store_end_trial(const char *path, bool take, GError **error)
+{
+    g_autofree char *fresh = g_build_filename(path, VV_SUMS_NEW_FILE, NULL), *name = g_build_filename(path, VV_SUMS_FILE, NULL);
+    int rc = (take ? rename(fresh, name) : unlink(fresh)) == 0 ? vv_sync_directory(path) : -errno;
+
+    if (rc != 0)
+        vv_set_error_errno(error, rc, path, "metadata store %s: putting %s in its place", path, VV_SUMS_NEW_FILE);
+    return rc == 0;
 }
 
 static void free_read(VvStoreRead *read)

@@ -654,7 +654,7 @@ bool vv_sums_create(const char *path, GError **error)
 static void set_open_error(const VvSums *sums, int err, GError **error)
 {
     if (err == -ENOENT && sums->sums_fd < 0)
-        vv_set_error(error, VV_ERROR_NOT_FOUND, sums->path, "Put it back as it was, together with data.mdb.",
+        vv_set_error(error, VV_ERROR_NOT_FOUND, sums->path, "Put it back as it was, together with data.mdb, or see whether it can be made anew: vvfs-admin pool check --repair.",
             "%s/%s is missing: without it damage to the map cannot be told", sums->path, VV_SUMS_FILE);
     else if (err == -EUCLEAN)
         vv_set_error(error, VV_ERROR_DAMAGED, sums->path,
@@ -713,6 +713,24 @@ VvSums *vv_sums_open(const char *path, const char *name, bool put_off_leaves, GE
     vv_log(VV_LOG_DEBUG, "metadata store %s: %" G_GUINT64_FORMAT " pages checked in %" G_GUINT64_FORMAT " us", path,
         sums->count_used, sums->open_usec);
     return sums;
+}
+
+/* ---- for store_rebuild.c */
+bool vvs_has_root(int sums_fd)
+{
+    VvSums sums = { .sums_fd = sums_fd, .path = (char *) VV_SUMS_FILE };
+    bool has = sums_fd >= 0 && read_roots(&sums) == 0;
+
+    g_free(sums.why);
+    return has;
+}
+
+int vvs_write_new(int sums_fd, const uint8_t *meta, uint32_t page_bytes, GArray *pages)
+{
+    VvSums sums = { .sums_fd = sums_fd, .page_bytes = page_bytes, .fresh = pages };
+    int err = ftruncate(sums_fd, SECTORS_AT) == 0 ? write_sums(&sums) : -errno;
+
+    return err != 0 ? err : write_root(&sums, meta);
 }
 
 void vv_sums_figures(const VvSums *sums, uint64_t *ret_pages, uint64_t *ret_usec)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* LMDB's format and the file of sums, for store_sums.c and store_lazy.c. */
+/* LMDB's format and the file of sums, for store_sums.c, store_lazy.c and store_rebuild.c. */
 #ifndef VV_STORE_SUMS_PRIVATE_H
 #define VV_STORE_SUMS_PRIVATE_H
 
@@ -49,4 +49,9 @@ typedef struct {
 int vvs_read_sector(int sums_fd, uint64_t number, uint8_t *sector);
 /* What a page's sum begins with. */
 uint32_t vvs_page_crc_begin(uint64_t page);
+/* Is there a root, and none of those damaged that may be the newest? -1: no file, so no. */
+bool vvs_has_root(int sums_fd);
+/* Write a whole file: the header it vouches for, and all pages in use (NewPage; sorted then). Durable; 0 or -errno. */
+int vvs_write_new(int sums_fd, const uint8_t *meta, uint32_t page_bytes, GArray *pages);
+
 #endif

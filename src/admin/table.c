@@ -165,7 +165,7 @@ const VvCommand vv_commands[] = {
         "verify all metadata, mounted or not", "Exits with 5 if something is wrong (and was not repaired).",
         "vvfs-admin pool check", .arguments = { { "DIR", NULL, VV_VALUE_PATH, VV_OPTIONAL } },
         .options = { { "repair", 0, NULL, "repair", VV_VALUE_FLAG, 0,
-            "repair what can be repaired without guessing" } } },
+            "repair what can be repaired without guessing; also lost checksums of the map" } } },
     { "pool", "scrub", "pool.scrub", vv_run_pool_scrub, CHANGES | VV_COMMAND_BACKGROUND, NULL,
         "read and verify all data, and all metadata",
         "It may be used meanwhile. What has no checksum (lun set integrity=on) is read for errors of the disk. Goes on after a restart; `job pause`, `job resume` and `job cancel` work. Exits with 5 if something is wrong.",

@@ -502,6 +502,27 @@ static void check_disks(VvMeta *meta, const char *directory, const VvUuid *uuid,
     }
 }
 
+/* With @repair: checksums of the map that are lost are made anew. NULL: *ret_failure says why it does not open. */
+static VvMeta *open_to_check(const char *directory, bool repair, const char *name, VvCheckFunc report, void *user, GError **ret_failure)
+{
+    g_autofree char *object = g_strdup(name),
+                    *message = g_strdup("the checksums of the map were lost, and everything else is in order: they are made anew");
+    VvCheckError made = { .code = "sums", .object = object, .message = message, .repaired = true };
+    VvMeta *meta = vv_meta_open(directory, !repair, NULL, ret_failure);
+    g_autoptr(GError) why = NULL;
+
+    if (meta || !repair || !is_finding(*ret_failure))
+        return meta;
+    if (!vv_meta_rebuild_sums(directory, &why)) {
+        if (!g_error_matches(why, VV_ERROR, VV_ERROR_CONFLICT)) /* they are not lost */
+            report_error(report, user, "damaged", name, why);
+        return NULL;
+    }
+    g_clear_error(ret_failure);
+    report(user, &made);
+    return vv_meta_open(directory, false, NULL, ret_failure);
+}
+
 bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc report, void *user, GError **error)
 {
     g_autofree char *name = NULL;
@@ -518,7 +539,7 @@ bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc repor
         return false;
     if (!vv_serving_check(directory, error))
         return false;
-    meta = vv_meta_open(directory, !repair, NULL, &failure);
+    meta = open_to_check(directory, repair, name, report, user, &failure);
     if (!meta && is_finding(failure)) {
         report_error(report, user, "damaged", name, failure);
         return true;

@@ -6,7 +6,8 @@
  * process. Only a change in the very last entry of the journal may undo that entry: it cannot be told from a torn one.
  *
  * Changes of the map are also tried with its leaves checked late, as in a large map: then what a trial sees before the damage is found must be
- * right, and the pool that was open meanwhile must leave it as damage to the next start, which checks all at once.
+ * right, and the pool that was open meanwhile must leave it as damage to the next start, which checks all at once. And with the map's checksums
+ * lost: repair makes them anew only if nothing that the pool holds has changed.
  *
  *     VV_MODEL_SEED    of the sample
  *     VV_FLIP_TRIALS   size of the sample, in all (48)
@@ -35,6 +36,7 @@ typedef struct {
     gsize disk_gap_bytes; /* 0, or: only the two copies of the label are metadata */
     gsize last_entry;     /* of a journal file: where the last entry begins; 0: none */
     bool late;            /* leaves of the map are checked in the background */
+    bool lost;            /* the map's checksums are, too; and are made anew */
 } File;
 
 static struct {
@@ -261,6 +263,14 @@ static void trial(void)
     _exit(g_strcmp0(plain, all.later) == 0 ? SAME : WRONG);
 }
 
+static void lose_sums(void)
+{
+    g_autofree char *sums = g_build_filename(all.directory, "map", "sums", NULL);
+    unsigned count_findings = 0;
+    g_unlink(sums);
+    (void) vv_pool_check_offline(all.directory, true, count_finding, &count_findings, NULL);
+}
+
 static int run_trial(const File *file, gsize at, uint8_t mask)
 {
     uint8_t byte = (uint8_t) (file->bytes[at] ^ mask);
@@ -272,6 +282,8 @@ static int run_trial(const File *file, gsize at, uint8_t mask)
         int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
         dup2(null, STDERR_FILENO);
         vv_sums_at_once_bytes = file->late ? 0 : UINT64_MAX;
+        if (file->lost)
+            lose_sums();
         trial();
     }
     g_assert_cmpint(waitpid(child, &status, 0), ==, child);
@@ -388,13 +400,15 @@ int main(int argc, char **argv)
     set_up();
     for (guint i = 0; i < all.files->len; i++) {
         const File *file = g_ptr_array_index(all.files, i);
-        g_autofree char *path = g_strdup_printf("/flip/%s", file->name), *late = g_strdup_printf("/flip/late/%s", file->name);
+        g_autofree char *path = g_strdup_printf("/flip/%s", file->name), *late = g_strdup_printf("/flip/late/%s", file->name),
+                        *lost = g_strdup_printf("/flip/lost/%s", file->name);
         g_test_add_data_func(path, file, g_getenv("VV_FLIP_ALL") ? test_all : test_sample);
         if (strcmp(file->name, "map/data.mdb") != 0 && strcmp(file->name, "map/sums") != 0)
             continue;
-        File *again = g_memdup2(file, sizeof *file);
-        again->late = true;
+        File *again = g_memdup2(file, sizeof *file), *without = g_memdup2(file, sizeof *file);
+        again->late = without->lost = true;
         g_test_add_data_func_full(late, again, g_getenv("VV_FLIP_ALL") ? test_all : test_sample, g_free);
+        g_test_add_data_func_full(lost, without, g_getenv("VV_FLIP_ALL") ? test_all : test_sample, g_free);
     }
     int result = g_test_run();
     vv_pool_destroy(all.directory, false, NULL, &error);

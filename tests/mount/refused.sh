@@ -356,6 +356,28 @@ rm "$pool/map/sums"
 damaged "no checksums of the map" 'map/sums is missing: .*Put it back as it was'
 truncate -s 16K "$pool/map/data.mdb"
 damaged "a map that was cut" 'map'
+# ---- checksums of the map that are lost, and made anew
+rm "$pool/map/sums"
+refused "without checksums of the map it is damaged" check_pool
+grep -q 'map/sums is missing' "$out"
+ok "and why"
+try "repair makes them anew" "$tool" pool check --repair "$pool"
+grep -qE 'checksums of the map were lost.*\(repaired\)' "$out"
+ok "and says so"
+try "then nothing is wrong" check_pool
+flip "$pool/map/sums" 4100
+flip "$pool/map/sums" 100
+flip "$pool/map/sums" 612
+try "the same where they are damaged" "$tool" pool check --repair "$pool"
+try "then nothing is wrong" check_pool
+rm "$pool/map/sums"
+while read -r offset; do
+    flip "$pool/map/data.mdb" "$offset"
+done < <(grep -aboUF another "$pool/map/data.mdb" | cut -d : -f 1)
+refused "not where a record is damaged" "$tool" pool check --repair "$pool"
+[[ ! -e $pool/map/sums && ! -e $pool/map/sums.new ]]
+ok "and nothing is left of the try"
+anew
 mount_pool
 ok "the good one mounts"
 try "and holds what it held" cmp -n 1M "$shm/data" "$l/db"

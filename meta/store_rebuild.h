@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The file of sums made anew, where it is lost and the map is sound. For store.c. */
+#ifndef VV_STORE_REBUILD_H
+#define VV_STORE_REBUILD_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+/* Make PATH/sums.new for PATH/data.mdb, which nobody has open; PATH/sums and data.mdb stay as they are. Errors: damaged: LMDB's trees are not in
+ * order, or a page does not fit a sum that is whole (says which); conflict: no sum is lost; io, no-space. */
+bool vv_sums_rebuild(const char *path, GError **error);
+
+#endif
