@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Events: the last VV_EVENTS_KEPT things worth telling, numbered, in a ring. */
+/* Events: the last VV_EVENTS_KEPT things worth telling, numbered, in a ring; also in a file for a successor, if there is one. */
+#include "events_file.h"
 #include "pool_private.h"
 
 #include <string.h>
@@ -8,6 +9,7 @@ struct VvEventLog {
     pthread_mutex_t lock;          /* a leaf, never held while somebody is told */
     VvEvent *ring[VV_EVENTS_KEPT]; /* by number modulo its size; owned */
     uint64_t last_number;
+    VvEventsFile *file; /* owned, or NULL */
     struct {
         void (*notify)(void *user);
         void *user;
@@ -46,10 +48,23 @@ struct VvEventLog *vv_event_log_new(void)
     return log;
 }
 
+void vv_event_log_keep(struct VvEventLog *log, int fd)
+{
+    log->file = vv_events_file_open(fd);
+    if (!log->file) {
+        vv_log(VV_LOG_WARNING, "events are not kept for a successor: what was given for them is no such file");
+        return;
+    }
+    log->last_number = vv_events_file_last(log->file);
+    for (uint64_t number = log->last_number; number > 0 && number + VV_EVENTS_KEPT > log->last_number; number--)
+        log->ring[number % VV_EVENTS_KEPT] = vv_events_file_get(log->file, number);
+}
+
 void vv_event_log_free(struct VvEventLog *log)
 {
     if (!log)
         return;
+    vv_events_file_close(log->file);
     for (unsigned i = 0; i < VV_EVENTS_KEPT; i++)
         event_free(log->ring[i]);
     pthread_mutex_destroy(&log->lock);
@@ -90,6 +105,8 @@ void vv_pool_event(VvPool *pool, VvSeverity severity, const char *code, const ch
     event->number = ++log->last_number;
     old = log->ring[event->number % VV_EVENTS_KEPT];
     log->ring[event->number % VV_EVENTS_KEPT] = event;
+    if (log->file)
+        vv_events_file_put(log->file, event);
     count = log->watcher_count;
     for (unsigned i = 0; i < count; i++) {
         notify[i] = log->watchers[i].notify;
@@ -111,7 +128,8 @@ GPtrArray *vv_pool_events(VvPool *pool, uint64_t after)
     first = log->last_number > VV_EVENTS_KEPT ? log->last_number - VV_EVENTS_KEPT + 1 : 1;
     for (uint64_t number = MAX(first, after == UINT64_MAX ? UINT64_MAX : after + 1); number <= log->last_number;
          number++)
-        g_ptr_array_add(events, event_copy(log->ring[number % VV_EVENTS_KEPT]));
+        if (log->ring[number % VV_EVENTS_KEPT]) /* a predecessor may have died amid it */
+            g_ptr_array_add(events, event_copy(log->ring[number % VV_EVENTS_KEPT]));
     return events;
 }
 

@@ -320,6 +320,8 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
     pool->disk_slots = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     pool->views = g_hash_table_new(g_int64_hash, g_int64_equal);
     pool->events = vv_event_log_new();
+    if (options->have_events)
+        vv_event_log_keep(pool->events, options->events_fd);
     pool->mount = vv_mount_info_new();
     pool->lun_stats = vv_lun_stats_new();
     pool->threads = g_new0(struct VvPoolThreads, 1);

@@ -44,8 +44,8 @@ typedef struct {
     int pending_fd;                 /* a memfd of VV_PENDING_FILE_BYTES that cannot be resized; borrowed */
     bool takes_over;                /* a mount that a predecessor served: elastic LUNs stay so, and removed objects of @open_ids live on */
     const GArray *open_ids;         /* of uint64_t: what that mount has open, or NULL; borrowed */
-    const VvRunOps *run_ops;        /* faults, or NULL; so the next */
-    const VvDiskOps *disk_ops; void *ops_user;
+    bool have_events; int events_fd; /* there is a memfd of VV_EVENTS_FILE_BYTES (events_file.h), sealed like it: events are kept */
+    const VvRunOps *run_ops; const VvDiskOps *disk_ops; void *ops_user; /* faults, or NULL */
 } VvPoolOptions;
 VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError **error);
 /* Refuse new requests, flush everything, checkpoint, stop the threads. No handles may be open. */

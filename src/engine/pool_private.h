@@ -34,6 +34,7 @@ void vv_mount_info_free(struct VvMountInfo *mount);
 
 /* ---- events.c */
 struct VvEventLog *vv_event_log_new(void);
+void vv_event_log_keep(struct VvEventLog *log, int fd); /* go on with what is in there (events_file.h); before the first event */
 void vv_event_log_free(struct VvEventLog *log);
 
 /* ---- stats.c */

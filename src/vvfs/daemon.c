@@ -474,6 +474,8 @@ static bool open_pool(VvRun *run, GError **error)
     if (state) {
         options.have_pending = true;
         options.pending_fd = state->pending_fd;
+        options.have_events = true;
+        options.events_fd = state->events_fd;
         options.takes_over = state->mounted;
         options.open_ids = open_ids = vv_fuse_open_objects(state->opens_fd);
     }

@@ -78,6 +78,7 @@ VvHeld *vv_held_open(const char *words, GError **error)
     if (socket >= 0) {
         close_on_exec(held->state->opens_fd);
         close_on_exec(held->state->pending_fd);
+        close_on_exec(held->state->events_fd);
         for (unsigned i = 0; held->state->mounted && i < held->state->connection.clone_count; i++)
             close_on_exec(held->state->connection.clone_fds[i]);
         if (held->state->mounted)

@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 /* Both sides must have the same: a binary that knows another one is refused before anything stops. */
-#define VV_HOLD_MAGIC "vvfs-hold-state-0001"
+#define VV_HOLD_MAGIC "vvfs-hold-state-0002"
 #define VV_HOLD_SOCKET "hold.sock" /* in the pool directory: `vvfs --upgrade` */
 #define VV_UPGRADE_MAGIC "vvfs-upgrade-0001"
 
@@ -48,7 +48,7 @@ typedef struct {
     int32_t last_status;   /* of wait(2), of the one that died last */
     uint64_t ended_ns;     /* when the last one had ended, monotonic */
     uint64_t connection_id; /* random: for the ids of requests */
-    int32_t opens_fd, pending_fd;
+    int32_t opens_fd, pending_fd, events_fd;
     uint32_t mounted;     /* @connection is there: take it over */
     VvFuseConnection connection;
 } VvHoldState;

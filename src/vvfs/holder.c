@@ -3,6 +3,7 @@
 #include "holder_private.h"
 
 #include "error.h"
+#include "events_file.h"
 #include "memory.h"
 #include "privilege.h"
 
@@ -58,7 +59,8 @@ static bool begin(VvHolding *h)
     vv_random_bytes(&h->state->connection_id, sizeof(h->state->connection_id));
     h->state->opens_fd = vv_holder_memfd("vvfs-opens", VV_OPENS_FILE_BYTES);
     h->state->pending_fd = vv_holder_memfd("vvfs-pending", VV_PENDING_FILE_BYTES);
-    if (h->state->opens_fd >= 0 && h->state->pending_fd >= 0)
+    h->state->events_fd = vv_holder_memfd("vvfs-events", VV_EVENTS_FILE_BYTES);
+    if (h->state->opens_fd >= 0 && h->state->pending_fd >= 0 && h->state->events_fd >= 0)
         return true;
     fprintf(stderr, "vvfs: no memory to hold the mount: %s\n", g_strerror(errno));
     return false;

@@ -3,7 +3,7 @@
  *
  *     the holder has                                       it never has
  *     /dev/fuse, root and all clones                       a disk, the pool, its locks: who serves must be able to take them
- *     memfds: state, open files, pending records           threads, pools, a heap worth the name
+ *     memfds: state, open files, pending records, events   threads, pools, a heap worth the name
  *     hold.sock in the pool directory (`vvfs --upgrade`)
  *     the running program's file, open: what it starts again is what ran before, even if the file was replaced
  *

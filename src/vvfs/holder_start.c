@@ -59,6 +59,7 @@ static void run_program(VvHolding *h, int program_fd, int socket, int error_fd, 
     if (socket >= 0) {
         inherit(state->opens_fd);
         inherit(state->pending_fd);
+        inherit(state->events_fd);
         if (state->mounted) {
             inherit(state->connection.root_fd);
             for (unsigned i = 0; i < state->connection.clone_count; i++)

@@ -213,10 +213,12 @@ after=$(server)
 ok "another process serves"
 is "held by the same" "$daemon$(gone "$daemon" && echo gone)" "$holder"
 gives 0 'has taken over the mount' "and the events tell" events
+[[ $(get --json events | jq -s 'flatten | map(select(.code == "restarted")) | length') -ge 3 ]]
+ok "also of what was before"
 # A version that keeps other things: the same program, with another word for what it keeps.
-sed 's/vvfs-hold-state-0001/vvfs-hold-state-9999/g' "$vvfs" >"$disk/other" && chmod +x "$disk/other"
+sed 's/vvfs-hold-state-0002/vvfs-hold-state-9999/g' "$vvfs" >"$disk/other" && chmod +x "$disk/other"
 refused "a vvfs that does not understand what is kept is refused" timeout 100 "$disk/other" --upgrade "$mnt"
-grep -q 'is not upgraded: .*cannot take over: .*vvfs-hold-state-0001' "$err"
+grep -q 'is not upgraded: .*cannot take over: .*vvfs-hold-state-0002' "$err"
 ok "and says why"
 is "the old one never stopped" "$(server)" "$after"
 cat >"$disk/ask.py" <<'END'
