@@ -17,6 +17,17 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 #define KEYS 4000u
 #define VALUE_BYTES 500u
 
@@ -163,6 +174,10 @@ static void test_nothing_left(Fixture *f, gconstpointer data)
     VvStoreTxn *txn = NULL;
 
     (void) data;
+    if (SANITIZED) {
+        g_test_skip("LMDB loses what it had for a transaction that did not begin: a leak");
+        return;
+    }
     g_assert_cmpint(vv_store_check(f->store), ==, 0);
     g_assert_cmpint(truncate(f->data, 0), ==, 0);
     g_assert_cmpuint(count_errors(f), ==, KEYS);
@@ -244,7 +259,7 @@ static void test_others(void)
 {
     VvFault *fault;
 
-    if (g_getenv("ASAN_OPTIONS") != NULL || g_getenv("TSAN_OPTIONS") != NULL) {
+    if (SANITIZED) {
         g_test_skip("sanitizers make of these signals what they like");
         return;
     }
