@@ -61,6 +61,11 @@
 #define VV_SUMMARY_PAGES_MAX (16u << 10) /* of one: with no page of the index in memory some 250 reads, while entries wait */
 #define VV_MAP_AT_ONCE_BYTES (256u << 20) /* of data.mdb: so much is compared with its checksums in 0.2 s before the pool opens; of a larger one, branches */
 #define VV_MAP_CHECK_BYTES (64u << 20)    /* a second of the rest, in the background: less than any disk gives */
+/* What the I/O path allocates (src/base/slab.h): all of pending, overlay and caches at once, with what is lost at the edges; and what is
+ * always free, and locked: records of 4,000 writes, or one entry of VV_ENTRY_REGIONS_MAX pages while it is applied. */
+#define VV_SLAB_BYTES_MAX (96u << 20)
+#define VV_SLAB_RESERVE_BYTES (4u << 20)
+#define VV_SLAB_WATCHERS_MAX 64u /* pools that one process has open: a daemon one, a test some */
 #define VV_PENDING_BYTES_MAX (32u << 20) /* DESIGN section 5: starts background journalling */
 /* Memory of what is pending: at it, writes that change the map wait for the journal (pending.h). A LUN has room for 20,000 blocks at
  * random places, more than twice what starts journalling, or for 600 MiB in sequence: only who outruns the journal meets it. It
