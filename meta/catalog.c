@@ -108,8 +108,8 @@ void vvm_catalog_init(VvMeta *meta)
     meta->orphan_luns = g_ptr_array_new();
     meta->orphan_snapshots = g_ptr_array_new();
     meta->requests = g_hash_table_new(g_str_hash, g_str_equal);
-    meta->pieces = g_hash_table_new_full(vvm_piece_hash, vvm_piece_equal, g_free, NULL);
-    meta->dirty = g_hash_table_new_full(dirty_hash, dirty_equal, g_free, NULL);
+    vv_set_init(&meta->pieces, vvm_piece_hash, vvm_piece_equal, sizeof(VvPiece));
+    vv_set_init(&meta->dirty, dirty_hash, dirty_equal, sizeof(VvDirtyKey));
 }
 
 static void segments_free(VvMeta *meta)
@@ -126,7 +126,9 @@ void vvm_catalog_clear(VvMeta *meta)
     g_clear_pointer(&meta->pool.settings, g_hash_table_unref);
     g_clear_pointer(&meta->pool.name, g_free);
     GHashTable **tables[] = { &meta->lun_names, &meta->snapshot_names, &meta->luns, &meta->snapshots, &meta->branches,
-                              &meta->families, &meta->disks, &meta->jobs, &meta->requests, &meta->pieces, &meta->dirty };
+                              &meta->families, &meta->disks, &meta->jobs, &meta->requests };
+    vv_set_clear(&meta->pieces);
+    vv_set_clear(&meta->dirty);
     for (unsigned i = 0; i < G_N_ELEMENTS(tables); i++)
         g_clear_pointer(tables[i], g_hash_table_unref);
     GPtrArray **lists[] = { &meta->lun_list, &meta->disk_list, &meta->job_list, &meta->family_list, &meta->orphan_luns,
@@ -142,8 +144,8 @@ void vvm_catalog_clear(VvMeta *meta)
 void vvm_dirty(VvMeta *meta, VvTable table, uint64_t a, uint64_t b)
 {
     VvDirtyKey key = { .table = table, .a = a, .b = b };
-    if (!g_hash_table_contains(meta->dirty, &key))
-        g_hash_table_add(meta->dirty, g_memdup2(&key, sizeof key));
+    if (vv_set_find(&meta->dirty, &key) == NULL)
+        vv_set_add(&meta->dirty, &key);
 }
 
 bool vvm_record_encode(VvMeta *meta, const VvDirtyKey *key, GByteArray *out)

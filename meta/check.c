@@ -313,7 +313,7 @@ static int check_piece(Check *check, VvSegment *segment, const SegmentMarks *mar
 {
     VvMeta *meta = check->meta;
     VvPiece want = { .family = segment->family, .segment = segment->number, .piece = number };
-    VvPiece *piece = g_hash_table_lookup(meta->pieces, &want);
+    VvPiece *piece = vv_set_find(&meta->pieces, &want);
     uint8_t key[VV_KEY_BYTES];
     const uint8_t *value;
     size_t value_bytes;
@@ -349,7 +349,10 @@ static int check_piece(Check *check, VvSegment *segment, const SegmentMarks *mar
     if (differs && check->repair) {
         memcpy(want.bits, right, sizeof right);
         want.dirty = true;
-        g_hash_table_add(meta->pieces, g_memdup2(&want, sizeof want));
+        if (piece != NULL)
+            *piece = want;
+        else
+            vv_set_add(&meta->pieces, &want);
         vvm_dirty(meta, VV_TABLE_FREE, want.family, (uint64_t) want.segment << 32 | want.piece);
     }
     return 0;

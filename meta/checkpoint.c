@@ -9,6 +9,7 @@
  * A commit that fails keeps batch and generation for the next try, so nothing is lost but time and memory. After an entry
  * that could not be applied to its end no batch is made: the next start applies it from its beginning. */
 #include "codec.h"
+#include "slab.h"
 #include "sums_private.h"
 
 #include <errno.h>
@@ -25,7 +26,9 @@ void vvm_batch_free(VvBatch *batch)
 
 static void batch_add(VvBatch *batch, VvTable table, const uint8_t *key, size_t key_bytes, const uint8_t *value, size_t value_bytes)
 {
-    VvBatchRecord *record = g_malloc(sizeof *record + key_bytes + value_bytes);
+    VvBatchRecord *record = vv_slab_try(sizeof *record + key_bytes + value_bytes);
+    if (record == NULL)
+        record = g_malloc(sizeof *record + key_bytes + value_bytes);
     record->table = table;
     record->remove = value == NULL;
     record->key_bytes = (uint16_t) key_bytes;
@@ -78,7 +81,7 @@ static void batch_add_dirty(VvMeta *meta, VvBatch *batch, const VvDirtyKey *key)
         break;
     case VV_TABLE_FREE: {
         VvPiece want = { .family = key->a, .segment = (uint32_t) (key->b >> 32), .piece = (uint32_t) key->b };
-        VvPiece *piece = g_hash_table_lookup(meta->pieces, &want);
+        VvPiece *piece = vv_set_find(&meta->pieces, &want);
         there = false;
         for (unsigned i = 0; i < VV_PIECE_BYTES / 8 && !there; i++)
             there = piece->bits[i] != 0;
@@ -118,15 +121,15 @@ static void batch_add_dirty(VvMeta *meta, VvBatch *batch, const VvDirtyKey *key)
 /* Write lock. */
 static void batch_make(VvMeta *meta)
 {
-    GHashTableIter iter;
-    gpointer key;
+    VvSetIter iter;
+    const VvDirtyKey *key;
     VvBatch *batch = g_new0(VvBatch, 1);
     batch->index = meta->pool.applied_index;
-    batch->records = g_ptr_array_new_with_free_func(g_free);
-    g_hash_table_iter_init(&iter, meta->dirty);
-    while (g_hash_table_iter_next(&iter, &key, NULL))
+    batch->records = g_ptr_array_new_with_free_func(vv_slab_put);
+    vv_set_begin(&meta->dirty, &iter);
+    while ((key = vv_set_next(&meta->dirty, &iter)) != NULL)
         batch_add_dirty(meta, batch, key);
-    g_hash_table_remove_all(meta->dirty);
+    vv_set_clear(&meta->dirty);
     VvOverlay empty = meta->writing;
     meta->writing = meta->filling;
     meta->filling = empty;
@@ -214,7 +217,7 @@ static int checkpoint_once(VvMeta *meta, bool *ret_left)
 {
     vvm_write_lock(meta);
     *ret_left = meta->batch != NULL;
-    bool clean = meta->pool.applied_index == meta->checkpoint_index && g_hash_table_size(meta->dirty) == 0 &&
+    bool clean = meta->pool.applied_index == meta->checkpoint_index && meta->dirty.count == 0 &&
                  meta->filling.bytes == 0; /* repair changes the index without an entry */
     bool failed = vv_meta_failure(meta) != NULL; /* half an entry may be applied: nothing new is stored */
     if (meta->batch == NULL && !clean && !failed)

@@ -68,6 +68,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Room for the largest entry and the begun sector before it. */
@@ -459,6 +460,11 @@ int vv_journal_append(VvJournal *journal, const void *body, size_t length_bytes,
     vv_journal_update_usage(journal);
     *ret_index = entry.index;
     return 0;
+}
+
+size_t vv_journal_lock_memory(VvJournal *journal, size_t bytes)
+{
+    return journal->buffer != NULL && mlock(journal->buffer, bytes) == 0 ? bytes : 0;
 }
 
 int vv_journal_sync(VvJournal *journal)

@@ -65,6 +65,8 @@ int vv_journal_keep_room(VvJournal *journal, size_t length_bytes);
 /* One fdatasync of each file written since the last (one, save where a batch crosses files). On 0 everything appended
  * before the call is durable. -EIO stops the journal (a failed sync is never retried). */
 int vv_journal_sync(VvJournal *journal);
+/* The front of the buffer that entries are written from stays in memory. Bytes. */
+size_t vv_journal_lock_memory(VvJournal *journal, size_t bytes);
 /* Entries up to @index are in the store: files that hold only such may be recycled. */
 void vv_journal_release(VvJournal *journal, uint64_t index);
 

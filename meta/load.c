@@ -222,6 +222,6 @@ bool vvm_catalog_load(VvMeta *meta, GError **error)
         ok = load_table(meta, read, order[i].table, order[i].load, error);
     vv_store_read_end(read);
     ok = ok && link_branches(meta, error);
-    g_hash_table_remove_all(meta->dirty);
+    vv_set_clear(&meta->dirty);
     return ok;
 }

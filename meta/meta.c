@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #define FORMAT_VERSION 1u
 #define IDENTITY_BYTES_MAX 4096u
+#define LOCKED_ENTRY_BYTES (192u << 10) /* what the engine puts into one entry while memory is short: commit_batch.c */
 
 static char *path_in(const char *directory, const char *name) { return g_build_filename(directory, name, NULL); }
 
@@ -80,6 +82,7 @@ static VvMeta *meta_new(const char *directory, bool read_only)
     pthread_mutex_init(&meta->turnstile, NULL);
     pthread_mutex_init(&meta->id_lock, NULL);
     pthread_mutex_init(&meta->log_lock, NULL);
+    meta->log_body = g_byte_array_sized_new(VV_ENTRY_BYTES_MAX + VV_BLOCK_BYTES); /* memory as far as it is used */
     vvm_catalog_init(meta);
     vvm_overlay_init(&meta->filling);
     vvm_overlay_init(&meta->writing);
@@ -260,6 +263,7 @@ void vv_meta_close(VvMeta *meta)
     pthread_rwlock_destroy(&meta->lock);
     pthread_mutex_destroy(&meta->turnstile);
     pthread_mutex_destroy(&meta->id_lock);
+    g_byte_array_unref(meta->log_body);
     pthread_mutex_destroy(&meta->log_lock);
     g_free(meta->failure);
     g_free(meta->directory);
@@ -320,12 +324,22 @@ const char *vv_meta_failure(VvMeta *meta) { return atomic_load(&meta->failure); 
 /* ---- log and apply */
 int vv_meta_log(VvMeta *meta, const VvOps *ops, uint64_t *ret_index)
 {
-    g_autoptr(GByteArray) body = g_byte_array_new();
+    VV_LOCKED(&meta->log_lock);
+    GByteArray *body = g_byte_array_set_size(meta->log_body, 0);
     vv_ops_encode(ops, body);
     g_assert(body->len <= VV_ENTRY_BYTES_MAX);
-    VV_LOCKED(&meta->log_lock);
     int result = vv_ops_only_free(ops) ? 0 : vv_journal_keep_room(meta->journal, body->len);
     return result != 0 ? result : vv_journal_append(meta->journal, body->data, body->len, ret_index);
+}
+
+size_t vv_meta_lock_memory(VvMeta *meta)
+{
+    VV_LOCKED(&meta->log_lock);
+    guint length = meta->log_body->len;
+    g_byte_array_set_size(meta->log_body, LOCKED_ENTRY_BYTES); /* its memory is there; where it is does not change */
+    bool good = mlock(meta->log_body->data, LOCKED_ENTRY_BYTES) == 0;
+    g_byte_array_set_size(meta->log_body, length);
+    return (good ? LOCKED_ENTRY_BYTES : 0) + (meta->journal != NULL ? vv_journal_lock_memory(meta->journal, LOCKED_ENTRY_BYTES) : 0);
 }
 
 int vv_meta_sync(VvMeta *meta)

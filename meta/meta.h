@@ -85,6 +85,8 @@ uint64_t vv_meta_new_id(VvMeta *meta);
  * -EIO: journal stopped. */
 int vv_meta_log(VvMeta *meta, const VvOps *ops, uint64_t *ret_index);
 int vv_meta_sync(VvMeta *meta);
+/* What vv_meta_log and vv_meta_sync need while memory is short stays in memory. Bytes. */
+size_t vv_meta_lock_memory(VvMeta *meta);
 /* Apply the entry logged as @index (the next one). 0, or -EUCLEAN/-EIO: the metadata contradicts itself or cannot be
  * read; the pool has failed: nothing more can be applied (I5), reads go on. */
 int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops);

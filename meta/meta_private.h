@@ -42,7 +42,7 @@ struct VvMeta {
     const VvMetaHooks *hooks; /* NULL in replay */
     void *hooks_user;
 
-    pthread_mutex_t log_lock; /* calls into the journal that write */
+    pthread_mutex_t log_lock; GByteArray *log_body; /* calls into the journal that write; the entry of such a call */
     pthread_mutex_t turnstile; /* before lock: writers hold it while they wait, so that who reads slice upon slice lets them in */
     pthread_rwlock_t lock;
     /* all below: lock */
@@ -54,8 +54,8 @@ struct VvMeta {
     GPtrArray *lun_list, *disk_list, *job_list, *family_list, *orphan_luns, *orphan_snapshots;
     GHashTable *requests;                   /* id -> VvRequestRecord */
     GQueue request_queue, mount_requests;   /* VvRequestRecord, oldest first; the mount's own apart */
-    GHashTable *pieces;                     /* VvPiece as its own key */
-    GHashTable *dirty;                      /* set of VvDirtyKey */
+    VvSet pieces;                           /* VvPiece as its own key */
+    VvSet dirty;                            /* of VvDirtyKey */
     VvOverlay filling, writing;
     VvBatch *batch;                         /* not NULL: writing is what it holds */
     uint64_t checkpoint_index;              /* what the store holds */

@@ -4,7 +4,8 @@
  * Versions of a region are a small array, newest first; a removed page stays as a version without bytes, so that it hides
  * what the generation below (or the store) still has.
  *
- * Bytes are what the allocator takes, not what was asked of it: a node of a tree 64, and 16 around what is small. */
+ * Bytes are what is taken of slab.h, not what was asked of it. A table's node has three links and a quarter at most. */
+#include "slab.h"
 #include "sums_private.h"
 
 #include <string.h>
@@ -12,38 +13,28 @@
 typedef struct {
     uint64_t branch;
     uint64_t region;
-    GArray *versions; /* VvOverlayPage, epoch descending */
+    VvOverlayPage *versions; /* owned; epoch descending */
+    uint32_t count, capacity;
 } OverlayRegion;
 
-#define REGION_BYTES (32u + 64u + 48u + 32u) /* itself, its node, its array's head and least size */
-#define INDEX_BYTES (32u + 64u)             /* key and node */
+#define REGION_BYTES (80u + 16u) /* itself with its links, and its array's least size beyond a version */
+#define INDEX_BYTES 64u
 
 static size_t taken_by(size_t length_bytes)
 {
-    return length_bytes > 0 ? (length_bytes + 8 + 15) / 16 * 16 : 0;
+    return length_bytes > 128 ? length_bytes + length_bytes / 8 : (length_bytes + 15) / 16 * 16;
 }
 
-static int region_compare(gconstpointer a, gconstpointer b, gpointer user)
+static int region_compare(const void *a, const void *b)
 {
-    (void) user;
     const OverlayRegion *x = a, *y = b;
     if (x->branch != y->branch)
         return x->branch < y->branch ? -1 : 1;
     return x->region < y->region ? -1 : x->region > y->region;
 }
 
-static void region_free(gpointer data)
+static int index_compare(const void *a, const void *b)
 {
-    OverlayRegion *r = data;
-    for (guint i = 0; i < r->versions->len; i++)
-        g_free(g_array_index(r->versions, VvOverlayPage, i).bytes);
-    g_array_unref(r->versions);
-    g_free(r);
-}
-
-static int index_compare(gconstpointer a, gconstpointer b, gpointer user)
-{
-    (void) user;
     const VvPageKey *x = a, *y = b;
     if (x->branch != y->branch)
         return x->branch < y->branch ? -1 : 1;
@@ -54,69 +45,82 @@ static int index_compare(gconstpointer a, gconstpointer b, gpointer user)
 
 void vvm_overlay_init(VvOverlay *overlay)
 {
-    overlay->regions = g_tree_new_full(region_compare, NULL, region_free, NULL);
-    overlay->index = g_tree_new_full(index_compare, NULL, g_free, NULL);
-    overlay->sums = g_hash_table_new_full(vvm_sum_hash, vvm_sum_equal, g_free, NULL);
+    vv_sorted_init(&overlay->regions, region_compare, sizeof(OverlayRegion));
+    vv_sorted_init(&overlay->index, index_compare, sizeof(VvOverlayIndex));
+    vv_set_init(&overlay->sums, vvm_sum_hash, vvm_sum_equal, sizeof(VvSumPiece));
     overlay->bytes = 0;
 }
 
 void vvm_overlay_clear(VvOverlay *overlay)
 {
-    g_clear_pointer(&overlay->regions, g_tree_unref);
-    g_clear_pointer(&overlay->index, g_tree_unref);
-    g_clear_pointer(&overlay->sums, g_hash_table_unref);
+    for (const OverlayRegion *r = vv_sorted_first(&overlay->regions); r != NULL; r = vv_sorted_next(r)) {
+        for (uint32_t i = 0; i < r->count; i++)
+            vv_slab_put(r->versions[i].bytes);
+        vv_slab_put(r->versions);
+    }
+    vv_sorted_clear(&overlay->regions);
+    vv_sorted_clear(&overlay->index);
+    vv_set_clear(&overlay->sums);
     overlay->bytes = 0;
 }
 
 static OverlayRegion *region_of(const VvOverlay *overlay, uint64_t branch, uint64_t region)
 {
     OverlayRegion key = { .branch = branch, .region = region };
-    return g_tree_lookup(overlay->regions, &key);
+    return vv_sorted_find(&overlay->regions, &key);
+}
+
+static void insert_version(OverlayRegion *r, uint32_t at, uint64_t epoch)
+{
+    if (r->count == r->capacity) {
+        r->capacity = r->capacity > 0 ? 2 * r->capacity : 1;
+        r->versions = vv_slab_renew(r->versions, r->capacity * sizeof *r->versions);
+    }
+    memmove(&r->versions[at + 1], &r->versions[at], (r->count - at) * sizeof *r->versions);
+    r->versions[at] = (VvOverlayPage){ .epoch = epoch };
+    r->count++;
 }
 
 void vvm_overlay_put(VvOverlay *overlay, const VvPageKey *key, const uint8_t *bytes, size_t length_bytes)
 {
     OverlayRegion *r = region_of(overlay, key->branch, key->region);
     if (r == NULL) {
-        r = g_new0(OverlayRegion, 1);
-        r->branch = key->branch;
-        r->region = key->region;
-        r->versions = g_array_sized_new(FALSE, FALSE, sizeof(VvOverlayPage), 1);
-        g_tree_insert(overlay->regions, r, r);
+        OverlayRegion fresh = { .branch = key->branch, .region = key->region };
+        r = vv_sorted_add(&overlay->regions, &fresh);
         overlay->bytes += REGION_BYTES;
     }
-    guint at = 0;
-    while (at < r->versions->len && g_array_index(r->versions, VvOverlayPage, at).epoch > key->epoch)
+    uint32_t at = 0;
+    while (at < r->count && r->versions[at].epoch > key->epoch)
         at++;
-    if (at < r->versions->len && g_array_index(r->versions, VvOverlayPage, at).epoch == key->epoch) {
-        VvOverlayPage *old = &g_array_index(r->versions, VvOverlayPage, at);
-        overlay->bytes -= taken_by(old->length_bytes);
-        g_free(old->bytes);
+    if (at < r->count && r->versions[at].epoch == key->epoch) {
+        overlay->bytes -= taken_by(r->versions[at].length_bytes);
+        vv_slab_put(r->versions[at].bytes);
     } else {
-        VvOverlayPage fresh = { .epoch = key->epoch };
-        g_array_insert_val(r->versions, at, fresh);
-        overlay->bytes += sizeof fresh;
+        insert_version(r, at, key->epoch);
+        overlay->bytes += sizeof(VvOverlayPage);
     }
-    VvOverlayPage *page = &g_array_index(r->versions, VvOverlayPage, at);
-    page->bytes = bytes != NULL ? g_memdup2(bytes, length_bytes) : NULL;
+    VvOverlayPage *page = &r->versions[at];
+    page->bytes = bytes != NULL ? vv_slab_copy(bytes, length_bytes) : NULL;
     page->length_bytes = bytes != NULL ? (uint16_t) length_bytes : 0;
     overlay->bytes += taken_by(page->length_bytes);
 }
 
 void vvm_overlay_index(VvOverlay *overlay, const VvPageKey *key, bool added)
 {
-    if (g_tree_lookup(overlay->index, key) == NULL)
+    VvOverlayIndex fresh = { .key = *key }, *found = vv_sorted_find(&overlay->index, &fresh);
+    if (found == NULL) {
+        found = vv_sorted_add(&overlay->index, &fresh);
         overlay->bytes += INDEX_BYTES;
-    g_tree_replace(overlay->index, g_memdup2(key, sizeof *key), GINT_TO_POINTER(added ? 1 : 2));
+    }
+    found->added = added;
 }
 
 const VvOverlayPage *vvm_overlay_at_or_below(const VvOverlay *overlay, uint64_t branch, uint64_t region, uint64_t epoch)
 {
     const OverlayRegion *r = region_of(overlay, branch, region);
-    for (guint i = 0; r != NULL && i < r->versions->len; i++) {
-        const VvOverlayPage *page = &g_array_index(r->versions, VvOverlayPage, i);
-        if (page->epoch <= epoch)
-            return page;
+    for (uint32_t i = 0; r != NULL && i < r->count; i++) {
+        if (r->versions[i].epoch <= epoch)
+            return &r->versions[i];
     }
     return NULL;
 }
@@ -124,29 +128,27 @@ const VvOverlayPage *vvm_overlay_at_or_below(const VvOverlay *overlay, uint64_t 
 const VvOverlayPage *vvm_overlay_at_or_above(const VvOverlay *overlay, uint64_t branch, uint64_t region, uint64_t epoch)
 {
     const OverlayRegion *r = region_of(overlay, branch, region);
-    for (guint i = r != NULL ? r->versions->len : 0; i > 0; i--) {
-        const VvOverlayPage *page = &g_array_index(r->versions, VvOverlayPage, i - 1);
-        if (page->epoch >= epoch)
-            return page;
+    for (uint32_t i = r != NULL ? r->count : 0; i > 0; i--) {
+        if (r->versions[i - 1].epoch >= epoch)
+            return &r->versions[i - 1];
     }
     return NULL;
 }
 
 bool vvm_overlay_index_next(const VvOverlay *overlay, const VvPageKey *key, VvPageKey *ret_key, bool *ret_added)
 {
-    GTreeNode *node = g_tree_lower_bound(overlay->index, key);
-    if (node == NULL)
+    const VvOverlayIndex *found = vv_sorted_at_or_after(&overlay->index, key);
+    if (found == NULL)
         return false;
-    *ret_key = *(const VvPageKey *) g_tree_node_key(node);
-    *ret_added = GPOINTER_TO_INT(g_tree_node_value(node)) == 1;
+    *ret_key = found->key;
+    *ret_added = found->added;
     return true;
 }
 
 bool vvm_overlay_next_region(const VvOverlay *overlay, uint64_t branch, uint64_t region, uint64_t *ret_region)
 {
     OverlayRegion key = { .branch = branch, .region = region };
-    GTreeNode *node = g_tree_lower_bound(overlay->regions, &key);
-    const OverlayRegion *found = node != NULL ? g_tree_node_key(node) : NULL;
+    const OverlayRegion *found = vv_sorted_at_or_after(&overlay->regions, &key);
     if (found == NULL || found->branch != branch)
         return false;
     *ret_region = found->region;
@@ -155,18 +157,16 @@ bool vvm_overlay_next_region(const VvOverlay *overlay, uint64_t branch, uint64_t
 
 void vvm_overlay_foreach(const VvOverlay *overlay, VvOverlayVisit visit, void *user)
 {
-    for (GTreeNode *node = g_tree_node_first(overlay->regions); node != NULL; node = g_tree_node_next(node)) {
-        const OverlayRegion *r = g_tree_node_key(node);
-        for (guint i = 0; i < r->versions->len; i++) {
-            const VvOverlayPage *page = &g_array_index(r->versions, VvOverlayPage, i);
-            VvPageKey key = { .branch = r->branch, .region = r->region, .epoch = page->epoch };
-            visit(user, &key, page);
+    for (const OverlayRegion *r = vv_sorted_first(&overlay->regions); r != NULL; r = vv_sorted_next(r)) {
+        for (uint32_t i = 0; i < r->count; i++) {
+            VvPageKey key = { .branch = r->branch, .region = r->region, .epoch = r->versions[i].epoch };
+            visit(user, &key, &r->versions[i]);
         }
     }
 }
 
 void vvm_overlay_index_foreach(const VvOverlay *overlay, VvOverlayIndexVisit visit, void *user)
 {
-    for (GTreeNode *node = g_tree_node_first(overlay->index); node != NULL; node = g_tree_node_next(node))
-        visit(user, g_tree_node_key(node), GPOINTER_TO_INT(g_tree_node_value(node)) == 1);
+    for (const VvOverlayIndex *at = vv_sorted_first(&overlay->index); at != NULL; at = vv_sorted_next(at))
+        visit(user, &at->key, at->added);
 }

@@ -4,6 +4,7 @@
 #define VV_OVERLAY_H
 
 #include "page.h"
+#include "tables.h"
 
 #include <glib.h>
 #include <stdbool.h>
@@ -18,9 +19,14 @@ typedef struct {
 } VvOverlayPage;
 
 typedef struct {
-    GTree *regions; /* (branch, region) -> versions, newest first */
-    GTree *index;        /* VvPageKey in index order -> added or removed */
-    GHashTable *sums;    /* VvSumPiece as its own key: whole, as changed (sums.c) */
+    VvPageKey key; /* first: what it is sorted by */
+    bool added;    /* or removed */
+} VvOverlayIndex;
+
+typedef struct {
+    VvSorted regions; /* (branch, region) and its versions, newest first */
+    VvSorted index;   /* VvOverlayIndex, in index order */
+    VvSet sums;       /* VvSumPiece as its own key: whole, as changed (sums.c) */
     size_t bytes;
 } VvOverlay;
 

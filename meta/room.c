@@ -62,7 +62,7 @@ int vvm_room_update(VvMeta *meta, int result)
 bool vvm_room_is_short(VvMeta *meta)
 {
     /* Each page and index entry may lie in a leaf of its own, which is rewritten; new ones are stored twice at most, by splits. */
-    uint64_t touched = (uint64_t) (g_tree_nnodes(meta->filling.regions) + g_tree_nnodes(meta->filling.index)) * TOUCHED_BYTES;
+    uint64_t touched = (meta->filling.regions.count + (uint64_t) meta->filling.index.count) * TOUCHED_BYTES;
     uint64_t most = MIN(touched, atomic_load(&meta->used_bytes)) + 2 * (uint64_t) meta->filling.bytes;
     return most > (atomic_load(&meta->room_bytes) + atomic_load(&meta->beyond_bytes) / 2) / 2;
 }

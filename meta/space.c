@@ -151,7 +151,7 @@ static int piece_from_store(VvStoreRead *read, VvPiece *piece)
 VvPiece *vvm_piece(VvMeta *meta, VvStoreRead *read, uint64_t family, uint32_t segment, uint32_t piece, bool create, int *ret_error)
 {
     VvPiece want = { .family = family, .segment = segment, .piece = piece };
-    VvPiece *found = g_hash_table_lookup(meta->pieces, &want);
+    VvPiece *found = vv_set_find(&meta->pieces, &want);
     *ret_error = 0;
     if (found != NULL)
         return found;
@@ -162,23 +162,19 @@ VvPiece *vvm_piece(VvMeta *meta, VvStoreRead *read, uint64_t family, uint32_t se
         *ret_error = result;
         return NULL;
     }
-    found = g_memdup2(&want, sizeof want);
-    g_hash_table_add(meta->pieces, found);
-    return found;
+    return vv_set_add(&meta->pieces, &want);
 }
 
-static gboolean piece_is_clean(gpointer key, gpointer value, gpointer user)
+static bool piece_is_clean(const void *piece)
 {
-    (void) value;
-    (void) user;
-    return !((VvPiece *) key)->dirty;
+    return !((const VvPiece *) piece)->dirty;
 }
 
 /* After a checkpoint, clean pieces need not be kept; they come back from the store. */
 void vvm_pieces_trim(VvMeta *meta)
 {
-    if (g_hash_table_size(meta->pieces) > 4096)
-        g_hash_table_foreach_remove(meta->pieces, piece_is_clean, NULL);
+    if (meta->pieces.count > 4096)
+        vv_set_remove_if(&meta->pieces, piece_is_clean);
 }
 
 int vv_space_piece(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t piece, uint64_t *ret_bits)
@@ -186,7 +182,7 @@ int vv_space_piece(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t pie
     VvPiece want = { .family = family, .segment = segment, .piece = piece };
     VvStoreRead *read;
     vv_meta_read_lock(meta);
-    const VvPiece *found = g_hash_table_lookup(meta->pieces, &want);
+    const VvPiece *found = vv_set_find(&meta->pieces, &want);
     int result = 0;
     if (found != NULL) {
         want = *found;

@@ -89,7 +89,7 @@ static int compare(const VvPageKey *a, const VvPageKey *b)
 static bool collect(VvMeta *meta, VvStoreRead *read, uint64_t branch, uint64_t epoch, uint64_t count_max, GArray *ret_regions)
 {
     const VvOverlay *generations[] = { &meta->writing, &meta->filling };
-    GTreeNode *nodes[2];
+    const VvOverlayIndex *changes[2];
     VvPageKey from = { .branch = branch }, stored;
     uint8_t from_bytes[VV_KEY_BYTES];
     const uint8_t *bytes, *value;
@@ -99,13 +99,12 @@ static bool collect(VvMeta *meta, VvStoreRead *read, uint64_t branch, uint64_t e
                                &value_bytes);
     bool has_stored = read_key(result, bytes, length_bytes, &stored);
     for (unsigned i = 0; i < 2; i++)
-        nodes[i] = g_tree_lower_bound(generations[i]->index, &from);
+        changes[i] = vv_sorted_at_or_after(&generations[i]->index, &from);
     for (;;) {
         const VvPageKey *least = has_stored ? &stored : NULL;
         for (unsigned i = 0; i < 2; i++) {
-            const VvPageKey *key = nodes[i] != NULL ? g_tree_node_key(nodes[i]) : NULL;
-            if (key != NULL && (least == NULL || compare(key, least) < 0))
-                least = key;
+            if (changes[i] != NULL && (least == NULL || compare(&changes[i]->key, least) < 0))
+                least = &changes[i]->key;
         }
         if (least == NULL || least->branch != branch || least->epoch > epoch)
             return result == 0 || result == -ENODATA;
@@ -117,10 +116,10 @@ static bool collect(VvMeta *meta, VvStoreRead *read, uint64_t branch, uint64_t e
             has_stored = read_key(result, bytes, length_bytes, &stored);
         }
         for (unsigned i = 0; i < 2; i++) {
-            if (nodes[i] == NULL || compare(g_tree_node_key(nodes[i]), &at) != 0)
+            if (changes[i] == NULL || compare(&changes[i]->key, &at) != 0)
                 continue;
-            exists = GPOINTER_TO_INT(g_tree_node_value(nodes[i])) == 1;
-            nodes[i] = g_tree_node_next(nodes[i]);
+            exists = changes[i]->added;
+            changes[i] = vv_sorted_next(changes[i]);
         }
         if (exists && ret_regions->len == count_max)
             return false;

@@ -112,12 +112,12 @@ gboolean vvm_sum_equal(gconstpointer a, gconstpointer b)
 
 int vvm_sums_get(VvMeta *meta, VvStoreRead *read, VvSumPiece *piece)
 {
-    const VvSumPiece *found = g_hash_table_lookup(meta->filling.sums, piece);
+    const VvSumPiece *found = vv_set_find(&meta->filling.sums, piece);
     uint8_t key[VV_KEY_BYTES];
     const uint8_t *value;
     size_t value_bytes;
     if (found == NULL)
-        found = g_hash_table_lookup(meta->writing.sums, piece);
+        found = vv_set_find(&meta->writing.sums, piece);
     if (found != NULL) {
         *piece = *found;
         return 0;
@@ -150,7 +150,7 @@ int vv_sums_lookup(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t mib
 static int find_piece(VvMeta *meta, const VvFamily *family, VvPlace place, VvSumPiece *copy, VvSumPiece **ret_filling)
 {
     *copy = (VvSumPiece){ .family = family->id, .segment = vv_place_segment(place), .mib = vv_place_block(place) / VV_REGION_BLOCKS };
-    *ret_filling = g_hash_table_lookup(meta->filling.sums, copy);
+    *ret_filling = vv_set_find(&meta->filling.sums, copy);
     if (*ret_filling != NULL)
         return 0;
     int result = vvm_sums_get(meta, meta->apply_read, copy);
@@ -163,8 +163,7 @@ static int find_piece(VvMeta *meta, const VvFamily *family, VvPlace place, VvSum
 static VvSumPiece *fill_piece(VvMeta *meta, const VvSumPiece *copy, VvSumPiece *filling)
 {
     if (filling == NULL) {
-        filling = g_memdup2(copy, sizeof *copy);
-        g_hash_table_add(meta->filling.sums, filling);
+        filling = vv_set_add(&meta->filling.sums, copy);
         meta->filling.bytes += PIECE_BYTES;
     }
     return filling;
@@ -247,12 +246,11 @@ int vvm_sums_copy(VvMeta *meta, VvFamily *family, VvPlace from, VvPlace to)
 
 int vvm_sums_write(const VvOverlay *overlay, VvStoreTxn *txn)
 {
-    GHashTableIter iter;
-    gpointer value;
+    VvSetIter iter;
+    const VvSumPiece *piece;
     int result = 0;
-    g_hash_table_iter_init(&iter, overlay->sums);
-    while (result == 0 && g_hash_table_iter_next(&iter, &value, NULL)) {
-        const VvSumPiece *piece = value;
+    vv_set_begin(&overlay->sums, &iter);
+    while (result == 0 && (piece = vv_set_next(&overlay->sums, &iter)) != NULL) {
         uint8_t key[VV_KEY_BYTES], bytes[VV_SUM_BYTES_MAX];
         piece_key(piece, key);
         if (count_present(piece->present) == 0)

@@ -33,7 +33,11 @@ static void replace(SumsCheck *check, const VvSumPiece *piece)
 {
     if (!check->repair)
         return;
-    g_hash_table_add(check->meta->filling.sums, g_memdup2(piece, sizeof *piece));
+    VvSumPiece *found = vv_set_find(&check->meta->filling.sums, piece);
+    if (found != NULL)
+        *found = *piece;
+    else
+        vv_set_add(&check->meta->filling.sums, piece);
     check->meta->filling.bytes += sizeof *piece; /* there is something to write */
 }
 
