@@ -7,6 +7,7 @@
  *     and empty segments cost next to nothing.
  * L3  segment and family sums agree with the pieces. */
 #include "alloc_private.h"
+#include "slab.h"
 
 #define SEARCH_RUNS_MAX 512u /* looked at before the longest seen is taken */
 #define RATE_MS_MAX 5000u    /* a rate older than this says nothing */
@@ -30,7 +31,7 @@ void vv_alloc_segment_free(void *data)
     if (segment == NULL)
         return;
     for (uint32_t i = 0; i < vv_alloc_piece_count(segment); i++)
-        g_free(segment->pieces[i].bits);
+        vv_slab_put(segment->pieces[i].bits);
     g_free(segment->pieces);
     g_free(segment);
 }
@@ -92,7 +93,7 @@ static void bits_make(VvAllocPiece *piece, uint32_t blocks)
     if (piece->bits)
         return;
     unsigned words = (blocks + 63) / 64;
-    piece->bits = g_new0(uint64_t, words);
+    piece->bits = vv_slab_get0(words * sizeof *piece->bits);
     if (piece->available > 0)
         for (uint32_t bit = 0; bit < blocks; bit++)
             piece->bits[bit / 64] |= (uint64_t) 1 << bit % 64;
@@ -109,7 +110,7 @@ static void piece_set(VvAllocPiece *piece, uint32_t blocks, uint32_t first, uint
     }
     piece->available = (uint16_t) (available ? piece->available + count : piece->available - count);
     if (piece->available == 0 || piece->available == blocks)
-        g_clear_pointer(&piece->bits, g_free);
+        g_clear_pointer(&piece->bits, vv_slab_put);
 }
 
 void vv_alloc_set(VvAllocFamily *family, VvAllocSegment *segment, uint32_t first, uint32_t count, bool available)
@@ -405,9 +406,9 @@ void vv_alloc_shrunk(VvAlloc *alloc, const VvSegment *shrunk, uint8_t old_shift)
         return;
     }
     for (uint32_t i = (blocks + VV_PIECE_BLOCKS - 1) / VV_PIECE_BLOCKS; i < vv_alloc_piece_count(segment); i++)
-        g_free(segment->pieces[i].bits); /* none available: NULL already, save in a piece that is cut */
+        vv_slab_put(segment->pieces[i].bits); /* none available: NULL already, save in a piece that is cut */
     segment->blocks = blocks;
     VvAllocPiece *last = &segment->pieces[vv_alloc_piece_count(segment) - 1];
     if (last->available == vv_alloc_piece_blocks(segment, vv_alloc_piece_count(segment) - 1))
-        g_clear_pointer(&last->bits, g_free); /* L2: what is left of it is all available */
+        g_clear_pointer(&last->bits, vv_slab_put); /* L2: what is left of it is all available */
 }

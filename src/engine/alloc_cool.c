@@ -8,6 +8,7 @@
  *     nothing new is lost in it. While it is punched it is in the second list, so that reading a piece does not take its
  *     blocks for available. */
 #include "alloc_private.h"
+#include "slab.h"
 
 #define PUNCH_BLOCKS_MIN 64u /* 256 KiB: shorter holes cost a file system more than they give */
 
@@ -41,7 +42,7 @@ void vv_cooling_clear(VvAlloc *alloc)
 {
     g_assert(alloc->punching.first == NULL);
     while (alloc->cooling.first)
-        g_free(pop(&alloc->cooling));
+        vv_slab_put(pop(&alloc->cooling));
 }
 
 static void note_change(VvAlloc *alloc, uint64_t family, uint32_t segment)
@@ -63,7 +64,7 @@ void vv_cooling_add(VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t 
         last->count += count;
         return;
     }
-    VvCooling *run = g_new(VvCooling, 1);
+    VvCooling *run = vv_slab_get(sizeof *run);
     *run = (VvCooling){ .tag = tag, .family = family, .segment = segment, .first = first, .count = count };
     push(&alloc->cooling, run);
 }
@@ -159,7 +160,7 @@ void vv_alloc_cool(VvAlloc *alloc)
             remove_run(&alloc->punching, run);
         }
         make_available(alloc, run);
-        g_free(run);
+        vv_slab_put(run);
     }
     pthread_mutex_unlock(&alloc->lock);
 }

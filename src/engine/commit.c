@@ -21,6 +21,7 @@
  * C6  An entry may hold what several requests asked for: each is answered by whether its own part was logged. */
 #include "commit_private.h"
 #include "waiter.h"
+#include "slab.h"
 
 #include <errno.h>
 
@@ -157,7 +158,7 @@ static int settle_batch(VvCommitter *committer)
     vv_may_die(VV_DIE_SYNCED);
     for (unsigned i = 0; i < builder->entries->len; i++) {
         VvBatchEntry *entry = &g_array_index(builder->entries, VvBatchEntry, i);
-        if (rc == 0 && vv_meta_overlay_is_full(pool->meta)) /* C5 */
+        if (rc == 0 && (vv_meta_overlay_is_full(pool->meta) || (vv_slab_is_low() && vv_meta_overlay_bytes(pool->meta) > 0))) /* C5 */
             vv_pool_checkpoint_wait(pool);
         if (rc == 0)
             rc = vv_meta_apply(pool->meta, entry->index, entry->ops);
@@ -190,7 +191,7 @@ static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
             rc = vv_meta_log(pool->meta, entry->ops, &entry->index);
     }
     if (rc < 0) {
-        vv_batch_entry_clear(entry);
+        vv_batch_entry_clear(&committer->builder, entry);
         if (rc != -ENOSPC)
             fail_pool(pool);
         committer->log_error = rc == -ENOSPC ? rc : -EIO;
@@ -199,7 +200,8 @@ static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
     atomic_fetch_add_explicit(&pool->journal_entries, 1, memory_order_relaxed);
     vv_batch_entry_logged(entry);
     g_array_append_val(committer->builder.entries, *entry);
-    return committer->builder.entries->len < BATCH_ENTRIES_MAX ? 0 : settle_batch(committer);
+    bool full = committer->builder.entries->len >= BATCH_ENTRIES_MAX || vv_batch_is_full(&committer->builder);
+    return full ? settle_batch(committer) : 0;
 }
 
 /* ---- building */
@@ -265,7 +267,7 @@ static void answer(Request *request)
         vv_ops_free(request->ops);
     if (request->done)
         request->done(request->user, request->result);
-    g_free(request);
+    vv_slab_put(request);
     if (view)
         vv_view_unref(view);
 }
@@ -376,6 +378,11 @@ void vv_committer_free(VvCommitter *committer)
     g_free(committer);
 }
 
+size_t vv_committer_lock(VvCommitter *committer)
+{
+    return vv_batch_lock(&committer->builder);
+}
+
 static void submit(VvCommitter *committer, Request *request)
 {
     VV_LOCKED(&committer->lock);
@@ -395,7 +402,7 @@ void vv_commit_kick(VvCommitter *committer)
 
 void vv_commit_view(VvCommitter *committer, VvView *view, uint64_t sequence, VvCommitDone done, void *user)
 {
-    Request *request = g_new0(Request, 1);
+    Request *request = vv_slab_get0(sizeof *request);
     g_atomic_int_inc(&view->refs);
     request->view = view;
     request->sequence = sequence;
@@ -406,7 +413,7 @@ void vv_commit_view(VvCommitter *committer, VvView *view, uint64_t sequence, VvC
 
 void vv_commit_ops_async(VvCommitter *committer, VvOps *ops, VvCommitDone done, void *user)
 {
-    Request *request = g_new0(Request, 1);
+    Request *request = vv_slab_get0(sizeof *request);
     request->ops = ops;
     request->done = done;
     request->user = user;
@@ -416,7 +423,7 @@ void vv_commit_ops_async(VvCommitter *committer, VvOps *ops, VvCommitDone done, 
 int vv_commit_ops(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops)
 {
     VvWaiter waiter = VV_WAITER_INIT;
-    Request *request = g_new0(Request, 1);
+    Request *request = vv_slab_get0(sizeof *request);
     request->ops = ops;
     request->views = views;
     request->view_count = view_count;

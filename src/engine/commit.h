@@ -9,7 +9,8 @@
 /* ---- committer: the one thread that logs, syncs and applies */
 typedef struct VvCommitter VvCommitter;
 VvCommitter *vv_committer_new(VvPool *pool);
-void vv_committer_free(VvCommitter *committer); /* after a last flush */
+void vv_committer_free(VvCommitter *committer);
+size_t vv_committer_lock(VvCommitter *committer); /* what it builds entries in, before it has built any; bytes */ /* after a last flush */
 /* Journal and apply @view's records up to @sequence (its data is durable already: I2), then call done (committer's thread,
  * must not block). Any thread. */
 typedef void (*VvCommitDone)(void *user, int result);

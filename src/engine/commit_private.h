@@ -4,6 +4,7 @@
 #define VV_COMMIT_PRIVATE_H
 
 #include "pending_slots.h"
+#include "tables.h"
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvView, vv_view_unref)
 
@@ -18,14 +19,23 @@ typedef struct {
     VvOps *ops;
     GArray *parts; /* VvBatchPart */
     uint64_t index;
+    bool built; /* from records: changes are the store's */
 } VvBatchEntry;
+
+/* Changes and checksums of all entries of a batch, one behind the other; those of an op are not the op's own. */
+typedef struct VvBatchStore VvBatchStore;
+#define VV_BATCH_SPARES 16u
 
 typedef struct {
     GArray *entries; /* VvBatchEntry, logged and not applied */
     VvOps *ops;      /* the entry being built; NULL: none */
     GArray *parts;
-    unsigned region_count, change_count, sum_count;
-    GHashTable *op_regions; /* of the MAP op being built; keys in records of its view, whose lock is held */
+    unsigned region_count, change_count, sum_count; /* of it */
+    VvSet op_regions; /* of the MAP op being built */
+    VvBatchStore *store;
+    unsigned stored_changes, stored_sums;
+    VvBatchEntry spares[VV_BATCH_SPARES]; /* empty ones, so that a flush allocates none */
+    unsigned spare_count;
 } VvBatchBuilder;
 
 void vv_batch_init(VvBatchBuilder *builder);
@@ -40,6 +50,10 @@ bool vv_batch_take_entry(VvBatchBuilder *builder, VvBatchEntry *ret_entry);
 /* It is in the journal; it is applied: records go from pending. */
 void vv_batch_entry_logged(const VvBatchEntry *entry);
 void vv_batch_entry_applied(VvPool *pool, const VvBatchEntry *entry);
-void vv_batch_entry_clear(VvBatchEntry *entry);
+void vv_batch_entry_clear(VvBatchBuilder *builder, VvBatchEntry *entry);
+/* What it holds must be settled before another entry is built. */
+bool vv_batch_is_full(const VvBatchBuilder *builder);
+/* Lock what a batch needs while memory is short. Bytes. */
+size_t vv_batch_lock(const VvBatchBuilder *builder);
 
 #endif

@@ -49,6 +49,7 @@ void vv_ticker_rush(VvTicker *ticker); /* look now: much is pending. [any] */
 typedef struct VvIoPool VvIoPool;
 VvIoPool *vv_io_pool_new(void);
 void vv_io_pool_free(VvIoPool *io_pool); /* every request is done */
+size_t vv_io_pool_lock(VvIoPool *io_pool); /* its reserve stays in memory; bytes */
 #define VV_SERVICE_WORKER VV_WORKERS_MAX /* index of pool->service */
 
 /* ---- what pool.c and jobs.c give */

@@ -8,6 +8,7 @@
  * F3  Records are handed to the committer only after the tickets of all disks succeeded (I2): those up to the sequence
  *     noted at the start, whose data was complete then. */
 #include "pending_slots.h"
+#include "slab.h"
 
 #include <errno.h>
 
@@ -39,8 +40,8 @@ static void finish(Flush *flush, int result)
     VvFlushDone done = flush->done;
     void *user = flush->user;
     if (flush->tickets != flush->embedded)
-        g_free(flush->tickets);
-    g_free(flush);
+        vv_slab_put(flush->tickets);
+    vv_slab_put(flush);
     done(user, result);
 }
 
@@ -86,7 +87,7 @@ static void note_tickets_locked(Flush *flush)
     GArray *marks = flush->view->disk_marks;
     flush->tickets = flush->embedded;
     if (marks->len > TICKETS_EMBEDDED)
-        flush->tickets = g_new(FlushTicket, marks->len);
+        flush->tickets = vv_slab_get(marks->len * sizeof *flush->tickets);
     for (unsigned i = 0; i < marks->len; i++) {
         const VvDiskMark *mark = &g_array_index(marks, VvDiskMark, i);
         if (mark->written > mark->synced)
@@ -115,7 +116,7 @@ void vv_flush_start(VvView *view, bool commit, VvFlushDone done, void *user)
     {
         VV_LOCKED(&view->lock);
         if (!is_clean_locked(view, commit)) {
-            flush = g_new0(Flush, 1);
+            flush = vv_slab_get0(sizeof *flush);
             flush->view = view;
             flush->done = done;
             flush->user = user;
@@ -196,10 +197,10 @@ static void background_start(VvView *view)
 
 unsigned vv_flush_background(VvPool *pool, uint64_t since_ms, GHashTable *families)
 {
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
     unsigned count = 0;
     for (unsigned i = 0; i < views->len; i++) {
-        VvView *view = g_ptr_array_index(views, i);
+        VvView *view = views->at[i];
         bool start;
         {
             VV_LOCKED(&view->lock);
@@ -219,9 +220,9 @@ unsigned vv_flush_background(VvPool *pool, uint64_t since_ms, GHashTable *famili
 
 bool vv_flush_has_pending(VvPool *pool)
 {
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
     for (unsigned i = 0; i < views->len; i++) {
-        VvView *view = g_ptr_array_index(views, i);
+        VvView *view = views->at[i];
         VV_LOCKED(&view->lock);
         if (view->pending_since_ms != 0)
             return true;

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Memory of requests: states, parts and bounce buffers from free lists, so that the steady data path allocates nothing.
  *
- * Lists are split by the worker's number to keep their locks uncontended; a list that is empty is filled by malloc, one
+ * Lists are split by the worker's number to keep their locks uncontended; a list that is empty is filled from slab.h, one
  * that is long gives back. Bounce buffers in use are bounded for all workers together; who comes too late waits in line
- * and gets a buffer when one is put back. Whoever holds one waits for nothing but disks: it comes back. */
+ * and gets a buffer when one is put back. Whoever holds one waits for nothing but disks: it comes back.
+ *
+ * One bounce buffer of the largest size is always there, and used before others: where malloc has none, requests go one by one. */
 #include "io_state.h"
+#include "slab.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define SHARDS (VV_WORKERS_MAX + 1u)
 #define STATES_KEPT 128u /* per shard: 5 KiB each */
@@ -17,6 +21,7 @@
 static const unsigned bounce_classes[] = { 2, 18,
     258 }; /* blocks: a pair of partial ones, 64 KiB, 1 MiB, each at odd ends */
 #define BOUNCE_CLASSES G_N_ELEMENTS(bounce_classes)
+#define RESERVE_BYTES ((size_t) 258 << VV_BLOCK_SHIFT)
 
 typedef struct BounceFree BounceFree;
 struct BounceFree {
@@ -37,6 +42,8 @@ struct VvIoPool {
     BounceFree *bounce_free[BOUNCE_CLASSES];
     uint64_t bounce_kept_bytes, bounce_used_bytes;
     VvIoList bounce_waiting;
+    uint8_t *reserve; /* of the largest class */
+    bool reserve_used;
 };
 
 VvIoPool *vv_io_pool_new(void)
@@ -47,7 +54,17 @@ VvIoPool *vv_io_pool_new(void)
     for (unsigned i = 0; i < SHARDS; i++)
         pthread_mutex_init(&io_pool->shards[i].lock, NULL);
     pthread_mutex_init(&io_pool->bounce_lock, NULL);
+    io_pool->reserve = mmap(NULL, RESERVE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    g_assert(io_pool->reserve != MAP_FAILED);
     return io_pool;
+}
+
+size_t vv_io_pool_lock(VvIoPool *io_pool)
+{
+    VV_LOCKED(&io_pool->bounce_lock);
+    if (!io_pool->reserve_used) /* shared memory counts as locked alone, not as anonymous too */
+        (void) mmap(io_pool->reserve, RESERVE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    return mlock(io_pool->reserve, RESERVE_BYTES) == 0 ? RESERVE_BYTES : 0;
 }
 
 static bool is_idle(VvIoPool *io_pool)
@@ -76,13 +93,13 @@ void vv_io_pool_free(VvIoPool *io_pool)
         while (shard->states) {
             VvIoState *state = shard->states;
             shard->states = state->next;
-            g_free(state->sums);
-            g_free(state);
+            vv_slab_put(state->sums);
+            vv_slab_put(state);
         }
         while (shard->parts) {
             VvIoPart *part = shard->parts;
             shard->parts = part->next;
-            g_free(part);
+            vv_slab_put(part);
         }
         pthread_mutex_destroy(&shard->lock);
     }
@@ -93,6 +110,7 @@ void vv_io_pool_free(VvIoPool *io_pool)
             free(buffer);
         }
     pthread_mutex_destroy(&io_pool->bounce_lock);
+    munmap(io_pool->reserve, RESERVE_BYTES);
     free(io_pool);
 }
 
@@ -117,7 +135,7 @@ VvIoState *vv_io_state_new(VvPool *pool)
     }
     pthread_mutex_unlock(&shard->lock);
     if (state == NULL) {
-        state = g_new(VvIoState, 1);
+        state = vv_slab_get(sizeof *state);
         state->sums = NULL;
     }
     memset(state, 0, G_STRUCT_OFFSET(VvIoState, old)); /* the arrays are filled as far as they are used */
@@ -142,8 +160,8 @@ void vv_io_state_free(VvIoState *state)
     }
     pthread_mutex_unlock(&shard->lock);
     if (!keep) {
-        g_free(state->sums);
-        g_free(state);
+        vv_slab_put(state->sums);
+        vv_slab_put(state);
     }
 }
 
@@ -161,7 +179,7 @@ VvIoPart *vv_io_part_new(VvIoState *state)
     }
     pthread_mutex_unlock(&shard->lock);
     if (part == NULL)
-        part = g_new(VvIoPart, 1);
+        part = vv_slab_get(sizeof *part);
     memset(part, 0, sizeof *part);
     part->state = state;
     return part;
@@ -203,11 +221,14 @@ static uint64_t class_bytes(unsigned class)
     return (uint64_t) bounce_classes[class] << VV_BLOCK_SHIFT;
 }
 
-/* Counts it as used; the lock is held. NULL: none is kept, and it is to be made. */
+/* The lock is held. NULL: there is none, and it is to be made. */
 static uint8_t *take_locked(VvIoPool *io_pool, unsigned class)
 {
     BounceFree *buffer = io_pool->bounce_free[class];
-    io_pool->bounce_used_bytes += class_bytes(class);
+    if (!io_pool->reserve_used) {
+        io_pool->reserve_used = true;
+        return io_pool->reserve;
+    }
     if (buffer) {
         io_pool->bounce_free[class] = buffer->next;
         io_pool->bounce_kept_bytes -= class_bytes(class);
@@ -215,41 +236,39 @@ static uint8_t *take_locked(VvIoPool *io_pool, unsigned class)
     return (uint8_t *) buffer;
 }
 
-static uint8_t *make(unsigned class)
+/* A buffer for the state, counted as used. False: the limit is reached, or there is no memory: somebody has one that comes back. */
+static bool get_locked(VvIoPool *io_pool, VvIoState *state)
 {
-    uint8_t *buffer = aligned_alloc(VV_BLOCK_BYTES, class_bytes(class));
-    g_assert(buffer != NULL);
-    return buffer;
+    unsigned class = class_of(state->bounce_blocks);
+    if (io_pool->bounce_used_bytes + class_bytes(class) > BOUNCE_BYTES_MAX)
+        return false;
+    state->bounce = take_locked(io_pool, class);
+    if (state->bounce == NULL)
+        state->bounce = aligned_alloc(VV_BLOCK_BYTES, class_bytes(class));
+    if (state->bounce)
+        io_pool->bounce_used_bytes += class_bytes(class);
+    return state->bounce != NULL;
 }
 
 static void bounce_run(VvTask *task)
 {
     VvIoState *state = (VvIoState *) ((char *) task - G_STRUCT_OFFSET(VvIoState, task));
     vv_worker_unhold(state->worker);
-    if (state->bounce == NULL)
-        state->bounce = make(class_of(state->bounce_blocks));
     state->resume(state);
 }
 
 bool vv_bounce_get(VvIoState *state, unsigned blocks)
 {
     VvIoPool *io_pool = state->pool->io_pool;
-    unsigned class = class_of(blocks);
     g_assert(state->bounce == NULL);
     state->bounce_blocks = blocks;
-    pthread_mutex_lock(&io_pool->bounce_lock);
-    if (io_pool->bounce_waiting.first || io_pool->bounce_used_bytes + class_bytes(class) > BOUNCE_BYTES_MAX) {
-        state->task.run = bounce_run;
-        vv_worker_hold(state->worker);
-        vv_io_list_append(&io_pool->bounce_waiting, state);
-        pthread_mutex_unlock(&io_pool->bounce_lock);
-        return false;
-    }
-    state->bounce = take_locked(io_pool, class);
-    pthread_mutex_unlock(&io_pool->bounce_lock);
-    if (state->bounce == NULL)
-        state->bounce = make(class);
-    return true;
+    VV_LOCKED(&io_pool->bounce_lock);
+    if (io_pool->bounce_waiting.first == NULL && get_locked(io_pool, state))
+        return true;
+    state->task.run = bounce_run;
+    vv_worker_hold(state->worker);
+    vv_io_list_append(&io_pool->bounce_waiting, state);
+    return false;
 }
 
 void vv_bounce_put(VvIoState *state)
@@ -263,19 +282,18 @@ void vv_bounce_put(VvIoState *state)
     state->bounce = NULL;
     pthread_mutex_lock(&io_pool->bounce_lock);
     io_pool->bounce_used_bytes -= class_bytes(class);
-    if (io_pool->bounce_kept_bytes + class_bytes(class) <= BOUNCE_KEPT_BYTES) {
+    if ((uint8_t *) buffer == io_pool->reserve) {
+        io_pool->reserve_used = false;
+        buffer = NULL;
+    } else if (io_pool->bounce_kept_bytes + class_bytes(class) <= BOUNCE_KEPT_BYTES) {
         buffer->next = io_pool->bounce_free[class];
         io_pool->bounce_free[class] = buffer;
         io_pool->bounce_kept_bytes += class_bytes(class);
         buffer = NULL;
     }
-    while (io_pool->bounce_waiting.first) {
+    while (io_pool->bounce_waiting.first && get_locked(io_pool, io_pool->bounce_waiting.first)) {
         VvIoState *first = io_pool->bounce_waiting.first;
-        class = class_of(first->bounce_blocks);
-        if (io_pool->bounce_used_bytes + class_bytes(class) > BOUNCE_BYTES_MAX)
-            break;
         vv_io_list_remove(&io_pool->bounce_waiting, first);
-        first->bounce = take_locked(io_pool, class);
         vv_io_list_append(&woken, first);
     }
     pthread_mutex_unlock(&io_pool->bounce_lock);

@@ -9,13 +9,14 @@
 #include "io_sums.h"
 
 #include "damage.h"
+#include "slab.h"
 
 #include <errno.h>
 
 static uint32_t *sums_of(VvIoState *state)
 {
     if (state->sums == NULL)
-        state->sums = g_new(uint32_t, VV_IO_RUNS_MAX); /* stays with the state */
+        state->sums = vv_slab_get(VV_IO_RUNS_MAX * sizeof *state->sums); /* stays with the state */
     return state->sums;
 }
 
@@ -103,5 +104,5 @@ void vv_io_sums_make(VvIoState *state, unsigned i, const uint8_t *data)
 
 uint32_t *vv_io_sums_of_record(const VvIoState *state, unsigned i, unsigned count)
 {
-    return state->summing && state->how[i] & VV_HOW_REDIRECT ? g_memdup2(&state->sums[i], count * sizeof *state->sums) : NULL;
+    return state->summing && state->how[i] & VV_HOW_REDIRECT ? vv_slab_copy(&state->sums[i], count * sizeof *state->sums) : NULL;
 }

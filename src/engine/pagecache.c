@@ -8,10 +8,14 @@
  *     makes no entry: what nobody looks at does not push out what somebody does. Its key is above every epoch that a
  *     snapshot is read at (R1), so other epochs' entries stay as true as they were.
  *
+ * P4  Where there is no memory to spare (slab.h) what is not there is not put, and what changes is forgotten.
+ *
  * A run is one word: bits 0-37 the first block's address, 38 own, 39-46 first block of the region, 47-54 blocks less 1. */
 #include "engine.h"
+#include "slab.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define STRIPES 16u
 #define BUCKETS 2048u /* per stripe: some 5 entries each when the cache is full of the smallest */
@@ -64,12 +68,17 @@ void vv_page_cache_free(VvPageCache *cache)
         CacheEntry *entry = cache->stripes[i].newest;
         while (entry) {
             CacheEntry *older = entry->older;
-            g_free(entry);
+            vv_slab_put(entry);
             entry = older;
         }
         pthread_mutex_destroy(&cache->stripes[i].lock);
     }
     free(cache);
+}
+
+size_t vv_page_cache_lock(VvPageCache *cache)
+{
+    return mlock(cache, sizeof *cache) == 0 ? sizeof *cache : 0;
 }
 
 /* P1 */
@@ -116,7 +125,7 @@ static void drop(CacheStripe *stripe, CacheEntry **link)
     *link = entry->next;
     unlink_use(stripe, entry);
     stripe->bytes -= entry_bytes(entry);
-    g_free(entry);
+    vv_slab_put(entry);
 }
 
 static CacheEntry **find(CacheStripe *stripe, uint64_t branch, uint64_t epoch, uint64_t region)
@@ -203,54 +212,58 @@ static unsigned make_runs(const VvPage *page, CachedRun *ret_runs)
     return count;
 }
 
-static CacheEntry *entry_new(uint64_t branch, uint64_t epoch, uint64_t region, const VvCachedPage *info, const VvPage *page)
+static void drop_oldest(CacheStripe *stripe)
 {
-    CachedRun runs[VV_REGION_BLOCKS];
-    unsigned run_count = info->present ? make_runs(page, runs) : 0;
-    CacheEntry *entry = g_malloc(sizeof *entry + run_count * sizeof *runs);
-    *entry = (CacheEntry){ .branch = branch, .epoch = epoch, .region = region, .info = *info, .run_count = run_count };
-    memcpy(entry->runs, runs, run_count * sizeof *runs);
-    return entry;
+    drop(stripe, find(stripe, stripe->oldest->branch, stripe->oldest->epoch, stripe->oldest->region));
 }
 
-/* Instead of *@old, if there is one. */
-static void insert(VvPageCache *cache, CacheStripe *stripe, CacheEntry **old, CacheEntry *entry)
+/* Instead of the one with the same key. @like: all of it but the runs. P4 */
+static void insert(VvPageCache *cache, CacheStripe *stripe, const CacheEntry *like, const CachedRun *runs)
 {
+    CacheEntry **old = find(stripe, like->branch, like->epoch, like->region);
     if (*old)
         drop(stripe, old);
+    CacheEntry *entry = vv_slab_try(sizeof *entry + like->run_count * sizeof *runs);
+    if (entry == NULL && stripe->oldest) {
+        drop_oldest(stripe);
+        entry = vv_slab_try(sizeof *entry + like->run_count * sizeof *runs);
+    }
+    if (entry == NULL)
+        return;
+    memcpy(entry, like, sizeof *entry);
+    memcpy(entry->runs, runs, like->run_count * sizeof *runs);
     CacheEntry **bucket = bucket_of(stripe, entry->branch, entry->region);
     entry->next = *bucket;
     *bucket = entry;
     link_newest(stripe, entry);
     stripe->bytes += entry_bytes(entry);
     while (stripe->bytes > cache->stripe_bytes_max && stripe->oldest != entry)
-        drop(stripe, find(stripe, stripe->oldest->branch, stripe->oldest->epoch, stripe->oldest->region));
+        drop_oldest(stripe);
 }
 
 void vv_page_cache_put(VvPageCache *cache, uint64_t version, uint64_t branch, uint64_t epoch, uint64_t region,
     const VvCachedPage *info, const VvPage *page)
 {
-    CacheEntry *entry = entry_new(branch, epoch, region, info, page);
+    CachedRun runs[VV_REGION_BLOCKS];
+    CacheEntry like = { .branch = branch, .epoch = epoch, .region = region, .info = *info };
+    like.run_count = info->present ? make_runs(page, runs) : 0;
     CacheStripe *stripe = stripe_of(cache, branch, region);
     VV_LOCKED(&stripe->lock);
     if (stripe->version == version) /* P2 */
-        insert(cache, stripe, find(stripe, branch, epoch, region), entry);
-    else
-        g_free(entry);
+        insert(cache, stripe, &like, runs);
 }
 
 void vv_page_cache_refresh(VvPageCache *cache, uint64_t family, const VvPageKey *key, const VvPage *page)
 {
-    VvCachedPage info = { .present = true, .key = *key, .family = family };
-    CacheEntry *entry = entry_new(key->branch, UINT64_MAX, key->region, &info, page);
+    CachedRun runs[VV_REGION_BLOCKS];
+    CacheEntry like = { .branch = key->branch, .epoch = UINT64_MAX, .region = key->region };
+    like.info = (VvCachedPage){ .present = true, .key = *key, .family = family };
+    like.run_count = make_runs(page, runs);
     CacheStripe *stripe = stripe_of(cache, key->branch, key->region);
     VV_LOCKED(&stripe->lock);
     stripe->version++;
-    CacheEntry **old = find(stripe, key->branch, UINT64_MAX, key->region);
-    if (*old) /* P3 */
-        insert(cache, stripe, old, entry);
-    else
-        g_free(entry);
+    if (*find(stripe, key->branch, UINT64_MAX, key->region)) /* P3 */
+        insert(cache, stripe, &like, runs);
 }
 
 void vv_page_cache_invalidate(VvPageCache *cache, uint64_t branch, uint64_t region)

@@ -11,6 +11,7 @@ typedef struct VvPageCache VvPageCache;
 typedef struct { bool present; VvPageKey key; uint64_t family; } VvCachedPage; /* present false: no version, all holes */
 VvPageCache *vv_page_cache_new(uint64_t bytes_max);
 void vv_page_cache_free(VvPageCache *cache);
+size_t vv_page_cache_lock(VvPageCache *cache); /* its table stays in memory; bytes */
 /* Copies places of blocks [first, first + count) into @ret_places. False: a miss. */
 bool vv_page_cache_get(VvPageCache *cache, uint64_t branch, uint64_t epoch, uint64_t region, unsigned first, unsigned count,
                        VvCachedPage *ret_info, VvPlace *ret_places);

@@ -146,9 +146,9 @@ void vv_view_wake(VvView *view)
 
 void vv_views_abort_waiting(VvPool *pool)
 {
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
     for (unsigned i = 0; i < views->len; i++) {
-        VvView *view = g_ptr_array_index(views, i);
+        VvView *view = views->at[i];
         VvIoList woken = { NULL, NULL };
         {
             VV_LOCKED(&view->lock);
@@ -165,10 +165,10 @@ void vv_views_abort_waiting(VvPool *pool)
 
 unsigned vv_park_wake_space(VvPool *pool, uint64_t family, bool final)
 {
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
     unsigned left = 0;
     for (unsigned i = 0; i < views->len; i++) {
-        VvView *view = g_ptr_array_index(views, i);
+        VvView *view = views->at[i];
         VvIoList woken = { NULL, NULL };
         {
             VV_LOCKED(&view->lock);

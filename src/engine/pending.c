@@ -6,10 +6,11 @@
  *     records have been applied. A look-up that is out of date may make one wrong by one until the block is applied. */
 #include "io_state.h"
 #include "pending_file.h"
+#include "slab.h"
 
 #define BUCKETS_MIN 16u
 #define BUCKETS_KEPT 256u
-#define RECORDS_KEPT 1024u
+#define RECORD_BLOCKS_KEPT 8u /* pointers */
 #define SPARE_MAX 64u
 #define CAPACITY_MIN 8u
 
@@ -18,13 +19,13 @@
 void vv_pending_init(VvPending *pending)
 {
     *pending = (VvPending){ .bucket_count = BUCKETS_MIN };
-    pending->buckets = g_new0(VvPendingRegion *, BUCKETS_MIN);
+    pending->buckets = vv_slab_get0(BUCKETS_MIN * sizeof *pending->buckets);
 }
 
 static void free_region(VvPendingRegion *region)
 {
-    g_free(region->blocks);
-    g_free(region);
+    vv_slab_put(region->blocks);
+    vv_slab_put(region);
 }
 
 static void free_chain(VvPendingRegion *region)
@@ -41,7 +42,7 @@ void vv_pending_clear(VvPending *pending)
     for (unsigned i = 0; i < pending->bucket_count; i++)
         free_chain(pending->buckets[i]);
     free_chain(pending->spare);
-    g_free(pending->buckets);
+    vv_slab_put(pending->buckets);
     *pending = (VvPending){ .bucket_count = 0 };
 }
 
@@ -74,8 +75,11 @@ static void grow_buckets(VvPending *pending)
 {
     VvPendingRegion **old = pending->buckets;
     unsigned old_count = pending->bucket_count;
+    VvPendingRegion **buckets = vv_slab_try(2 * old_count * sizeof *buckets);
+    if (buckets == NULL)
+        return; /* longer chains */
     pending->bucket_count = 2 * old_count;
-    pending->buckets = g_new0(VvPendingRegion *, pending->bucket_count);
+    pending->buckets = memset(buckets, 0, pending->bucket_count * sizeof *buckets);
     for (unsigned i = 0; i < old_count; i++) {
         VvPendingRegion *region = old[i];
         while (region) {
@@ -86,7 +90,7 @@ static void grow_buckets(VvPending *pending)
             region = next;
         }
     }
-    g_free(old);
+    vv_slab_put(old);
 }
 
 static VvPendingRegion *get_region(VvPending *pending, uint64_t number)
@@ -103,9 +107,9 @@ static VvPendingRegion *get_region(VvPending *pending, uint64_t number)
         pending->spare = region->next;
         pending->spare_count--;
     } else {
-        region = g_new0(VvPendingRegion, 1);
+        region = vv_slab_get0(sizeof *region);
         region->capacity = CAPACITY_MIN;
-        region->blocks = g_new(VvPendingBlock, CAPACITY_MIN);
+        region->blocks = vv_slab_get(CAPACITY_MIN * sizeof *region->blocks);
     }
     region->region = number;
     region->next = NULL;
@@ -119,9 +123,9 @@ static void shrink_buckets(VvPending *pending)
 {
     if (pending->region_count > 0 || pending->bucket_count <= BUCKETS_KEPT)
         return;
-    g_free(pending->buckets);
+    vv_slab_put(pending->buckets);
     pending->bucket_count = BUCKETS_MIN;
-    pending->buckets = g_new0(VvPendingRegion *, BUCKETS_MIN);
+    pending->buckets = vv_slab_get0(BUCKETS_MIN * sizeof *pending->buckets);
 }
 
 static void put_region_if_empty(VvPending *pending, VvPendingRegion *region)
@@ -166,7 +170,7 @@ static VvPendingBlock *insert_block(VvPendingRegion *region, unsigned block)
     unsigned at = rank(region, block);
     if (region->count == region->capacity) {
         region->capacity = MIN(2 * region->capacity, VV_REGION_BLOCKS);
-        region->blocks = g_renew(VvPendingBlock, region->blocks, region->capacity);
+        region->blocks = vv_slab_renew(region->blocks, region->capacity * sizeof *region->blocks);
     }
     memmove(&region->blocks[at + 1], &region->blocks[at], (region->count - at) * sizeof *region->blocks);
     region->present[block / 64] |= (uint64_t) 1 << block % 64;
@@ -236,40 +240,69 @@ void vv_pending_drop(VvPending *pending, const VvRecord *record)
 
 /* ---- records */
 
+/* The place of the record that is @at behind the first place of the first block. */
+static VvRecord *record_place(const VvRecordRing *ring, size_t at)
+{
+    return &ring->blocks[(ring->first_block + at / VV_RECORDS_PER_BLOCK) & (ring->capacity - 1)][at % VV_RECORDS_PER_BLOCK];
+}
+
+/* More room for pointers to blocks; the first one comes to the front. */
+static void grow_ring(VvRecordRing *ring, size_t block_count)
+{
+    size_t capacity = MAX(2 * ring->capacity, RECORD_BLOCKS_KEPT);
+    VvRecord **blocks = vv_slab_get(capacity * sizeof *blocks);
+    for (size_t i = 0; i < block_count; i++)
+        blocks[i] = ring->blocks[(ring->first_block + i) & (ring->capacity - 1)];
+    vv_slab_put(ring->blocks);
+    ring->blocks = blocks;
+    ring->capacity = capacity;
+    ring->first_block = 0;
+}
+
 void vv_records_push(VvRecordRing *ring, const VvRecord *record)
 {
-    if (ring->count == ring->capacity) {
-        size_t capacity = MAX(2 * ring->capacity, 16);
-        VvRecord *records = g_new(VvRecord, capacity);
-        for (size_t i = 0; i < ring->count; i++)
-            records[i] = *vv_records_get(ring, i);
-        g_free(ring->records);
-        *ring = (VvRecordRing){ .records = records, .count = ring->count, .capacity = capacity };
+    size_t at = ring->first + ring->count, block = at / VV_RECORDS_PER_BLOCK;
+    if (block == ring->block_count) {
+        if (block == ring->capacity)
+            grow_ring(ring, block);
+        ring->blocks[(ring->first_block + block) & (ring->capacity - 1)] =
+            vv_slab_get(VV_RECORDS_PER_BLOCK * sizeof(VvRecord));
+        ring->block_count++;
     }
-    ring->records[(ring->first + ring->count) & (ring->capacity - 1)] = *record;
+    *record_place(ring, at) = *record;
     ring->count++;
 }
 
 const VvRecord *vv_records_get(const VvRecordRing *ring, size_t i)
 {
-    return &ring->records[(ring->first + i) & (ring->capacity - 1)];
+    return record_place(ring, ring->first + i);
 }
 
 void vv_records_pop(VvRecordRing *ring)
 {
     g_assert(ring->count > 0);
-    g_free(ring->records[ring->first].sums);
-    ring->first = (ring->first + 1) & (ring->capacity - 1);
+    vv_slab_put(record_place(ring, ring->first)->sums);
+    ring->first++;
     ring->count--;
-    if (ring->count == 0 && ring->capacity > RECORDS_KEPT)
+    if (ring->count == 0 && ring->capacity > RECORD_BLOCKS_KEPT) {
         vv_records_clear(ring);
+    } else if (ring->count == 0 && ring->block_count == 1) {
+        ring->first = 0; /* who writes and flushes in turns stays in one block */
+    } else if (ring->first == VV_RECORDS_PER_BLOCK) {
+        vv_slab_put(ring->blocks[ring->first_block]);
+        ring->first_block = (ring->first_block + 1) & (ring->capacity - 1);
+        ring->block_count--;
+        ring->first = 0;
+    }
 }
 
 void vv_records_clear(VvRecordRing *ring)
 {
     for (size_t i = 0; i < ring->count; i++)
-        g_free(vv_records_get(ring, i)->sums);
-    g_free(ring->records);
+        vv_slab_put(record_place(ring, ring->first + i)->sums);
+    for (size_t i = 0; i < ring->block_count; i++)
+        vv_slab_put(ring->blocks[(ring->first_block + i) & (ring->capacity - 1)]);
+    vv_slab_put(ring->blocks);
     *ring = (VvRecordRing){ .count = 0 };
 }
 
@@ -302,7 +335,7 @@ static bool is_file_full(const VvPool *pool)
 
 bool vv_pending_is_full(const VvView *view)
 {
-    return view->pending_memory >= VV_PENDING_MEMORY_PER_LUN ||
+    return view->pending_memory >= VV_PENDING_MEMORY_PER_LUN || vv_slab_is_low() ||
            atomic_load(&view->pool->pending_memory) >= VV_PENDING_MEMORY_MAX || is_file_full(view->pool);
 }
 
@@ -310,11 +343,11 @@ bool vv_pending_is_full(const VvView *view)
  * of both sees the other. */
 void vv_pending_wake(VvPool *pool)
 {
-    if (atomic_load(&pool->journal_waiters) == 0 || atomic_load(&pool->pending_memory) >= VV_PENDING_MEMORY_MAX)
+    if (atomic_load(&pool->journal_waiters) == 0 || atomic_load(&pool->pending_memory) >= VV_PENDING_MEMORY_MAX || vv_slab_is_low())
         return;
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
     for (unsigned i = 0; i < views->len; i++) {
-        VvView *view = g_ptr_array_index(views, i);
+        VvView *view = views->at[i];
         VvIoList woken = { NULL, NULL };
         {
             VV_LOCKED(&view->lock);

@@ -13,6 +13,7 @@
 #define MAGIC UINT64_C(0x474e444e45505656) /* "VVPENDNG" */
 #define VERSION 1u
 #define DISKS_AT 4096u
+#define READY_BYTES (256u << 10) /* slots of the 4,000 records that the reserve of slab.h has room for */
 #define ERROR_MARK (UINT64_C(0x53594e43) << 32) /* so that no flipped byte makes an error none */
 
 typedef struct {
@@ -127,6 +128,11 @@ VvPendingFile *vv_pending_file_open(int fd, bool read_only, GError **error)
     file->slots = (VvPendingSlot *) (void *) (file->map + VV_PENDING_SLOTS_AT);
     pthread_mutex_init(&file->lock, NULL);
     return file;
+}
+
+size_t vv_pending_file_lock(VvPendingFile *file)
+{
+    return !file->read_only && mlock(file->map, READY_BYTES) == 0 ? READY_BYTES : 0;
 }
 
 void vv_pending_file_close(VvPendingFile *file)

@@ -99,6 +99,8 @@ typedef struct VvPendingFile VvPendingFile;
 /* Map @fd, which stays the caller's. @read_only: nothing is written to it. Errors: usage (not a memfd of VV_PENDING_FILE_BYTES that
  * cannot shrink), unsupported (another version), damaged, io. */
 VvPendingFile *vv_pending_file_open(int fd, bool read_only, GError **error);
+/* The slots that are taken first stay in memory. Bytes. */
+size_t vv_pending_file_lock(VvPendingFile *file);
 void vv_pending_file_close(VvPendingFile *file);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvPendingFile, vv_pending_file_close)
 bool vv_pending_file_is_empty(const VvPendingFile *file); /* nothing was ever put in */

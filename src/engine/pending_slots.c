@@ -5,6 +5,7 @@
  *     replayed the journal finds every record that was acknowledged in one of both, and knows by the LUN's sequence which.
  * K2  A view takes slots in chunks, so that putting a record takes no lock but the view's, which is held anyway. */
 #include "pending_slots.h"
+#include "slab.h"
 
 #define CHUNK_MIN 8u
 #define CHUNK_MAX 64u /* taken at once by who puts many */
@@ -12,7 +13,7 @@
 static bool begin(VvView *view)
 {
     VvPendingFile *file = view->pool->pending_file;
-    struct VvViewSlots *slots = g_new0(struct VvViewSlots, 1);
+    struct VvViewSlots *slots = vv_slab_get0(sizeof *slots);
     view->slots = slots;
     if (!vv_pending_file_take(file, &slots->lun, 1)) {
         slots->lun = VV_NO_SLOT;
@@ -27,7 +28,7 @@ static void grow(struct VvViewSlots *slots, unsigned capacity)
     if (capacity <= slots->capacity)
         return;
     slots->capacity = capacity;
-    slots->spare = g_renew(uint32_t, slots->spare, capacity);
+    slots->spare = vv_slab_renew(slots->spare, capacity * sizeof *slots->spare);
 }
 
 bool vv_slots_reserve(VvView *view, unsigned records)
@@ -161,8 +162,8 @@ static void free_slots(VvPool *pool, struct VvViewSlots *slots, bool keep)
         vv_pending_file_clear(pool->pending_file, slots->lun);
         vv_pending_file_give(pool->pending_file, &slots->lun, 1);
     }
-    g_free(slots->spare);
-    g_free(slots);
+    vv_slab_put(slots->spare);
+    vv_slab_put(slots);
 }
 
 void vv_slots_end(VvView *view)

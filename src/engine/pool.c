@@ -23,6 +23,7 @@
 #include "pool_private.h"
 #include "scrub.h"
 #include "serving.h"
+#include "slab.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -186,11 +187,11 @@ void vv_pool_abort_waiting(VvPool *pool)
 
 int vv_pool_flush(VvPool *pool)
 {
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
     int first = 0;
 
     for (unsigned i = 0; i < views->len; i++) {
-        VvView *view = g_ptr_array_index(views, i);
+        VvView *view = views->at[i];
         int result = vv_view_is_lun(view) ? vv_view_flush(view) : 0;
 
         if (result < 0 && result != -ESTALE && first == 0)
@@ -307,6 +308,8 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
 {
     VvPool *pool = g_new0(VvPool, 1);
 
+    vv_slab_start();
+
     pool->directory = g_canonicalize_filename(directory, NULL);
     pool->options = *options;
     pool->read_only = options->read_only;
@@ -410,6 +413,12 @@ static VvSumCache *make_sum_cache(VvPool *pool)
     return cache;
 }
 
+/* There is memory again: writes that wait for the journal go on. */
+static void room_cb(void *pool)
+{
+    vv_pending_wake(pool);
+}
+
 static bool start_parts(VvPool *pool, GError **error)
 {
     pool->eras = vv_eras_new();
@@ -435,6 +444,7 @@ static bool start_parts(VvPool *pool, GError **error)
         return false;
     pool->ticker = vv_ticker_new(pool);
     vv_ticker_kick(pool->ticker);
+    vv_slab_watch(room_cb, pool);
     if (!pool->read_only) {
         int result;
 
@@ -493,6 +503,7 @@ static void stop_threads(VvPool *pool)
 
     if (pool->meta)
         vv_meta_unwatch(pool->meta);
+    vv_slab_unwatch(room_cb, pool);
     vv_repack_stop(pool->repack);
     vv_scrub_stop(pool->scrub);
     vv_jobs_stop(pool);
@@ -520,12 +531,12 @@ static void stop_threads(VvPool *pool)
 /* What is pending in a pool that failed cannot be journalled any more; a successor may find it. */
 static void drop_views(VvPool *pool)
 {
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
 
     for (unsigned i = 0; i < views->len; i++) {
         VvRetired retired;
 
-        vv_view_retire(g_ptr_array_index(views, i), &retired);
+        vv_view_retire(views->at[i], &retired);
         vv_retired_finish(pool, &retired, true);
     }
 }
@@ -574,6 +585,7 @@ static void pool_free(VvPool *pool)
     g_free(pool->failure);
     g_free(pool->directory);
     g_free(pool);
+    vv_slab_stop();
 }
 
 void vv_pool_close(VvPool *pool)

@@ -7,6 +7,8 @@
  * C3  A put of what was looked up before the last change of its stripe does nothing. */
 #include "sumcache.h"
 
+#include "slab.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -59,7 +61,7 @@ void vv_sum_cache_free(VvSumCache *cache)
         while (entry) {
             SumEntry *older = entry->older;
 
-            g_free(entry);
+            vv_slab_put(entry);
             entry = older;
         }
         pthread_mutex_destroy(&cache->stripes[i].lock);
@@ -90,6 +92,8 @@ bool vv_sum_cache_has_family(VvSumCache *cache, uint64_t family)
 
 void vv_sum_cache_add_family(VvSumCache *cache, uint64_t family)
 {
+    if (vv_sum_cache_has_family(cache, family)) /* each entry says so again */
+        return;
     pthread_rwlock_wrlock(&cache->families_lock);
     if (g_hash_table_add(cache->families, g_memdup2(&family, sizeof family)))
         atomic_fetch_add_explicit(&cache->family_count, 1, memory_order_release);
@@ -147,7 +151,7 @@ static void drop_oldest(SumStripe *stripe)
     *link = entry->next;
     unlink_use(stripe, entry);
     stripe->bytes -= sizeof *entry;
-    g_free(entry);
+    vv_slab_put(entry);
 }
 
 bool vv_sum_cache_get(VvSumCache *cache, uint64_t family, VvPlace place, bool *ret_present, uint32_t *ret_sum)
@@ -186,7 +190,9 @@ void vv_sum_cache_put(VvSumCache *cache, uint64_t version, const VvSumPiece *pie
 
     if (stripe->version != version || *link) /* C3 */
         return;
-    entry = g_new(SumEntry, 1);
+    entry = vv_slab_try(sizeof *entry);
+    if (!entry) /* nothing to spare */
+        return;
     entry->piece = *piece;
     entry->next = NULL;
     *link = entry;

@@ -7,6 +7,7 @@
  *     clean: a second sync that succeeds would say nothing about them. */
 #include "disk_private.h"
 #include "waiter.h"
+#include "slab.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -32,8 +33,8 @@ void vv_syncer_clear(VvSyncer *syncer)
     }
     if (started)
         pthread_join(syncer->thread, NULL);
-    g_free(syncer->waiting.tickets);
-    g_free(syncer->running.tickets);
+    vv_slab_put(syncer->waiting.tickets);
+    vv_slab_put(syncer->running.tickets);
     pthread_cond_destroy(&syncer->changed);
     pthread_mutex_destroy(&syncer->lock);
 }
@@ -42,7 +43,7 @@ static void batch_add(VvSyncBatch *batch, VvSyncDone done, void *user)
 {
     if (batch->count == batch->capacity) {
         batch->capacity = MAX(2 * batch->capacity, BATCH_TICKETS_MIN);
-        batch->tickets = g_renew(VvSyncTicket, batch->tickets, batch->capacity);
+        batch->tickets = vv_slab_renew(batch->tickets, batch->capacity * sizeof *batch->tickets);
     }
     batch->tickets[batch->count++] = (VvSyncTicket){ .done = done, .user = user };
 }

@@ -2,6 +2,7 @@
 /* The ticker: one thread that looks four times a second while there is something to time, and sleeps without end when
  * there is not: parked requests past their deadline, pending that is old or much, what cools, checkpoints due. */
 #include "io_state.h"
+#include "slab.h"
 
 #include <errno.h>
 
@@ -23,11 +24,11 @@ struct VvTicker {
  * to wait for space is told. */
 static void look_for_room(VvPool *pool, uint64_t now_ms)
 {
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
     if (now_ms / TICK_MS % (1000u / TICK_MS) == 0)
         vv_pool_checkpoint_kick(pool);
     for (unsigned i = 0; i < views->len; i++) {
-        VvView *view = g_ptr_array_index(views, i);
+        VvView *view = views->at[i];
         VvIoList woken = { NULL, NULL };
         {
             VV_LOCKED(&view->lock);
@@ -43,16 +44,17 @@ static bool tick(VvPool *pool)
 {
     uint64_t now_ms = vv_monotonic_ms();
     bool some = false;
-    g_autoptr(GPtrArray) views = vv_views_all(pool);
+    g_autoptr(VvViewList) views = vv_views_all(pool);
     for (unsigned i = 0; i < views->len; i++)
-        some |= vv_park_expire(g_ptr_array_index(views, i), now_ms);
+        some |= vv_park_expire(views->at[i], now_ms);
 
-    bool much = atomic_load_explicit(&pool->pending_bytes, memory_order_relaxed) >= VV_PENDING_BYTES_MAX;
+    bool is_low = vv_slab_is_low();
+    bool much = is_low || atomic_load_explicit(&pool->pending_bytes, memory_order_relaxed) >= VV_PENDING_BYTES_MAX;
     uint64_t since_ms = much ? now_ms : now_ms - MIN(now_ms, 1000u * VV_PENDING_SECONDS_MAX);
     if (!atomic_load(&pool->failed)) {
         (void) vv_flush_background(pool, since_ms, NULL);
         some |= vv_flush_has_pending(pool);
-        if (vv_meta_checkpoint_due(pool->meta))
+        if (vv_meta_checkpoint_due(pool->meta) || (is_low && vv_meta_overlay_bytes(pool->meta) > 0))
             vv_pool_checkpoint_kick(pool);
         if (vv_meta_is_cramped(pool->meta)) {
             look_for_room(pool, now_ms);

@@ -9,6 +9,8 @@
 #include "pending_slots.h"
 #include "pool_private.h"
 
+#include "slab.h"
+
 #include <errno.h>
 
 /* ---- from the catalog; read lock and view->lock (or nobody else knows the view) */
@@ -158,23 +160,27 @@ void vv_view_unref(VvView *view)
     free_view(view);
 }
 
-static void unref_view(void *view)
-{
-    vv_view_unref(view);
-}
-
-GPtrArray *vv_views_all(VvPool *pool)
+VvViewList *vv_views_all(VvPool *pool)
 {
     VV_LOCKED(&pool->views_lock);
-    GPtrArray *views = g_ptr_array_new_full(g_hash_table_size(pool->views), unref_view);
+    unsigned count = g_hash_table_size(pool->views);
+    VvViewList *views = vv_slab_get(sizeof *views + count * sizeof views->at[0]);
     GHashTableIter iter;
     void *view;
+    views->len = 0;
     g_hash_table_iter_init(&iter, pool->views);
     while (g_hash_table_iter_next(&iter, NULL, &view)) {
-        g_atomic_int_inc(&((VvView *) view)->refs);
-        g_ptr_array_add(views, view);
+        views->at[views->len] = view;
+        g_atomic_int_inc(&views->at[views->len++]->refs);
     }
     return views;
+}
+
+void vv_view_list_free(VvViewList *views)
+{
+    for (unsigned i = 0; i < views->len; i++)
+        vv_view_unref(views->at[i]);
+    vv_slab_put(views);
 }
 
 /* ---- pending keeps it */

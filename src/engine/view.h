@@ -20,10 +20,12 @@ typedef struct { /* one change in the order acknowledged; pending_file.h holds t
     uint8_t first;
     uint32_t *sums;    /* of its blocks; NULL: without. Owned by the ring that it is in */
 } VvRecord;
-typedef struct { /* a growing ring of them */
-    VvRecord *records; /* owned */
-    size_t first, count, capacity;
+typedef struct { /* a growing queue of them, in blocks */
+    VvRecord **blocks; /* owned, as they are; a ring */
+    size_t first_block, block_count, capacity; /* of the ring of pointers, in blocks; the last a power of two */
+    size_t first, count; /* place of the first record in the first block; records */
 } VvRecordRing;
+#define VV_RECORDS_PER_BLOCK 128u
 typedef struct VvPendingRegion VvPendingRegion; /* the look-up form of one region with pending: pending.h */
 typedef struct {
     VvPendingRegion **buckets; /* by region; owned */
@@ -139,8 +141,11 @@ void vv_view_wake(VvView *view);
 void vv_views_abort_waiting(VvPool *pool);
 /* A reference if the view exists already, else NULL. [any] */
 VvView *vv_view_peek(VvPool *pool, uint64_t object_id);
-/* References to all views, to look at without views_lock: of VvView, with free function. [any] */
-GPtrArray *vv_views_all(VvPool *pool);
+/* References to all views, to look at without views_lock. [any] */
+typedef struct { unsigned len; VvView *at[]; } VvViewList;
+VvViewList *vv_views_all(VvPool *pool);
+void vv_view_list_free(VvViewList *views);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvViewList, vv_view_list_free)
 /* Everything acknowledged before the call is on the disks (tickets only). Blocking. */
 int vv_view_sync_disks(VvView *view);
 
