@@ -62,6 +62,9 @@ void vv_fuse_set_text(VvFuse *fuse, const char *name, VvFuseText producer, void 
  * Errors: io, denied, unsupported, with what mount(2) or fusermount3 said. Nothing is mounted on failure. */
 bool vv_fuse_mount(VvFuse *fuse, GError **error);
 
+/* Lock what a request needs while memory is short, if that is allowed. Bytes. After vv_fuse_mount. */
+size_t vv_fuse_lock_memory(VvFuse *fuse);
+
 /* What a successor needs; borrowed descriptors. After vv_fuse_mount, not with rings. */
 void vv_fuse_connection(const VvFuse *fuse, VvFuseConnection *ret_connection);
 

@@ -9,11 +9,13 @@
  *     Q2  No worker reads a request while those that are parked, of all LUNs, hold VV_PARKED_BYTES_MAX or VV_PARKED_COUNT_MAX.
  *     Q3  Q2 lasts for moments: a LUN that waits for longer gives up what is above its quota (keeper.c), so that the sum falls
  *         below the bound, and what parks on it above the quota is refused from then on, by us.
+ *     Q4  Where memory for what is under way is short (slab.h), a worker reads only if nothing runs on it.
  *
  * Why not read on, and wait without the data? All requests of a mount come out of one queue: what is not read stops what is behind it,
  * so who waits must be read, and what was read cannot be put back (docs/fuse.md has what was tried). The parked counts are
  * shared and atomic; those of what runs are the worker's own. */
 #include "nodes.h"
+#include "slab.h"
 
 #define WORTH_TRIMMING_BYTES (64u << 10)
 
@@ -77,7 +79,8 @@ static bool stop(VvServer *server)
 bool vv_quota_may_read(VvServer *server)
 {
     uint64_t share = VV_RUNNING_BYTES_MAX / server->fuse->server_count;
-    if (server->slots.running_bytes >= share) /* Q1 */
+    uint64_t running = server->slots.running_bytes;
+    if (running >= share || (running > 0 && vv_slab_is_short())) /* Q1, Q4 */
         return false;
     if (atomic_load_explicit(&server->stopped, memory_order_relaxed) == READS && !is_full(server->fuse))
         return true;

@@ -147,6 +147,14 @@ static bool make_server(VvFuse *fuse, bool wide, uint64_t share_bytes, GError **
     return true;
 }
 
+size_t vv_fuse_lock_memory(VvFuse *fuse)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < fuse->server_count; i++)
+        bytes += vv_slots_lock(&fuse->servers[i].slots);
+    return bytes;
+}
+
 static void say_no_ring(const char *why)
 {
     vv_log(VV_LOG_WARNING, "option ring: %s. Requests go through /dev/fuse instead", why);

@@ -2,6 +2,8 @@
 /* Slots: see slots.h for states and layout. */
 #include "slots.h"
 
+#include "slab.h"
+
 #include <sys/mman.h>
 #include <time.h>
 
@@ -19,6 +21,8 @@ uint64_t vv_coarse_ms(void)
 /* Pages from @from on, up to what was touched. False: they stay. */
 static bool forget(uint8_t *from, const VvSlot *slot)
 {
+    if (slot->reserved)
+        return true;
     uint8_t *end = slot->data + (slot->touched_bytes + 4095) / 4096 * 4096;
     size_t length_bytes = end > from ? (size_t) (end - from) : 0;
     return length_bytes == 0 || madvise(from, length_bytes, MADV_DONTNEED_LOCKED) == 0 ||
@@ -34,6 +38,12 @@ void vv_slot_trim(VvSlot *slot, uint32_t keep_bytes)
 
 static void push_free(VvSlots *slots, VvSlot *slot)
 {
+    if (slot->reserved) {
+        slot->touched_bytes = 0;
+        slot->next = slots->reserve;
+        slots->reserve = slot;
+        return;
+    }
     if (slots->warm_bytes + slots->running_bytes + slot->touched_bytes > slots->share_bytes &&
         forget(slot->data - 4096, slot))
         slot->touched_bytes = 0;
@@ -52,12 +62,15 @@ static bool grow(VvSlots *slots)
     if (area == MAP_FAILED)
         return false;
     (void) madvise(area, area_bytes, MADV_NOHUGEPAGE); /* a 4 KiB request must not cost 2 MiB */
-    VvSlot *array = g_new0(VvSlot, VV_SLOTS_PER_CHUNK);
+    if (chunk == 0) /* counts as locked alone, not as anonymous too */
+        (void) mmap(area, VV_SLOTS_RESERVED * VV_SLOT_AREA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    VvSlot *array = vv_slab_get0(VV_SLOTS_PER_CHUNK * sizeof *array);
     for (size_t i = VV_SLOTS_PER_CHUNK; i-- > 0;) {
         VvSlot *slot = &array[i];
         slot->slots = slots;
         slot->data = area + i * VV_SLOT_AREA_BYTES + 4096;
         slot->io.user = slot;
+        slot->reserved = chunk == 0 && i < VV_SLOTS_RESERVED;
         pthread_mutex_init(&slot->lock, NULL);
         push_free(slots, slot);
     }
@@ -78,6 +91,12 @@ bool vv_slots_init(VvSlots *slots, struct VvFuse *fuse, uint64_t share_bytes)
     return true;
 }
 
+size_t vv_slots_lock(VvSlots *slots)
+{
+    size_t bytes = (size_t) VV_SLOTS_RESERVED * VV_SLOT_AREA_BYTES;
+    return mlock(slots->areas[0], bytes) == 0 ? bytes : 0;
+}
+
 void vv_slots_clear(VvSlots *slots)
 {
     uint32_t count = atomic_load(&slots->chunk_count);
@@ -87,7 +106,7 @@ void vv_slots_clear(VvSlots *slots)
             g_assert(array[i].state == VV_SLOT_FREE);
             pthread_mutex_destroy(&array[i].lock);
         }
-        g_free(array);
+        vv_slab_put(array);
         munmap(slots->areas[chunk], (size_t) VV_SLOTS_PER_CHUNK * VV_SLOT_AREA_BYTES);
     }
     atomic_store(&slots->chunk_count, 0);
@@ -117,6 +136,8 @@ void vv_slots_drain(VvSlots *slots)
         count = 0;
         for (const VvSlot *slot = slots->free; slot; slot = slot->next)
             count++;
+        for (const VvSlot *slot = slots->reserve; slot; slot = slot->next)
+            count++;
         if (count == total)
             return;
         g_usleep(1000);
@@ -125,13 +146,13 @@ void vv_slots_drain(VvSlots *slots)
 
 VvSlot *vv_slot_get(VvSlots *slots)
 {
-    if (slots->free == NULL)
+    if (slots->reserve == NULL)
         take_back(slots);
-    if (slots->free == NULL && !grow(slots))
+    if (slots->reserve == NULL && slots->free == NULL && !grow(slots))
         return NULL;
-    VvSlot *slot = slots->free;
-    slots->free = slot->next;
-    slots->warm_bytes -= slot->touched_bytes;
+    VvSlot **list = slots->reserve ? &slots->reserve : &slots->free, *slot = *list;
+    *list = slot->next;
+    slots->warm_bytes -= slot->touched_bytes; /* a reserved one's: none */
     slot->next = NULL;
     return slot;
 }

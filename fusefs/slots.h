@@ -9,7 +9,8 @@
  *                        vv_io_submit: may be interrupted) -> answered -> free
  *
  * Areas are address space without memory until touched. The free list is last in, first out; free slots keep touched memory as
- * far as it is in the worker's share together with what runs, the rest is given back. Slots are made as needed up to VV_SLOTS_MAX
+ * far as it is in the worker's share together with what runs, the rest is given back. VV_SLOTS_RESERVED of each worker keep the memory of
+ * all their data, locked, and are taken before others: so many requests of any size need no memory of the kernel. Slots are made as needed up to VV_SLOTS_MAX
  * per worker, more than the kernel has under way in the background (VV_FUSE_BACKGROUND_MAX), so that requests of LUNs that
  * wait never keep a worker from reading those of others (I9). What requests may hold is the affair of quota.c. */
 #ifndef VV_SLOTS_H
@@ -30,6 +31,7 @@
     (VV_SLOT_HEADER_BYTES + VV_IO_BYTES_MAX) /* what the kernel asks of a reader: max_write and header */
 #define VV_SLOT_AREA_BYTES (4096u + VV_IO_BYTES_MAX + 4096u)
 #define VV_SLOTS_PER_CHUNK 16u
+#define VV_SLOTS_RESERVED 2u /* one under way, one to read the next request into */
 #define VV_SLOT_CHUNKS_MAX 320u
 #define VV_SLOTS_MAX \
     (VV_SLOTS_PER_CHUNK * VV_SLOT_CHUNKS_MAX) /* 5,120: the 4,096 of the background and 1,024 that wait in read(2) */
@@ -51,6 +53,7 @@ struct VvSlot {
     uint32_t opcode;
     uint32_t touched_bytes; /* of the area, since memory was last given back */
     VvSlot *next;           /* free lists */
+    bool reserved;          /* its memory is never given back */
 
     _Atomic uint64_t unique; /* 0 unless under way: so that an interrupt can search without locks */
     pthread_mutex_t lock;    /* guards what follows */
@@ -66,7 +69,7 @@ struct VvSlot {
 
 /* One worker's. */
 struct VvSlots {
-    VvSlot *free;                /* owner's thread */
+    VvSlot *free, *reserve;      /* owner's thread */
     uint64_t warm_bytes;         /* touched memory of free slots; owner's thread */
     uint64_t running_bytes;      /* of requests that run; owner's thread (quota.c) */
     uint64_t share_bytes;        /* that both may have together */
@@ -82,6 +85,8 @@ struct VvSlots {
 /* False: no memory. @share_bytes: of touched memory that free slots and running requests may have together. */
 bool vv_slots_init(VvSlots *slots, struct VvFuse *fuse, uint64_t share_bytes);
 void vv_slots_clear(VvSlots *slots); /* all must be free */
+/* Lock the reserved ones, with their memory. Bytes. */
+size_t vv_slots_lock(VvSlots *slots);
 /* The calling thread is the worker. */
 void vv_slots_own(VvSlots *slots);
 /* Owner. NULL: VV_SLOTS_MAX are under way, or no memory. */

@@ -90,8 +90,8 @@
 /* What requests of the mount hold (fusefs/quota.c), of the 128 MiB that the daemon may have beside 13 of code and stacks: those that
  * go on by themselves (24 of 1 MiB keep any disk busy), all that wait, those of LUNs that wait for long, and of one such LUN. */
 #define VV_RUNNING_BYTES_MAX (24u << 20)
-#define VV_PARKED_BYTES_MAX (28u << 20)
-#define VV_HELD_BYTES_MAX (24u << 20) /* less than the line above: some is left to those that wait for moments */
+#define VV_PARKED_BYTES_MAX (24u << 20)
+#define VV_HELD_BYTES_MAX (20u << 20) /* less than the line above: some is left to those that wait for moments */
 #define VV_HELD_BYTES_PER_LUN (16u << 20)
 #define VV_LUN_TIMEOUT_SECONDS 60u /* default of `lun set timeout=` */
 #define VV_FREEZE_SECONDS_MAX 10u

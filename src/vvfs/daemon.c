@@ -521,6 +521,7 @@ static int start(VvRun *run, GError **error)
     }
     vv_memory_init();
     run->looker_fd = vv_fuse_fork_looker();
+    vv_memory_reserve();
     if (!take_signals(run, error) || !start_loop(run, error))
         return VV_EXIT_FAILED;
     if (daemon->options->metrics) {
@@ -539,7 +540,7 @@ static int start(VvRun *run, GError **error)
         return VV_EXIT_MOUNT;
     if (daemon->metrics)
         vv_metrics_server_start(daemon->metrics);
-    vv_memory_lock();
+    vv_memory_lock(daemon->pool, run->fuse);
     tell_lock(run, "serving", vv_fuse_mount_point(run->fuse));
     return VV_EXIT_OK;
 }

@@ -3,6 +3,9 @@
  * mappings of files, and private anonymous ones of the size of a thread's stack. */
 #include "memory.h"
 
+#include "fusefs.h"
+#include "locked.h"
+#include "slab.h"
 #include "util.h"
 
 #include <errno.h>
@@ -46,6 +49,12 @@ void vv_memory_init(void)
     pthread_attr_destroy(&attr);
 }
 
+void vv_memory_reserve(void)
+{
+    if (vv_slab_lock() == 0 && !SANITIZED)
+        vv_log(VV_LOG_INFO, "memory for I/O is not locked: %s", g_strerror(errno));
+}
+
 /* A line of /proc/self/maps: "55d0...-55d0... r-xp 00000000 08:01 1234   /usr/sbin/vvfs" */
 static bool wanted(const char *line, void **ret_start, size_t *ret_bytes)
 {
@@ -63,7 +72,7 @@ static bool wanted(const char *line, void **ret_start, size_t *ret_bytes)
     return strstr(line, "[stack]") != NULL || *ret_bytes == STACK_BYTES;
 }
 
-void vv_memory_lock(void)
+void vv_memory_lock(VvPool *pool, VvFuse *fuse)
 {
     FILE *maps = SANITIZED ? NULL : fopen("/proc/self/maps", "re");
     char line[4608];
@@ -84,7 +93,8 @@ void vv_memory_lock(void)
         locked += bytes;
     }
     fclose(maps);
-    vv_log(VV_LOG_DEBUG, "%zu KiB of code and stacks are locked", locked >> 10);
+    size_t reserved = vv_pool_lock_memory(pool) + vv_fuse_lock_memory(fuse);
+    vv_log(VV_LOG_DEBUG, "%zu KiB of code and stacks are locked, and %zu KiB for I/O while memory is short", locked >> 10, reserved >> 10);
 }
 
 /* What the holder runs on: its own program, its data, heap and stack. */

@@ -88,7 +88,7 @@ ok "it waits, and gives up what is above its quota"
 try "reads and writes of another go on" "${load[@]}" --filename="$l/busy" --rw=randrw --bs=4k --iodepth=16 --size=64M --io_size=128M
 try "so do reads of the same" "$calls" "open a r $l/held" "pread a 0 4096"
 note "$(get --json stats | jq -c .memory)"
-[[ $(now_held parked_bytes) -le $((28 << 20)) ]]
+[[ $(now_held parked_bytes) -le $((24 << 20)) ]]
 ok "what is parked has its bound"
 get --json events | grep -q 'further ones fail until it goes on'
 ok "an event says so"
