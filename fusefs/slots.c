@@ -7,6 +7,9 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* 5.14 */
+#endif
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24 /* 5.18: also where the process locks its memory */
 #endif
@@ -94,7 +97,10 @@ bool vv_slots_init(VvSlots *slots, struct VvFuse *fuse, uint64_t share_bytes)
 size_t vv_slots_lock(VvSlots *slots)
 {
     size_t bytes = (size_t) VV_SLOTS_RESERVED * VV_SLOT_AREA_BYTES;
-    return mlock(slots->areas[0], bytes) == 0 ? bytes : 0;
+    if (mlock(slots->areas[0], bytes) == 0)
+        return bytes;
+    (void) madvise(slots->areas[0], bytes, MADV_POPULATE_WRITE); /* there at least, if it may not be locked */
+    return 0;
 }
 
 void vv_slots_clear(VvSlots *slots)

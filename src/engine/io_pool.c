@@ -12,6 +12,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* 5.14 */
+#endif
+
 #define SHARDS (VV_WORKERS_MAX + 1u)
 #define STATES_KEPT 128u /* per shard: 5 KiB each */
 #define PARTS_KEPT 512u
@@ -64,7 +68,10 @@ size_t vv_io_pool_lock(VvIoPool *io_pool)
     VV_LOCKED(&io_pool->bounce_lock);
     if (!io_pool->reserve_used) /* shared memory counts as locked alone, not as anonymous too */
         (void) mmap(io_pool->reserve, RESERVE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    return mlock(io_pool->reserve, RESERVE_BYTES) == 0 ? RESERVE_BYTES : 0;
+    if (mlock(io_pool->reserve, RESERVE_BYTES) == 0)
+        return RESERVE_BYTES;
+    (void) madvise(io_pool->reserve, RESERVE_BYTES, MADV_POPULATE_WRITE); /* there at least, if it may not be locked */
+    return 0;
 }
 
 static bool is_idle(VvIoPool *io_pool)
