@@ -63,6 +63,8 @@ static const char *find_fault(const VvHello *hello, uint8_t zero)
         return "its number of channels is out of range";
     if ((control && hello->channel != 0) || (data && (hello->channel == 0 || hello->channel > VV_CHANNELS_MAX)))
         return "its channel is out of range";
+    if (hello->requests_max == 0)
+        return "it takes no requests";
     if (zero != 0)
         return "a byte that must be zero is not";
     return NULL;

@@ -66,7 +66,8 @@ static void settle(VvMeshSlot *slot, VvPeerOptions *met)
 {
     VvMesh *mesh = slot->mesh;
 
-    if (mesh->stopping || judge(slot, &met->ours, &met->theirs, met->dialled) != TAKE) {
+    if (mesh->stopping || met->identity.guest != slot->node->guest ||
+        judge(slot, &met->ours, &met->theirs, met->dialled) != TAKE) {
         vv_peer_options_clear(met);
         return;
     }

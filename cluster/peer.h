@@ -61,7 +61,8 @@ typedef struct {
 typedef struct {
     void (*message)(VvPeer *peer, const VvIncoming *in, void *user);
     /* Where in->data_bytes of data go, as soon as the body is known. NULL: there is no room now; the connection is not read until
-     * vv_peer_resume(), then this is asked again. Without it the transport has memory of its own. */
+     * vv_peer_resume(), then this is asked again. Without it, and on control connections, which never wait, the
+     * transport has memory of its own. */
     void *(*place)(VvPeer *peer, const VvIncoming *in, void *user);
     /* The connection ended while @data of place() was being filled. */
     void (*unplace)(VvPeer *peer, void *data, void *user);
@@ -100,8 +101,8 @@ void vv_peer_start(VvPeer *peer);
 void vv_peer_close(VvPeer *peer, unsigned reason, const char *why);
 
 /* ---- sending, from any thread; in the order of the calls. Return 0; -ENOTCONN: it is down; -EAGAIN: too much waits (not
- * replies), writable() will come. What is refused is not taken: data_done() and done() do not come. Lengths above what the other end
- * takes are a programmer's error: see vv_peer_body_max(). */
+ * replies), writable() will come; -EMSGSIZE: longer than the other end takes (vv_peer_body_max()). What is refused is
+ * not taken: data_done() and done() do not come. */
 int vv_peer_send(VvPeer *peer, const VvOutgoing *out);
 int vv_peer_request(VvPeer *peer, const VvOutgoing *out, const VvRequest *request);
 /* Once for each request that came. */

@@ -120,7 +120,7 @@ static bool find_place(VvPeer *peer)
 
     if (peer->data || peer->data_dropped || peer->frame.data_bytes == 0)
         return true;
-    if (!events->place) {
+    if (!events->place || peer->control) {
         peer->data = g_malloc(peer->frame.data_bytes);
         peer->data_ours = true;
         return true;

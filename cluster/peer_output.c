@@ -49,16 +49,14 @@ static void pump_cb(void *data)
     vv_peer_unref(data);
 }
 
-static VvSend *send_new(const VvPeer *peer, const VvOutgoing *out)
+static VvSend *send_new(const VvOutgoing *out)
 {
     VvSend *send = g_new0(VvSend, 1);
     VvFrame frame = { .kind = out->kind, .data_bytes = out->data_bytes };
     size_t shared_bytes = out->shared_body ? g_bytes_get_size(out->shared_body) : 0;
 
     frame.body_bytes = out->shared_body ? (uint32_t) shared_bytes : out->body_bytes;
-    g_assert(
-        frame.body_bytes <= peer->body_out_max && frame.data_bytes <= peer->data_out_max && out->kind >= VV_FRAME_DISK);
-    g_assert(shared_bytes == frame.body_bytes || !out->shared_body);
+    g_assert(out->kind >= VV_FRAME_DISK);
     send->head_bytes = VV_FRAME_BYTES + (out->shared_body ? 0 : out->body_bytes);
     send->head = g_malloc(send->head_bytes);
     vv_frame_encode(&frame, send->head); /* again, when the request id is known */
@@ -71,6 +69,14 @@ static VvSend *send_new(const VvPeer *peer, const VvOutgoing *out)
     send->data_done = out->data_done;
     send->data_user = out->data_user;
     return send;
+}
+
+/* What the other end takes is what it said: never asserted. */
+static bool is_too_long(const VvPeer *peer, const VvOutgoing *out)
+{
+    size_t body_bytes = out->shared_body ? g_bytes_get_size(out->shared_body) : out->body_bytes;
+
+    return body_bytes > peer->body_out_max || out->data_bytes > peer->data_out_max;
 }
 
 static size_t send_bytes(const VvSend *send)
@@ -138,7 +144,7 @@ static int enqueue(VvPeer *peer, VvSend *send, uint16_t flags, uint64_t request)
 
 int vv_peer_send(VvPeer *peer, const VvOutgoing *out)
 {
-    return enqueue(peer, send_new(peer, out), 0, 0);
+    return is_too_long(peer, out) ? -EMSGSIZE : enqueue(peer, send_new(out), 0, 0);
 }
 
 int vv_peer_request(VvPeer *peer, const VvOutgoing *out, const VvRequest *request)
@@ -146,7 +152,9 @@ int vv_peer_request(VvPeer *peer, const VvOutgoing *out, const VvRequest *reques
     VvSend *send;
 
     g_assert(peer->control || peer->options.dialled); /* P3 */
-    send = send_new(peer, out);
+    if (is_too_long(peer, out))
+        return -EMSGSIZE;
+    send = send_new(out);
     send->asked = g_new0(VvAsked, 1);
     send->asked->request = *request;
     send->asked->deadline_ms = vv_monotonic_ms() + request->timeout_ms;
@@ -156,7 +164,7 @@ int vv_peer_request(VvPeer *peer, const VvOutgoing *out, const VvRequest *reques
 int vv_peer_reply(VvPeer *peer, uint64_t request, const VvOutgoing *out)
 {
     g_assert(request != 0);
-    return enqueue(peer, send_new(peer, out), VV_FRAME_REPLY, request);
+    return is_too_long(peer, out) ? -EMSGSIZE : enqueue(peer, send_new(out), VV_FRAME_REPLY, request);
 }
 
 /* ---- the loop's thread */

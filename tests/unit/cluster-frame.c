@@ -154,7 +154,7 @@ static void test_hello_refused(void)
         unsigned at;
         uint8_t value;
     } cases[] = { { 0, 0 }, { 0, 4 }, { 4, 2 }, { 68, 3 }, { 68, 1 }, { 69, 0 }, { 69, 99 }, { 70, 0 }, { 70, 99 },
-        { 71, 1 }, { 84, 255 }, { 86, 7 } };
+        { 71, 1 }, { 72, 0 }, { 84, 255 }, { 86, 7 } };
     VvHello hello = some_hello(), back;
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {

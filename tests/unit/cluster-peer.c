@@ -431,6 +431,8 @@ static void test_timeout(void)
     g_assert_cmpstr(a->why, ==, "it said goodbye: enough");
     await(a, &a->data_done, 3);
     g_assert_cmpint(ask(a, "?", 1000, 0, 10000, NULL), ==, -ENOTCONN);
+    g_assert_cmpint(
+        vv_peer_send(a->peer, &(VvOutgoing){ .kind = KIND, .body = into, .body_bytes = 65537 }), ==, -EMSGSIZE);
     g_assert_cmpuint(a->data_done, ==, 3);
     line_free(line);
 }
@@ -523,6 +525,8 @@ static void raw_write(Line *line, unsigned side, const void *bytes, size_t lengt
         if (written > 0) {
             at += written;
             length_bytes -= (size_t) written;
+        } else if (SSL_get_error(line->ssl[side], written) != SSL_ERROR_WANT_WRITE) {
+            return; /* it has ended us already */
         } else {
             poll(&(struct pollfd){ .fd = SSL_get_fd(line->ssl[side]), .events = POLLOUT }, 1, 100);
         }
@@ -677,7 +681,7 @@ static void test_stall(void)
     };
     unsigned taken = 0;
 
-    line_start(line, 1, VV_PURPOSE_CONTROL, &short_times, &place_events);
+    line_start(line, 1, VV_PURPOSE_DATA, &short_times, &place_events);
     raw_frame(line, 0, &(VvFrame){ .kind = KIND, .data_bytes = 1000 }, NULL);
     await(end, &end->places, 1);
     while (vv_peer_send(end->peer, &out) == 0)
