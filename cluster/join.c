@@ -20,6 +20,7 @@ typedef struct {
     int fd;
     SSL *ssl;
     uint64_t deadline_ms;
+    bool shaken; /* the handshake is over, as far as this end knows */
 } VvJoinLine;
 
 static bool closed(GError **error)
@@ -70,7 +71,7 @@ static bool go_on(const VvJoinLine *line, int result, GError **error)
         ERR_clear_error();
         return closed(error);
     default:
-        if (SSL_is_init_finished(line->ssl)) { /* TLS 1.3: a server says afterwards that it wants a certificate */
+        if (line->shaken) { /* TLS 1.3: a server says afterwards that it wants a certificate */
             ERR_clear_error();
             return closed(error);
         }
@@ -116,6 +117,7 @@ static bool line_shake(VvJoinLine *line, VvTls *tls, GError **error)
     while ((result = SSL_connect(line->ssl)) != 1)
         if (!go_on(line, result, error))
             return false;
+    line->shaken = true;
     return true;
 }
 
@@ -151,7 +153,7 @@ static bool line_read(VvJoinLine *line, uint8_t *bytes, size_t length_bytes, GEr
 
 static void line_close(VvJoinLine *line)
 {
-    if (line->ssl && SSL_is_init_finished(line->ssl))
+    if (line->shaken)
         SSL_shutdown(line->ssl);
     ERR_clear_error();
     SSL_free(line->ssl);
