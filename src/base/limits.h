@@ -114,6 +114,24 @@
 #define VV_LUNS_MAX 100000u
 #define VV_SNAPSHOTS_MAX 1000000u
 
+/* ---- cluster */
+#define VV_NODES_MAX 64u /* of a pool, witnesses and standbys included; DESIGN section 9 means 16 */
+#define VV_VOTERS_MAX 7u /* DESIGN section 6: more make every commit slower and none safer */
+#define VV_ENTRY_BODY_BYTES_MAX (VV_ENTRY_BYTES_MAX - (64u << 10)) /* what is left for 4,096 LUNs and all holders */
+#define VV_CLUSTER_MESSAGE_BYTES_MAX (VV_ENTRY_BYTES_MAX + (64u << 10)) /* one entry and its header: more entries take more messages */
+#define VV_SYNC_CHUNK_BYTES (256u << 10) /* of a state on its way: some ms of a 1 Gbit/s link, so nobody waits long behind one */
+#define VV_SYNC_STATE_BYTES_MAX ((uint64_t) 1 << 40)
+#define VV_QUIESCES_MAX 64u /* open at once; those of one set of LUNs wait for each other */
+#define VV_LEASES_MAX 65536u /* ranges held by all nodes: 64 nodes x 1,000; a request beyond waits until neighbours melt */
+#define VV_LEASE_WANTS_MAX 4096u /* requests that wait at the coordinator; those beyond are asked again by their nodes */
+#define VV_REMOVALS_WAITING_MAX 40000u /* as many as one command may remove */
+#define VV_UNFENCED_MAX 1024u /* ended sessions of nodes that did not come back: after so many, none is opened until some are fenced */
+#define VV_NODE_BODY_BYTES_MAX 4096u /* name, addresses, key of a node */
+#define VV_SEGMENTS_OWNED_MAX (1u << 20) /* 1 PiB of segments of 1 GiB */
+#define VV_CLUSTER_REQUESTS_KEPT 1024u /* results of requests, in the replicated state */
+#define VV_CLUSTER_REQUESTS_PER_CLIENT 64u /* ... so that one client cannot push out the others' */
+#define VV_PROPOSALS_MAX 256u /* of one node that are not applied yet: a flush waits beyond */
+
 /* ---- administration */
 #define VV_DAMAGES_MAX 1024u /* damaged blocks remembered: more are counted */
 #define VV_RPC_LINE_BYTES_MAX (4u << 20)

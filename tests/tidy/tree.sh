@@ -117,6 +117,7 @@ unlisted() {
         esac
         case $file in
         tests/crash/*) list=tests/crash ;;
+        tests/sim/*) list=tests/sim ;;
         src/*/*) list=src/$(cut -d/ -f2 <<<"$file") ;;
         *) list=${file%%/*} ;;
         esac
