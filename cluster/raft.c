@@ -314,9 +314,10 @@ static void answer_term(VvRaft *raft, uint64_t to)
 /* In pieces that libraft handles right (raft_filter.c, 4). It wants one batch a message and frees it: each piece gets a copy. */
 static void receive_append(VvRaft *raft, struct raft_message *message)
 {
-    struct raft_append_entries whole = message->append_entries;
+    struct raft_append_entries given = message->append_entries, whole = given;
     unsigned done = 0;
 
+    vvr_cut_base(raft, &whole);
     do {
         unsigned count = vvr_piece(&whole, done);
         struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = message };
@@ -341,7 +342,7 @@ static void receive_append(VvRaft *raft, struct raft_message *message)
         vvr_step_or_fail(raft, &event);
         done += count;
     } while (raft->error == 0 && done < whole.n_entries);
-    message->append_entries = whole;
+    message->append_entries = given;
 }
 
 static void receive(VvRaft *raft, uint64_t from, struct raft_message *message)

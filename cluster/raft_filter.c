@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What must not reach libraft 0.22. It asserts what a well-behaved peer sends, and a release build goes on where the assertion would
- * have failed; a peer's bytes are never trusted (I8). Seen in its source, 9 by the simulator.
+ * have failed; a peer's bytes are never trusted (I8). Seen in its source, 9 and 10 by the simulator.
  *
  *   1 An append or a state of our own term while we lead: there cannot be one; libraft would go on as if it were a follower.
  *   2 An append with previous index 0 and a term, or an index and no term; entries of term 0, or of a term above the message's.
@@ -13,7 +13,9 @@
  *   6 (raft.c) commit_index goes back when an append says more is committed than it has entries for; ours never does.
  *   7 A vote's or pre-vote's answer of a higher term that grants; candidates that do not speak for themselves.
  *   8 Bytes of a configuration: libraft's decoder reads past their end. They are checked first (vvr_conf_valid).
- *   9 (raft.c) A base at index 1: libraft takes its term for that of an entry 1 in the log, and sends who has nothing empty appends for ever. */
+ *   9 (raft.c) A base at index 1: libraft takes its term for that of an entry 1 in the log, and sends who has nothing empty appends for ever.
+ *  10 An append whose previous entry is before our base: libraft says that it is missing, and its leader goes back until it offers a state
+ *     that we have. What is at or before the base is committed, so it is the leader's too: the append is cut to begin behind the base. */
 #include "raft_private.h"
 
 static VvRaftVerdict filter_append(VvRaft *raft, const struct raft_append_entries *append)
@@ -75,4 +77,18 @@ unsigned vvr_piece(const struct raft_append_entries *append, unsigned first)
     while (i < append->n_entries && (i == first || append->entries[i].type != RAFT_CHANGE))
         i++;
     return i - first;
+}
+
+void vvr_cut_base(const VvRaft *raft, struct raft_append_entries *append)
+{
+    uint64_t known = raft->base_index;
+    unsigned cut;
+
+    if (append->prev_log_index >= known || append->term < raft->base_term)
+        return;
+    cut = (unsigned) MIN(known - append->prev_log_index, append->n_entries);
+    append->entries = append->entries ? append->entries + cut : NULL;
+    append->n_entries -= cut;
+    append->prev_log_index = known;
+    append->prev_log_term = raft->base_term;
 }

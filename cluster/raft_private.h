@@ -91,6 +91,9 @@ VvRaftVerdict vvr_filter(VvRaft *raft, uint64_t from, const struct raft_message 
 /* How many entries of @append may be handed to libraft at once, from @first on. */
 unsigned vvr_piece(const struct raft_append_entries *append, unsigned first);
 
+/* Leave out what our base holds. */
+void vvr_cut_base(const VvRaft *raft, struct raft_append_entries *append);
+
 /* raft_sync.c */
 void vvr_sync_offer(VvRaft *raft, const struct raft_message *message);
 bool vvr_sync_receive(VvRaft *raft, uint64_t from, uint16_t kind, const uint8_t *body, size_t body_bytes);
