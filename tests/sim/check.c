@@ -73,7 +73,7 @@ static void check_leader(Sim *sim, SimNode *node)
     }
 }
 
-static void check_commit(Sim *sim, SimNode *node)
+void sim_check_commit(Sim *sim, SimNode *node)
 {
     uint64_t commit = vv_raft_commit(node->raft);
 
@@ -109,7 +109,7 @@ void sim_check(Sim *sim, SimNode *node)
         sim_fail(sim, "n%" G_GUINT64_FORMAT " failed: %s", node->id, g_strerror(-vv_raft_error(node->raft)));
         return;
     }
-    check_commit(sim, node);
+    sim_check_commit(sim, node);
     check_leader(sim, node);
 }
 

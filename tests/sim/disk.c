@@ -206,6 +206,7 @@ static bool apply(void *user, const VvRaftEntry *entry)
     SimNode *node = user;
     Sim *sim = node->sim;
 
+    sim_check_commit(sim, node);
     if (entry->index != node->applied_index + 1)
         sim_fail(sim, "n%" G_GUINT64_FORMAT " applies %" G_GUINT64_FORMAT " after %" G_GUINT64_FORMAT, node->id, entry->index,
             node->applied_index);

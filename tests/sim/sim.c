@@ -221,6 +221,12 @@ void sim_send(SimNode *from, uint64_t to, uint16_t kind, const uint8_t *body, si
         post(from, from, kind, bytes, 1);
         return;
     }
+    /* Others' kinds go over connections of their own: late at worst. */
+    if (kind >= VV_MESSAGE_END) {
+        post(from, sim->nodes[to], kind, bytes,
+            config->delay_us_min + sim_random(sim, sim->blocked[from->id][to] ? 1000000 : config->delay_us_max));
+        return;
+    }
     if (sim->blocked[from->id][to] || sim_random(sim, 1000) < config->loss_permille ||
         (sim->filter && !sim->filter(sim, from->id, to, kind, body, body_bytes)))
         return;

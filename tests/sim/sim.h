@@ -159,6 +159,8 @@ void sim_disk_bootstrap(SimNode *node, const uint8_t *conf, size_t conf_bytes);
 
 /* ---- check.c */
 void sim_check_append(SimNode *node, const SimEntry *entry, const SimEntry *before);
+/* What is committed by now: before anything is applied. */
+void sim_check_commit(Sim *sim, SimNode *node);
 void sim_check(Sim *sim, SimNode *node);
 void sim_check_digest(SimNode *node, uint64_t index, uint64_t digest);
 
