@@ -142,6 +142,7 @@ void data_done(DataNode *d, uint64_t id, uint64_t incarnation, bool refused, uns
 unsigned data_issue(Sim *sim, uint64_t node, unsigned lun, unsigned block);
 void data_acknowledge(Sim *sim, uint64_t node, const DataIo *io);
 void data_lose(Data *data, uint64_t node); /* 0: everybody's */
+void data_check_landing(Sim *sim, unsigned stamp, unsigned place, VvHolder writer, uint64_t served);
 void data_check_read(Sim *sim, uint64_t node, const DataIo *io);
 void data_check_snapshot(Sim *sim, uint64_t node, const DataIo *io);
 void data_committed(Sim *sim, const SimEntry *entry);

@@ -59,6 +59,8 @@ static void land(Sim *sim, SimNode *nobody, uint64_t argument)
 
     (void) nobody;
     if (request->operation == DISK_WRITE)
+        data_check_landing(sim, request->stamp, request->place, (VvHolder) { request->from, request->token.session }, 0);
+    if (request->operation == DISK_WRITE)
         data->values[request->place] = data->stable[request->place] = request->stamp;
     value = data->values[request->place];
     data->old_ios[request->from]--;
@@ -89,6 +91,8 @@ static void serve_land(Sim *sim, SimNode *node, uint64_t argument)
             break;
         }
     }
+    if (request->operation == DISK_WRITE)
+        data_check_landing(sim, request->stamp, request->place, (VvHolder) { request->from, request->token.session }, node->applied_index);
     if (request->operation == DISK_WRITE)
         data->values[request->place] = request->stamp;
     else if (request->operation == DISK_SYNC)

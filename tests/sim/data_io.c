@@ -80,8 +80,9 @@ static uint8_t allocate(DataNode *d)
     VvHolder holder = { d->node->id, vv_member_session(member_of(d)) };
     unsigned start = (unsigned) sim_random(d->node->sim, DATA_PLACES);
 
+    /* The first that is free: what was freed is soon used again. */
     for (unsigned i = 0; i < DATA_PLACES; i++) {
-        uint8_t place = (uint8_t) ((start + i) % DATA_PLACES);
+        uint8_t place = (uint8_t) i;
 
         if (vv_state_segment_owned(state, place / DATA_SEGMENT, holder) && is_free(d, place))
             return place;

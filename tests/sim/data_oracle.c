@@ -103,6 +103,25 @@ void data_lose(Data *data, uint64_t node)
             data->effective &= ~BIT(w);
 }
 
+/* A write lands on @place of the disk, whose server (0: it has none) has applied up to @served. The place of a frozen block may change only
+ * while the server does not know the snapshot yet, by a session that ended before it; that of another block never. */
+void data_check_landing(Sim *sim, unsigned stamp, unsigned place, VvHolder writer, uint64_t served)
+{
+    const Data *data = sim->user;
+    bool live = vv_state_session(data->truth, writer.node) == writer.session;
+
+    for (unsigned i = 0; i < DATA_LUNS * DATA_BLOCKS; i++) {
+        unsigned l = i / DATA_BLOCKS, b = i % DATA_BLOCKS;
+
+        if (data->map.places[l][b] == place && (data->lun[stamp] != l || data->block[stamp] != b))
+            sim_fail(sim, "I4: write %u of n%" G_GUINT64_FORMAT " lands on the place of %u:%u", stamp, writer.node, l, b);
+        for (unsigned s = 0; s < DATA_SNAPSHOTS; s++)
+            if (data->map.snapshots[s].id && data->map.snapshots[s].places[l][b] == place &&
+                (live || data->shared || served >= data->map.snapshots[s].id))
+                sim_fail(sim, "I1: write %u of n%" G_GUINT64_FORMAT " lands on a frozen place", stamp, writer.node);
+    }
+}
+
 /* ---- reads */
 
 static void check_own_block(Sim *sim, uint64_t node, const DataIo *io)
