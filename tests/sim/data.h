@@ -68,6 +68,7 @@ typedef struct {
     DataMap map;
     uint8_t pending[DATA_LUNS][DATA_BLOCKS];
     uint64_t pending_seq[DATA_LUNS][DATA_BLOCKS]; /* of the map entry on its way, 0: none */
+    uint64_t named[DATA_PLACES]; /* by the map entry of this seq, which is on its way: not free, whatever replaced it since */
     bool unsynced;
     uint64_t incarnation; /* of the disk, as known */
     uint64_t last_session;

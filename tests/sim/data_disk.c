@@ -162,6 +162,8 @@ void data_submit(DataNode *d, uint64_t id, unsigned operation, VvIoToken token, 
     Sim *sim = d->node->sim;
     Data *data = sim->user;
     Request request = { d->node->id, id, operation, token, place, stamp, data->connection };
+    sim_trace(sim, "n%" G_GUINT64_FORMAT " disk op %u place %u write %u session %" G_GUINT64_FORMAT " fence %" G_GUINT64_FORMAT, d->node->id, operation,
+        place, stamp, token.session, token.fence);
     g_autoptr(GByteArray) out = g_byte_array_new();
 
     if (data->shared) {

@@ -50,6 +50,8 @@ static bool is_free(const DataNode *d, uint8_t place)
             if (d->map.snapshots[s].id && d->map.snapshots[s].places[l][b] == place)
                 return false;
     }
+    if (d->named[place])
+        return false;
     for (unsigned i = 0; i < DATA_IOS; i++) /* reads and writes of our own that are under way */
         if (d->ios[i].state == IO_SENT && d->ios[i].place == place)
             return false;
@@ -361,8 +363,10 @@ static void journal(DataNode *d, const VvRange *ranges, unsigned count)
             }
     if (entry.f.body_bytes == 0 || vv_member_propose(member_of(d), now_of(d), &entry, &seq) != 0)
         return;
-    for (size_t i = 0; i < entry.f.body_bytes; i += 3)
+    for (size_t i = 0; i < entry.f.body_bytes; i += 3) {
         d->pending_seq[body[i]][body[i + 1]] = seq;
+        d->named[body[i + 2]] = seq;
+    }
 }
 
 static bool is_drained(const DataNode *d, const DataJob *job)

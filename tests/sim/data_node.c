@@ -70,6 +70,7 @@ static void session_changed(void *user, uint64_t session)
     (void) session;
     memset(d->pending, (int) DATA_NONE, sizeof d->pending);
     memset(d->pending_seq, 0, sizeof d->pending_seq);
+    memset(d->named, 0, sizeof d->named);
     g_array_set_size(d->jobs, 0);
     d->segment_seq = 0;
     d->unsynced = false;
@@ -84,6 +85,9 @@ static void proposal_done(void *user, uint64_t seq, VvVerdict verdict)
     (void) verdict;
     if (d->segment_seq == seq)
         d->segment_seq = 0;
+    for (unsigned i = 0; i < DATA_PLACES; i++)
+        if (d->named[i] == seq)
+            d->named[i] = 0;
     for (unsigned i = 0; i < DATA_LUNS * DATA_BLOCKS; i++)
         if (d->pending_seq[i / DATA_BLOCKS][i % DATA_BLOCKS] == seq) {
             d->pending[i / DATA_BLOCKS][i % DATA_BLOCKS] = DATA_NONE;
