@@ -300,11 +300,13 @@ static int run_trial(const File *file, gsize at, uint8_t mask)
 static gsize next_offset(const File *file, gsize at)
 {
     gsize next = at + 1, zero = next;
-    if (file->disk_gap_bytes != 0 && next % file->disk_gap_bytes == VV_BLOCK_BYTES)
-        return next < file->disk_gap_bytes ? file->disk_gap_bytes : file->length_bytes;
     while (zero < file->length_bytes && zero < next + ZERO_STRIDE && file->bytes[zero] == 0)
         zero++;
-    return zero - next == ZERO_STRIDE && file->length_bytes > KEPT_BYTES ? zero : next;
+    if (zero - next == ZERO_STRIDE && file->length_bytes > KEPT_BYTES)
+        next = zero;
+    if (file->disk_gap_bytes != 0 && next % file->disk_gap_bytes >= VV_BLOCK_BYTES)
+        return next < file->disk_gap_bytes ? file->disk_gap_bytes : file->length_bytes;
+    return next;
 }
 
 static void tell(const File *file, const unsigned counts[5])
