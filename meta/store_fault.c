@@ -70,6 +70,16 @@ static bool may_go_on(VvFault *fault, uintptr_t address)
     return fault->admit != NULL && last.count < ADMITTED_MAX && fault->admit(fault->user, address - atomic_load(&fault->base));
 }
 
+void vv_fault_unblock(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGSEGV);
+    sigaddset(&set, SIGBUS);
+    vv_fault_unblocked = pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0;
+}
+
 static void handler(int number, siginfo_t *info, void *context)
 {
     uintptr_t address = (uintptr_t) info->si_addr;
@@ -86,8 +96,10 @@ static void handler(int number, siginfo_t *info, void *context)
     if (admitted)
         return;
     trap = vv_fault_trap;
-    if (fault != NULL && trap != NULL)
-        longjmp(*trap, number == SIGBUS ? VV_TRAPPED_BUS : VV_TRAPPED_CLOSED); /* F2; with SA_NODEFER there is no mask to be put back */
+    if (fault != NULL && trap != NULL) {
+        vv_fault_unblock(); /* SA_NODEFER does so, save where a sanitizer calls us from a handler of its own */
+        longjmp(*trap, number == SIGBUS ? VV_TRAPPED_BUS : VV_TRAPPED_CLOSED); /* F2 */
+    }
     pass_on(number, info, context);
 }
 
@@ -103,16 +115,6 @@ static bool install(void)
 }
 
 /* ---- for the store */
-
-void vv_fault_unblock(void)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGSEGV);
-    sigaddset(&set, SIGBUS);
-    vv_fault_unblocked = pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0;
-}
 
 VvFault *vv_fault_new(const void *base, size_t bytes, VvFaultAdmit admit, void *user)
 {
