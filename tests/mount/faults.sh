@@ -131,14 +131,14 @@ rm -rf "$pool" "$shm"/d[12]
 scatter() # pages of the map to be written
 {
     timeout 60 fio --name=scatter --filename="$l/wide" --rw=randwrite --bs=4k --iodepth=32 --ioengine=libaio --direct=1 --numjobs=2 \
-        --norandommap --size=32G --time_based --runtime=20 --output="$shm/report" 2>/dev/null
+        --norandommap --size=256G --time_based --runtime=20 --output="$shm/report" 2>/dev/null
 }
 failed() { [[ $(state) == failed ]]; }
 turns_read_only() # turns_read_only HOW RULE: a write that needs it is told
 {
     new_pool "$shm/pool" --size 2G && mount_pool || exit 99
     a lun create a 64M
-    a lun create wide 64G
+    a lun create wide 256G
     put a 0 o fsync >"$out"
     a snapshot create a@s
     put a 1 o fsync >"$out"
@@ -158,7 +158,7 @@ turns_read_only() # turns_read_only HOW RULE: a write that needs it is told
     dd if=/dev/zero bs=4096 count=1 status=none 1>&7 2>"$err"
     grep -q 'Read-only file system' "$err"
     ok "those who had it open too"
-    for op in "truncate -s 1M $l/new" "touch $s/a/t" "rm -f $l/wide" "mv $l/wide $l/w" "truncate -s 128G $l/wide"; do
+    for op in "truncate -s 1M $l/new" "touch $s/a/t" "rm -f $l/wide" "mv $l/wide $l/w" "truncate -s 512G $l/wide"; do
         $op 2>"$err"
         grep -q 'Read-only file system' "$err"
         ok "${op%% *}: refused with EROFS"
