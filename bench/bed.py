@@ -7,6 +7,7 @@ import contextlib, os, re, shutil, signal, subprocess, sys, tempfile, time
 
 READY_SECONDS = 60   # for a peer to answer
 END_SECONDS = 60     # for its process to end after the unmount: vvfs writes a checkpoint then
+REMOVE_SECONDS = 1800
 POLL_SECONDS = 0.02
 
 
@@ -156,6 +157,10 @@ class Bed:
             text = (err.strip() or out.strip()).splitlines()[-2:]
             raise Failed(f"{os.path.basename(name)}: exit {process.returncode}: {' / '.join(text)}")
         return out
+
+    def remove(self, directory):
+        """A file of 256 GiB in many pieces takes its file system minutes."""
+        self.run("rm", "-rf", "--one-file-system", directory, seconds=REMOVE_SECONDS)
 
     # ---- mounts and devices
     def serve(self, stack, name, argv, mountpoint, stays=False):

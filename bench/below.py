@@ -88,7 +88,7 @@ class SlowDisk(Own):
         super().finish()
         if hasattr(self, "own"):
             self.stack.close()
-            self.bed.run("rm", "-rf", "--one-file-system", self.own.directory)
+            self.bed.remove(self.own.directory)
 
 
 class Overwritten(Own):
@@ -157,7 +157,7 @@ class Overwritten(Own):
         self.made = []  # they go with their pool
         if self.server.name != "vvfs":
             self.server.stop()
-            self.bed.run("rm", "-rf", "--one-file-system", self.server.directory)
+            self.bed.remove(self.server.directory)
 
 
 class Metadata(Own):
@@ -184,7 +184,7 @@ class Metadata(Own):
         try:
             found = json.loads(self.bed.run(*argv, seconds=GROWTH_SECONDS))
         finally:
-            self.bed.run("rm", "-rf", "--one-file-system", directory)
+            self.bed.remove(directory)
         per_tib = TIB / size / MIB
         return Figure(mib=found["live_bytes"] * per_tib, file_mib_per_tib=found["file_bytes"] * per_tib,
                       journal_mib_per_tib=found["journal_bytes"] * per_tib, extents_a_region=found["extents_per_region"],

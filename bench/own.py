@@ -330,7 +330,7 @@ class Held(Own):
         super().finish()
         if hasattr(self, "own"):
             self.own.stop()
-            self.bed.run("rm", "-rf", "--one-file-system", self.own.directory)
+            self.bed.remove(self.own.directory)
 
 
 class Start(Own):
@@ -413,7 +413,7 @@ class Recovery(Own):
         super().finish()
         if hasattr(self, "killed"):
             self.killed.stop()
-            self.bed.run("rm", "-rf", "--one-file-system", self.killed.directory)
+            self.bed.remove(self.killed.directory)
 
 
 def own():

@@ -130,7 +130,7 @@ class Peer:
     def stop(self):
         self.stack.close()
         if self.tag:
-            self.bed.run("rm", "-rf", "--one-file-system", self.directory)
+            self.bed.remove(self.directory)
             self.ground.filled.discard(self.file)
 
     def target(self):
