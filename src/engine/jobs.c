@@ -6,8 +6,8 @@
  * J2  The configuration lock is taken only for closed objects, never while jobs->lock is held, and only if it is free: who has it may
  *     wait for a disk, and jobs bring the space that others wait for. An object stays in the queue until it was seen to, so who
  *     releases the lock finds it there.
- * J4  A transaction waits for a batch of reclaim at most, so a batch is as many pages as lately took about BATCH_NS. While others use
- *     the pool, and it has room, a batch is followed by thrice as much rest.
+ * J4  A transaction waits for a batch of reclaim at most, so a batch is as many pages as lately took about BATCH_NS. While the pool has
+ *     room a batch is followed by as much rest, so that half of them need not wait; while others use it, by thrice as much.
  * J3  jobs->lock is a leaf: meta's hooks take it with meta's write lock held. */
 #include "alloc_private.h"
 #include "pool_jobs.h"
@@ -23,8 +23,8 @@
 #define COOL_MS_MAX 1000u
 #define RETRY_MS 1000u /* after -ENOSPC of the journal */
 #define BUSY_MS 50u     /* J4: others use the pool if one did so recently */
-#define BATCH_NS 2000000u
-#define BATCH_PAGES_MIN 32u /* a disk whose syncs take as long must not make entries of nothing */
+#define BATCH_NS 1000000u
+#define BATCH_PAGES_MIN 8u /* a disk whose syncs take as long must not make entries of nothing */
 #define BUSY_SHARE 3u
 #define REST_MS_MAX 1000u
 
@@ -318,7 +318,7 @@ static bool is_busy(struct VvJobs *jobs)
         jobs->seen_lookups = lookups;
         jobs->seen_ms = now_ms;
     }
-    return now_ms - jobs->seen_ms < BUSY_MS && vv_repack_has_room(jobs->pool);
+    return now_ms - jobs->seen_ms < BUSY_MS;
 }
 
 /* J4: after a batch that took so long. */
@@ -328,8 +328,8 @@ static void pace(struct VvJobs *jobs, uint64_t took_ns, bool busy)
         jobs->batch_pages = MAX(jobs->batch_pages / 2, BATCH_PAGES_MIN);
     else if (took_ns < BATCH_NS / 2)
         jobs->batch_pages = MIN(jobs->batch_pages * 2, VV_RECLAIM_BATCH_PAGES);
-    if (busy)
-        jobs->rest_until_ns = vv_monotonic_ns() + MIN(took_ns * BUSY_SHARE, REST_MS_MAX * UINT64_C(1000000));
+    if (vv_repack_has_room(jobs->pool))
+        jobs->rest_until_ns = vv_monotonic_ns() + MIN(took_ns * (busy ? BUSY_SHARE : 1), REST_MS_MAX * UINT64_C(1000000));
 }
 
 /* One entry of reclaim. 1: there may be more; 0: nothing to do; -errno. */
