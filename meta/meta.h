@@ -112,6 +112,7 @@ int vv_meta_checkpoint(VvMeta *meta);
 /* There is so little room for the map that nothing may make it larger: what removes and discards needs it (room.c). Changes at
  * checkpoints. [any] */
 bool vv_meta_is_cramped(VvMeta *meta);
+uint64_t vv_meta_reclaim_ns(const VvMeta *meta); /* how long the last RECLAIM op held appliers up. Any thread */
 uint64_t vv_meta_room(VvMeta *meta); /* bytes that the map can write without asking for space. [any] */
 
 /* ---- pages. Source: overlay, then table "page". Take the read lock by themselves, behind a writer that waits, so the caller
@@ -156,8 +157,8 @@ int vv_space_piece(VvMeta *meta, uint64_t family, uint32_t segment, uint32_t pie
 /* What removing these objects (a LUN: with all its snapshots) would free, exactly, in blocks, opens not counted; by walking
  * the pages of the families concerned. The id of a LUN's branch: what its head alone sees, as its snapshots stay. @count 0: what
  * the jobs now queued will free. Takes the read lock in slices; -EAGAIN if a family changed meanwhile (try again); -E2BIG if there
- * are more than @most_regions regions of branches to visit (UINT64_MAX: never); -EUCLEAN, -EIO. */
-int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t most_regions, uint64_t *ret_blocks);
+ * are more than @most_looks pages and branches to look at (UINT64_MAX: never); -EUCLEAN, -EIO. */
+int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t most_looks, uint64_t *ret_blocks);
 /* The same for cutting a LUN to @size_bytes: what only its head sees, in blocks that lie wholly behind that. */
 int vv_space_cut(VvMeta *meta, uint64_t lun, uint64_t size_bytes, uint64_t *ret_blocks);
 

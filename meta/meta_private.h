@@ -67,7 +67,7 @@ struct VvMeta {
 
     pthread_mutex_t id_lock;
     uint64_t reserved_counter; /* id_lock: ids handed out, applied or not */
-    char *_Atomic failure; _Atomic bool cramped; _Atomic uint64_t room_bytes, used_bytes, beyond_bytes; /* room.c */
+    char *_Atomic failure; _Atomic bool cramped; _Atomic uint64_t room_bytes, used_bytes, beyond_bytes; /* room.c */ _Atomic uint64_t reclaim_ns; /* reclaim.c */
 };
 
 typedef struct {

@@ -157,7 +157,7 @@ static int step_merge(VvMeta *meta, VvBranch *branch, VvJob *job)
     return result == 0 ? remove_page(meta, &page, &next) : move_page(meta, &page, child);
 }
 
-int vvm_reclaim(VvMeta *meta, uint64_t branch_id, uint32_t count)
+static int visit(VvMeta *meta, uint64_t branch_id, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         VvBranch *branch = g_hash_table_lookup(meta->branches, &branch_id);
@@ -180,4 +180,17 @@ int vvm_reclaim(VvMeta *meta, uint64_t branch_id, uint32_t count)
         }
     }
     return 0;
+}
+
+int vvm_reclaim(VvMeta *meta, uint64_t branch_id, uint32_t count)
+{
+    uint64_t began_ns = vv_monotonic_ns();
+    int result = visit(meta, branch_id, count);
+    atomic_store(&meta->reclaim_ns, vv_monotonic_ns() - began_ns);
+    return result;
+}
+
+uint64_t vv_meta_reclaim_ns(const VvMeta *meta)
+{
+    return atomic_load(&meta->reclaim_ns);
 }

@@ -198,7 +198,7 @@ typedef struct {
     Future now, after, behind;
     uint64_t cut_block; /* of the LUN whose branch is blind in @behind; UINT64_MAX: nothing is cut */
     Marks marks;
-    uint64_t *left_regions; /* to visit until it is given up */
+    uint64_t *left_looks; /* until it is given up */
 } Count;
 
 static unsigned edge_in(const Count *c, uint64_t region)
@@ -217,6 +217,8 @@ static int count_region(Count *c, VvStoreRead *read, const VvFamily *family, con
         Seen seen = { .edge = edge_in(c, region) };
         uint64_t epoch = version.key.epoch;
         VvPage page;
+        if ((*c->left_looks)-- == 0)
+            return -E2BIG;
         result = vv_page_decode(version.bytes, version.length_bytes, &version.key, &page);
         if (result == 0)
             result = version_is_seen(&c->now, read, branch, region, epoch, before, &seen.now);
@@ -241,6 +243,8 @@ static int count_region(Count *c, VvStoreRead *read, const VvFamily *family, con
 static int count_slice(Count *c, uint64_t branch_id, uint64_t *region)
 {
     VvStoreRead *read;
+    if ((*c->left_looks)-- == 0)
+        return -E2BIG;
     vvm_slice_lock(c->meta);
     const VvFamily *family = vv_meta_family(c->meta, c->family);
     const VvBranch *branch = vv_meta_branch(c->meta, branch_id);
@@ -250,9 +254,7 @@ static int count_slice(Count *c, uint64_t branch_id, uint64_t *region)
         for (unsigned i = 0; i < REGIONS_PER_SLICE && result == 0; i++) {
             result = vvm_next_region(c->meta, read, branch_id, *region, region);
             if (result == 0)
-                result = *c->left_regions > 0 ? count_region(c, read, family, branch, (*region)++) : -E2BIG;
-            if (result == 0)
-                (*c->left_regions)--;
+                result = count_region(c, read, family, branch, (*region)++);
         }
         vv_store_read_end(read);
     }
@@ -262,9 +264,9 @@ static int count_slice(Count *c, uint64_t branch_id, uint64_t *region)
 
 /* What goes when @removed (NULL: nothing) does and the head of @cut_branch (0: none) loses its blocks from @cut_block on. */
 static int count_family(VvMeta *meta, uint64_t family_id, GHashTable *removed, uint64_t cut_branch, uint64_t cut_block,
-                        uint64_t *left_regions, uint64_t *ret_blocks)
+                        uint64_t *left_looks, uint64_t *ret_blocks)
 {
-    Count c = { .meta = meta, .family = family_id, .left_regions = left_regions };
+    Count c = { .meta = meta, .family = family_id, .left_looks = left_looks };
     c.cut_block = cut_branch != 0 ? cut_block : UINT64_MAX;
     g_autoptr(GArray) branches = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     vv_meta_read_lock(meta);
@@ -334,7 +336,7 @@ static void add_object(VvMeta *meta, GHashTable *removed, GHashTable *families, 
     }
 }
 
-int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t most_regions, uint64_t *ret_blocks)
+int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64_t most_looks, uint64_t *ret_blocks)
 {
     g_autoptr(GHashTable) removed = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     g_autoptr(GHashTable) families = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
@@ -349,7 +351,7 @@ int vv_space_exclusive(VvMeta *meta, const uint64_t *ids, unsigned count, uint64
     gpointer family;
     g_hash_table_iter_init(&iter, families);
     while (g_hash_table_iter_next(&iter, &family, NULL)) {
-        int result = count_family(meta, *(const uint64_t *) family, count == 0 ? NULL : removed, 0, 0, &most_regions, &blocks);
+        int result = count_family(meta, *(const uint64_t *) family, count == 0 ? NULL : removed, 0, 0, &most_looks, &blocks);
         if (result != 0)
             return result;
     }

@@ -61,9 +61,10 @@
 #define VV_SUMMARY_PAGES_MAX (16u << 10) /* of one: with no page of the index in memory some 250 reads, while entries wait */
 #define VV_MAP_AT_ONCE_BYTES (256u << 20) /* of data.mdb: so much is compared with its checksums in 0.2 s before the pool opens; of a larger one, branches */
 #define VV_MAP_CHECK_BYTES (64u << 20)    /* a second of the rest, in the background: less than any disk gives */
-/* What the I/O path allocates (src/base/slab.h): all of pending, overlay and caches at once, with what is lost at the edges; and what is
- * always free, and locked: records of 4,000 writes, or one entry of VV_ENTRY_REGIONS_MAX pages while it is applied. */
-#define VV_SLAB_BYTES_MAX (96u << 20)
+/* What the I/O path allocates (src/base/slab.h): address space for more than twice all of pending, overlay, caches and requests, as the
+ * bitmaps of space in use have no other limit than the pool's size; beyond it malloc serves. And what is always free, and locked: records
+ * of 4,000 writes, or one entry of VV_ENTRY_REGIONS_MAX pages while it is applied. */
+#define VV_SLAB_BYTES_MAX (256u << 20)
 #define VV_SLAB_RESERVE_BYTES (4u << 20)
 #define VV_SLAB_WATCHERS_MAX 64u /* pools that one process has open: a daemon one, a test some */
 #define VV_PENDING_BYTES_MAX (32u << 20) /* DESIGN section 5: starts background journalling */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -43,6 +44,7 @@
 #define WAITS_MAX 100u      /* then malloc is asked: a mistake in the limits must not stop everything */
 #define SURPLUS_MS 10000u   /* what was free for so long is not needed */
 #define GROW_CHUNKS 8u      /* at once: fewer calls, and no long one */
+#define RELEASE_CHUNKS 8u   /* the same */
 
 _Static_assert(CHUNKS < UINT16_MAX, "links are 16 bits");
 
@@ -73,13 +75,16 @@ static struct {
     Chunk chunks[CHUNKS];
     uint64_t free[CHUNKS / 64]; /* bit = chunk is FREE */
     _Atomic unsigned free_count; /* written under the lock */
-    unsigned resident_count, least_free; /* the latter: since the filler looked for a surplus */
+    _Atomic unsigned resident_count;
+    unsigned least_free; /* since the filler looked for a surplus */
     size_t locked_bytes;
     unsigned starts;
     bool running, stopping, starving, was_low, to_be_locked;
     pthread_t filler;
     _Atomic uint64_t grown, waits;
     _Atomic bool started;
+    _Atomic bool given_up; /* somebody waited in vain, and nothing was put since: others need not wait so long again */
+    pthread_mutex_t start_lock; /* start and stop, one after the other; before lock */
     Class classes[CLASSES];
 
     pthread_mutex_t watch_lock; /* held while watchers run */
@@ -91,6 +96,7 @@ static struct {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .changed = PTHREAD_COND_INITIALIZER,
     .room = PTHREAD_COND_INITIALIZER,
+    .start_lock = PTHREAD_MUTEX_INITIALIZER,
     .watch_lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* ---- classes */
@@ -209,7 +215,9 @@ static void give_chunks(unsigned first, unsigned count)
     VV_LOCKED(&area.lock);
     for (unsigned i = 0; i < count; i++)
         set_free(first + i, true);
-    if (atomic_load_explicit(&area.free_count, memory_order_relaxed) > RESERVE_CHUNKS || area.was_low)
+    atomic_store(&area.given_up, false);
+    unsigned now_free = atomic_load_explicit(&area.free_count, memory_order_relaxed);
+    if (area.was_low || (now_free > RESERVE_CHUNKS && now_free <= RESERVE_CHUNKS + count)) /* the filler looks for a surplus from now on */
         pthread_cond_signal(&area.changed);
     pthread_cond_broadcast(&area.room);
 }
@@ -238,6 +246,7 @@ static bool fill_locked(void)
     pthread_mutex_lock(&area.lock);
     if (good) {
         add_free(first, count);
+        atomic_store(&area.given_up, false);
         atomic_fetch_add_explicit(&area.grown, count, memory_order_relaxed);
         pthread_cond_broadcast(&area.room);
     }
@@ -247,7 +256,7 @@ static bool fill_locked(void)
 /* The last @count free chunks go back to the kernel, those of the locked part stay. */
 static void release_locked(unsigned count)
 {
-    unsigned least = (unsigned) (area.locked_bytes / VV_SLAB_CHUNK_BYTES);
+    unsigned least = area.to_be_locked ? RESERVE_CHUNKS : 0; /* shared pages would stay */
     for (unsigned i = CHUNKS; i > least && count > 0; i--) {
         if (area.chunks[i - 1].state != FREE || madvise(chunk_memory(i - 1), VV_SLAB_CHUNK_BYTES, MADV_DONTNEED) != 0)
             continue;
@@ -285,8 +294,14 @@ static void *filler_main(void *user)
         }
         uint64_t now_ms = vv_monotonic_ms();
         if (now_ms - looked_ms >= SURPLUS_MS) { /* M3 */
-            if (area.least_free > RESERVE_CHUNKS)
-                release_locked(area.least_free - RESERVE_CHUNKS);
+            for (unsigned left = area.least_free > RESERVE_CHUNKS ? area.least_free - RESERVE_CHUNKS : 0; left > 0;) {
+                unsigned count = MIN(left, RELEASE_CHUNKS);
+                release_locked(count);
+                left -= count;
+                pthread_mutex_unlock(&area.lock); /* who needs a chunk meanwhile does not wait for all of them */
+                sched_yield();
+                pthread_mutex_lock(&area.lock);
+            }
             area.least_free = atomic_load(&area.free_count);
             looked_ms = now_ms;
         }
@@ -311,6 +326,7 @@ void vv_slab_start(void)
     pthread_once(&area.once, area_init);
     if (MALLOCED)
         return;
+    VV_LOCKED(&area.start_lock);
     VV_LOCKED(&area.lock);
     if (area.starts++ > 0)
         return;
@@ -331,9 +347,10 @@ void vv_slab_stop(void)
 {
     if (MALLOCED)
         return;
+    VV_LOCKED(&area.start_lock);
     pthread_mutex_lock(&area.lock);
     g_assert(area.starts > 0);
-    bool last = --area.starts == 0;
+    bool last = area.starts == 1;
     if (last) {
         atomic_store(&area.started, false);
         area.stopping = true;
@@ -341,7 +358,9 @@ void vv_slab_stop(void)
     }
     pthread_mutex_unlock(&area.lock);
     if (last)
-        pthread_join(area.filler, NULL);
+        pthread_join(area.filler, NULL); /* while it runs nobody else makes chunks */
+    VV_LOCKED(&area.lock);
+    area.starts--;
 }
 
 size_t vv_slab_lock(void)
@@ -358,9 +377,11 @@ size_t vv_slab_lock(void)
     return area.locked_bytes;
 }
 
+/* Where all of it is in use malloc serves, and nobody waits for the kernel's sake. */
 static bool is_below(unsigned chunks)
 {
     return atomic_load_explicit(&area.started, memory_order_relaxed) &&
+           atomic_load_explicit(&area.resident_count, memory_order_relaxed) < CHUNKS &&
            atomic_load_explicit(&area.free_count, memory_order_relaxed) < chunks;
 }
 
@@ -496,7 +517,9 @@ void *vv_slab_get(size_t bytes)
         void *memory = get_memory(bytes, 0);
         if (memory)
             return memory;
-        if (bytes > OBJECT_BYTES_MAX || is_used_up() || waits == WAITS_MAX) /* not on the path of I/O: slab.h */
+        if (waits == WAITS_MAX)
+            atomic_store(&area.given_up, true);
+        if (bytes > OBJECT_BYTES_MAX || is_used_up() || atomic_load(&area.given_up)) /* not on the path of I/O: slab.h */
             return g_malloc(bytes);
         atomic_fetch_add_explicit(&area.waits, 1, memory_order_relaxed);
         struct timespec deadline;

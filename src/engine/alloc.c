@@ -88,12 +88,19 @@ static uint32_t bit_find(const VvAllocPiece *piece, uint32_t bit, uint32_t end, 
     return end;
 }
 
+/* As many as the pool is large, so they leave the reserve alone: where the slab has none to spare malloc serves. */
+uint64_t *vv_alloc_bits_new(uint32_t blocks)
+{
+    size_t bytes = (blocks + 63) / 64 * sizeof(uint64_t);
+    uint64_t *bits = vv_slab_try(bytes);
+    return memset(bits ? bits : g_malloc(bytes), 0, bytes);
+}
+
 static void bits_make(VvAllocPiece *piece, uint32_t blocks)
 {
     if (piece->bits)
         return;
-    unsigned words = (blocks + 63) / 64;
-    piece->bits = vv_slab_get0(words * sizeof *piece->bits);
+    piece->bits = vv_alloc_bits_new(blocks);
     if (piece->available > 0)
         for (uint32_t bit = 0; bit < blocks; bit++)
             piece->bits[bit / 64] |= (uint64_t) 1 << bit % 64;

@@ -4,7 +4,6 @@
  * L4  Nothing is handed out of a piece that is not known, so nothing of it is reserved: what is applied and what cools is
  *     all there is to know. A piece that was read while something of its segment was freed or cooled is read again. */
 #include "alloc_private.h"
-#include "slab.h"
 
 #include <errno.h>
 
@@ -80,7 +79,7 @@ static void install(VvAlloc *alloc, VvAllocFamily *family, VvAllocSegment *segme
     piece->known = true;
     piece->available = (uint16_t) available;
     if (available > 0 && available < blocks)
-        piece->bits = vv_slab_copy(bits, ((blocks + 63) / 64) * sizeof *bits);
+        piece->bits = memcpy(vv_alloc_bits_new(blocks), bits, (blocks + 63) / 64 * sizeof *bits);
     segment->unknown_pieces--;
     uint32_t guessed = segment->unknown_pieces == 0 ? segment->unknown_free : MIN(freed, segment->unknown_free);
     segment->unknown_free -= guessed;

@@ -79,6 +79,7 @@ struct VvAlloc {
 };
 
 /* ---- alloc.c; lock held */
+uint64_t *vv_alloc_bits_new(uint32_t blocks); /* zeroes; for vv_slab_put */
 static inline uint32_t vv_alloc_piece_blocks(const VvAllocSegment *segment, uint32_t piece)
 {
     return MIN(segment->blocks - piece * VV_PIECE_BLOCKS, VV_PIECE_BLOCKS);

@@ -20,7 +20,7 @@
 #define SUMS_MAX ((VV_ENTRY_BYTES_MAX / 4 - VV_BLOCK_BYTES) / 4)
 
 /* While memory is short, entries are so small that the front of the store, which is locked, is enough for each. */
-#define SHORT_CHANGES_MAX 4096u
+#define SHORT_CHANGES_MAX 512u /* each may free a block in a bitmap of its own, of 1.3 KiB in the map and 1 KiB in the allocator */
 #define SHORT_REGIONS_MAX 256u
 #define SHORT_SUMS_MAX 16384u
 #define SHORT_OPS_MAX 16u

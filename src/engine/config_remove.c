@@ -3,14 +3,14 @@
  * the space comes back by jobs that apply creates. Removing works when the pool is full.
  *
  * What goes free is counted before the lock is taken for the change, for a count may walk every page of a family: who asks beforehand
- * waits for that; who removes waits for COUNT_REGIONS_MAX regions at most, and is told that it is not counted beyond. */
+ * waits for that; who removes waits for COUNT_LOOKS_MAX pages at most, and is told that it is not counted beyond. */
 #include "config_point.h"
 #include "pool_private.h"
 
 #include <fnmatch.h>
 #include <string.h>
 
-#define COUNT_REGIONS_MAX 256u /* some 5 ms */
+#define COUNT_LOOKS_MAX 256u /* some 5 ms */
 
 void vv_removal_clear(VvRemoval *removal)
 {
@@ -179,13 +179,13 @@ static void add_lun_removal(VvTransaction *tx, const Victim *victim, GArray *orp
 
 /* ---- counting */
 
-bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint64_t most_regions, uint64_t *ret_bytes)
+bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint64_t most_looks, uint64_t *ret_bytes)
 {
     uint64_t blocks = 0;
 
     for (unsigned try = 0; try < VV_EXCLUSIVE_TRIES; try++) {
         atomic_fetch_add(&pool->counting, 1);
-        int result = count > 0 ? vv_space_exclusive(pool->meta, ids, count, most_regions, &blocks) : 0;
+        int result = count > 0 ? vv_space_exclusive(pool->meta, ids, count, most_looks, &blocks) : 0;
         atomic_fetch_sub(&pool->counting, 1);
 
         if (result == 0) {
@@ -201,7 +201,7 @@ bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint6
 /* Exactly, or @removal says that it is not counted: what is asked for is done all the same. */
 static void count_removal(VvPool *pool, GPtrArray *victims, bool dry_run, VvRemoval *removal)
 {
-    uint64_t most_regions = dry_run ? UINT64_MAX : COUNT_REGIONS_MAX;
+    uint64_t most_looks = dry_run ? UINT64_MAX : COUNT_LOOKS_MAX;
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     uint64_t freed = 0, alone = 0;
 
@@ -215,11 +215,11 @@ static void count_removal(VvPool *pool, GPtrArray *victims, bool dry_run, VvRemo
         if (!dry_run || victims->len == 1)
             continue;
         if (!vv_count_exclusive(
-                pool, (const uint64_t *) (const void *) victim->all_ids->data, victim->all_ids->len, most_regions, &bytes))
+                pool, (const uint64_t *) (const void *) victim->all_ids->data, victim->all_ids->len, most_looks, &bytes))
             return;
         alone += bytes;
     }
-    if (!vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, most_regions, &freed))
+    if (!vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, most_looks, &freed))
         return;
     removal->counted = true;
     removal->freed_bytes = freed;

@@ -6,9 +6,10 @@
  * J2  The configuration lock is taken only for closed objects, never while jobs->lock is held, and only if it is free: who has it may
  *     wait for a disk, and jobs bring the space that others wait for. An object stays in the queue until it was seen to, so who
  *     releases the lock finds it there.
- * J4  A transaction waits for a batch of reclaim at most, so a batch is as many pages as lately took about BATCH_NS. While the pool has
- *     room a batch is followed by as much rest, so that half of them need not wait; while others use it, by thrice as much.
- * J3  jobs->lock is a leaf: meta's hooks take it with meta's write lock held. */
+ * J3  jobs->lock is a leaf: meta's hooks take it with meta's write lock held.
+ * J4  A transaction waits for a batch of reclaim at most, so a batch is as many pages as lately were applied in about BATCH_NS. While the
+ *     pool has room a batch is followed by as much rest, so that half of them need not wait; while others use it, by thrice as much.
+ *     Without room batches are full and nobody rests: writers wait for what they bring. */
 #include "alloc_private.h"
 #include "pool_jobs.h"
 #include "pool_private.h"
@@ -24,7 +25,7 @@
 #define RETRY_MS 1000u /* after -ENOSPC of the journal */
 #define BUSY_MS 50u     /* J4: others use the pool if one did so recently */
 #define BATCH_NS 1000000u
-#define BATCH_PAGES_MIN 8u /* a disk whose syncs take as long must not make entries of nothing */
+#define BATCH_PAGES_MIN 8u
 #define BUSY_SHARE 3u
 #define REST_MS_MAX 1000u
 
@@ -321,15 +322,20 @@ static bool is_busy(struct VvJobs *jobs)
     return now_ms - jobs->seen_ms < BUSY_MS;
 }
 
-/* J4: after a batch that took so long. */
+/* J4: after a batch that took so long, journal and all. */
 static void pace(struct VvJobs *jobs, uint64_t took_ns, bool busy)
 {
-    if (took_ns > BATCH_NS)
+    uint64_t applied_ns = vv_meta_reclaim_ns(jobs->pool->meta);
+
+    if (!vv_repack_has_room(jobs->pool)) {
+        jobs->batch_pages = VV_RECLAIM_BATCH_PAGES;
+        return;
+    }
+    if (applied_ns > BATCH_NS)
         jobs->batch_pages = MAX(jobs->batch_pages / 2, BATCH_PAGES_MIN);
-    else if (took_ns < BATCH_NS / 2)
+    else if (applied_ns < BATCH_NS / 2)
         jobs->batch_pages = MIN(jobs->batch_pages * 2, VV_RECLAIM_BATCH_PAGES);
-    if (vv_repack_has_room(jobs->pool))
-        jobs->rest_until_ns = vv_monotonic_ns() + MIN(took_ns * (busy ? BUSY_SHARE : 1), REST_MS_MAX * UINT64_C(1000000));
+    jobs->rest_until_ns = vv_monotonic_ns() + MIN(took_ns * (busy ? BUSY_SHARE : 1), REST_MS_MAX * UINT64_C(1000000));
 }
 
 /* One entry of reclaim. 1: there may be more; 0: nothing to do; -errno. */
@@ -398,18 +404,18 @@ static bool is_stopping(struct VvJobs *jobs)
 static bool work_once(struct VvJobs *jobs, uint64_t *cool_ms, uint64_t *ret_wait_ms)
 {
     VvPool *pool = jobs->pool;
-    bool may_change = !pool->read_only && !atomic_load(&pool->failed);
+    bool may_change = !pool->read_only && !atomic_load(&pool->failed), rested = rest_ms(jobs) > 0;
     int result = 0;
 
     *ret_wait_ms = 0;
     settle_closed(jobs, false);
-    if (may_change && rest_ms(jobs) == 0)
+    if (may_change && !rested)
         result = run_batch(jobs);
     vv_alloc_cool(pool->alloc);
     uint64_t rest = rest_ms(jobs);
     if (result == 1)
         *cool_ms = COOL_MS_MIN;
-    if (result == 1 && rest == 0)
+    if ((result == 1 || rested) && rest == 0) /* who rested has not looked whether there is more */
         return true;
     if (result == -ENOSPC)
         *ret_wait_ms = RETRY_MS;

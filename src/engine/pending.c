@@ -333,17 +333,24 @@ static bool is_file_full(const VvPool *pool)
     return pool->pending_file && vv_pending_file_free_count(pool->pending_file) < VV_PENDING_SLOTS_SPARE;
 }
 
+/* Of memory: at the limit, or while little is free and journalling what is pending brings some. What it cannot bring back is no reason
+ * to wait: then each write waits for the one before it, and all go on. */
+static bool is_memory_full(const VvPool *pool)
+{
+    uint64_t bytes = atomic_load(&pool->pending_memory);
+    return bytes >= VV_PENDING_MEMORY_MAX || (bytes > 0 && vv_slab_is_low());
+}
+
 bool vv_pending_is_full(const VvView *view)
 {
-    return view->pending_memory >= VV_PENDING_MEMORY_PER_LUN || vv_slab_is_low() ||
-           atomic_load(&view->pool->pending_memory) >= VV_PENDING_MEMORY_MAX || is_file_full(view->pool);
+    return view->pending_memory >= VV_PENDING_MEMORY_PER_LUN || is_memory_full(view->pool) || is_file_full(view->pool);
 }
 
 /* Who parks is counted before it looks whether there is room, and room is made before we look whether somebody is parked: so one
  * of both sees the other. */
 void vv_pending_wake(VvPool *pool)
 {
-    if (atomic_load(&pool->journal_waiters) == 0 || atomic_load(&pool->pending_memory) >= VV_PENDING_MEMORY_MAX || vv_slab_is_low())
+    if (atomic_load(&pool->journal_waiters) == 0 || is_memory_full(pool))
         return;
     g_autoptr(VvViewList) views = vv_views_all(pool);
     for (unsigned i = 0; i < views->len; i++) {

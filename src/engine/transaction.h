@@ -105,8 +105,8 @@ void vv_pool_purge_unopened(VvPool *pool, const GArray *ids);
 /* Append the removal of a snapshot: the caller has checked it. Claims it if it is not open, so not under the read lock. */
 void vv_add_snapshot_removal(VvTransaction *tx, uint64_t id, GArray *orphans);
 /* What removing the objects would free, exactly, tried until the family holds still: false if it never does, or if there are more than
- * @most_regions to look at (UINT64_MAX: never too many). */
-bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint64_t most_regions, uint64_t *ret_bytes);
+ * @most_looks pages to look at (UINT64_MAX: never too many). */
+bool vv_count_exclusive(VvPool *pool, const uint64_t *ids, unsigned count, uint64_t most_looks, uint64_t *ret_bytes);
 /* The LUN's id and those of its visible snapshots. Read lock held. */
 void vv_append_lun_ids(const VvLun *lun, GArray *ids);
 
