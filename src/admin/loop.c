@@ -20,6 +20,7 @@
 #define SYS_BLOCK "/sys/block"
 #define DELETED " (deleted)"
 #define ATTACH_TRIES 64        /* another program may take the free device first */
+#define LET_GO_MS 2000u /* the device is refused for others only after this */
 #define READY_TIMEOUT_MS 5000u /* for the kernel and udev to do what takes them milliseconds */
 #define POLL_US 10000
 #define HOLDER_DEPTH_MAX 8u /* partition, RAID, LVM, dm-crypt, ... */
@@ -289,10 +290,21 @@ static bool wait_until_gone(int fd, const char *name)
     return false;
 }
 
+/* umount(2) may return a little before the file system has let go of its device. */
+static int open_alone(const char *device)
+{
+    uint64_t deadline_ms = vv_monotonic_ms() + LET_GO_MS;
+    int fd;
+
+    while ((fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC)) < 0 && errno == EBUSY && vv_monotonic_ms() < deadline_ms)
+        g_usleep(POLL_US);
+    return fd;
+}
+
 bool vv_loop_detach(const char *name, GError **error)
 {
     g_autofree char *device = g_build_filename("/dev", name, NULL);
-    vv_autofd int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+    vv_autofd int fd = open_alone(device);
 
     if (fd < 0 && errno == EBUSY) {
         vv_set_error(error, VV_ERROR_BUSY, device, NULL, "%s is in use, as swap space or by another driver", device);

@@ -77,6 +77,9 @@ mounts
 a lun rename db web
 [[ $code -eq 0 && $(readlink -f "/dev/vvfs/$name/web") == "$device" && ! -e /dev/vvfs/$name/db ]]; ok "renaming moves the link"
 mv "$mnt/luns/db" "$mnt/luns/web"
+# the kernel may let go of the device only after umount has returned
+coproc holds { python3 -c 'import os, sys, time; fd = os.open(sys.argv[1], os.O_RDONLY | os.O_EXCL); print(flush=True); time.sleep(0.5)' "$device"; }
+read -r <&"${holds[0]}"
 a lun detach web
 gives 0 "" "" "detach"
 [[ ! -e /dev/vvfs/$name && -z $(losetup -nO BACK-FILE "$device" 2>/dev/null) ]]; ok "device and link are gone"
