@@ -13,6 +13,7 @@
 #define WARM_UP 4u
 #define SPAN_BYTES ((uint64_t) 32 << 20)
 #define ROOM_BYTES ((uint64_t) 96 << 20)
+#define WIDE_ROOM_BYTES ((uint64_t) 192 << 20) /* every region is written twice while what is freed may not be granted anew */
 #define REGIONS 10240u  /* of a LUN with a block in each: their pages are more than the reserve has room for */
 _Static_assert(REGIONS * 300u > VV_SLAB_RESERVE_BYTES / 2, "an overlay that does not fit");
 
@@ -69,12 +70,12 @@ static void flush(Fixture *f)
 
 /* So much of the LUN's segments is free that nothing need be granted: an entry that grants allocates. A block of each MiB behind @offset
  * stays, so that no segment is given back. */
-static void make_room(Fixture *f, uint64_t offset)
+static void make_room(Fixture *f, uint64_t offset, uint64_t room_bytes)
 {
-    for (uint64_t at = offset; at < offset + ROOM_BYTES; at += VV_REGION_BYTES)
+    for (uint64_t at = offset; at < offset + room_bytes; at += VV_REGION_BYTES)
         write_at(f, at, VV_REGION_BYTES);
     flush(f);
-    for (uint64_t at = offset; at < offset + ROOM_BYTES; at += VV_REGION_BYTES)
+    for (uint64_t at = offset; at < offset + room_bytes; at += VV_REGION_BYTES)
         g_assert_cmpint(vv_view_zero(f->view, at + VV_BLOCK_BYTES, VV_REGION_BYTES - VV_BLOCK_BYTES), ==, 0);
     flush(f);
 }
@@ -134,7 +135,7 @@ static void assert_none(Fixture *f, void (*between)(Fixture *f))
         g_test_skip("a sanitizer has its own malloc");
         return;
     }
-    make_room(f, SPAN_BYTES);
+    make_room(f, SPAN_BYTES, ROOM_BYTES);
     fill(f);
     for (unsigned i = 0; i < WARM_UP + ROUNDS; i++) {
         if (between)
@@ -205,7 +206,7 @@ static void test_starved(Fixture *f, gconstpointer user)
         return;
     }
     set_integrity(f->test);
-    make_room(f, (uint64_t) REGIONS * VV_REGION_BYTES);
+    make_room(f, (uint64_t) REGIONS * VV_REGION_BYTES, WIDE_ROOM_BYTES);
     for (unsigned i = 0; i < 2; i++)
         touch_regions(f, 512);
     g_assert_cmpint(vv_pool_checkpoint_now(f->test->pool), ==, 0);
@@ -245,7 +246,7 @@ static void test_low_for_good(Fixture *f, gconstpointer user)
         return;
     }
     set_integrity(f->test);
-    make_room(f, SPAN_BYTES);
+    make_room(f, SPAN_BYTES, ROOM_BYTES);
     fill(f);
     vv_slab_starve(VV_SLAB_RESERVE_BYTES);
     for (unsigned more = 0; more < (1u << 20); more += vv_slab_is_low() ? 8192 : 0) /* what writes and a checkpoint give back changes nothing */
@@ -262,7 +263,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     atomic_store(&test_memory.traps, g_getenv("VV_MEMORY_TRAP") != NULL);
     gpointer span = GSIZE_TO_POINTER(SPAN_BYTES + ROOM_BYTES);
-    gpointer wide = GSIZE_TO_POINTER((uint64_t) REGIONS * VV_REGION_BYTES + ROOM_BYTES);
+    gpointer wide = GSIZE_TO_POINTER((uint64_t) REGIONS * VV_REGION_BYTES + WIDE_ROOM_BYTES);
     g_test_add("/memory/none/in-place", Fixture, span, set_up, test_in_place, tear_down);
     g_test_add("/memory/none/redirected", Fixture, span, set_up, test_redirected, tear_down);
     g_test_add("/memory/none/first-touch", Fixture, span, set_up, test_first_touch, tear_down);
