@@ -11,6 +11,8 @@
 #define PAUSE_MS 20u /* the rate is kept over so long */
 #define IDLE_MS 3600000u
 
+uint64_t vv_map_check_bytes = VV_MAP_CHECK_BYTES;
+
 struct VvMapWatch {
     char *path; /* owned */
     VvLazy *lazy;
@@ -74,23 +76,33 @@ void vv_map_watch_free(VvMapWatch *watch)
 int vv_map_watch_finish(VvMapWatch *watch)
 {
     uint64_t offset;
+    VvFaultKind kind = vv_fault_get(watch->fault, &offset);
 
+    if (kind != VV_FAULT_NONE && watch->lazy != NULL && vv_lazy_left(watch->lazy) > 0)
+        return kind == VV_FAULT_UNREADABLE ? -EIO : -EUCLEAN; /* the rest does not make it better, and takes its time */
     return watch->lazy == NULL || vv_lazy_left(watch->lazy) == 0 ? 0 : vv_lazy_finish(watch->lazy, &offset);
 }
 
 /* ---- the thread */
 
-/* Compare what was put off, at its rate; until all is begun or it is to stop. */
+static bool is_over(VvMapWatch *watch)
+{
+    uint64_t offset;
+
+    return atomic_load(&watch->stopping) || vv_fault_get(watch->fault, &offset) != VV_FAULT_NONE;
+}
+
+/* Compare what was put off, at its rate; until all is begun, something is wrong, whoever has met it, or it is to stop. */
 static void compare_slowly(VvMapWatch *watch)
 {
     uint64_t began_ns = vv_monotonic_ns(), done_bytes = 0, bytes;
 
-    while (!atomic_load(&watch->stopping) && vv_lazy_left(watch->lazy) > 0 && vv_lazy_next(watch->lazy, &bytes)) {
+    while (!is_over(watch) && vv_lazy_left(watch->lazy) > 0 && vv_lazy_next(watch->lazy, &bytes)) {
         uint64_t due_ms, spent_ms = (vv_monotonic_ns() - began_ns) / 1000000;
 
         done_bytes += bytes;
-        due_ms = done_bytes * 1000 / VV_MAP_CHECK_BYTES;
-        if (due_ms > spent_ms + PAUSE_MS)
+        due_ms = done_bytes * 1000 / vv_map_check_bytes;
+        if (due_ms > spent_ms + PAUSE_MS && !is_over(watch))
             vv_fault_wait(watch->fault, (unsigned) (due_ms - spent_ms));
     }
     vv_log(VV_LOG_DEBUG, "metadata store %s: %" G_GUINT64_FORMAT " pages left to be checked after %" G_GUINT64_FORMAT " ms", watch->path,
@@ -105,9 +117,10 @@ static void *watch_main(void *user)
     pthread_setname_np(pthread_self(), "vv-map-watch");
     if (watch->lazy != NULL)
         compare_slowly(watch);
-    while ((trouble = vv_map_watch_trouble(watch)) == NULL && !atomic_load(&watch->stopping))
+    while (!is_over(watch))
         vv_fault_wait(watch->fault, IDLE_MS);
-    if (trouble != NULL && !atomic_load(&watch->stopping))
+    trouble = vv_map_watch_trouble(watch);
+    if (trouble != NULL) /* also if it is to stop: who closes the pool is the last to hear of it */
         watch->trouble(watch->user, trouble);
     g_free(trouble);
     return NULL;

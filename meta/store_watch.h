@@ -9,6 +9,9 @@
 
 typedef struct VvMapWatch VvMapWatch;
 
+/* What the thread compares in a second: limits.h. Tests set it. */
+extern uint64_t vv_map_check_bytes;
+
 /* Over the mapping of @bytes at @base of PATH/data.mdb. @lazy: borrowed, or NULL; what cannot be put off is compared here. Errors:
  * damaged, io. */
 VvMapWatch *vv_map_watch_new(const char *path, uint8_t *base, size_t bytes, VvLazy *lazy, GError **error);

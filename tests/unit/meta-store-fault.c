@@ -4,9 +4,11 @@
  * possible. */
 #include "codec.h"
 #include "error.h"
+#include "limits.h"
 #include "store.h"
 #include "store_fault.h"
 #include "store_sums.h"
+#include "store_watch.h"
 #include "util.h"
 
 #include <errno.h>
@@ -200,6 +202,34 @@ static void test_background(Fixture *f, gconstpointer data)
     g_assert_nonnull(strstr(why, f->data));
 }
 
+/* A read meets it long before the check in the background would; and it is told also if nobody waits for that. */
+static void test_early(Fixture *f, gconstpointer data)
+{
+    bool waits = strcmp(data, "late") == 0;
+    VvStoreRead *read = NULL;
+    unsigned count_bad = 0;
+
+    g_assert_cmpint(truncate(f->data, 600 << 10), ==, 0);
+    vv_map_check_bytes = 1;
+    g_assert_true(vv_store_watch(f->store, told_cb, &f->count_told, NULL));
+    g_assert_cmpint(vv_store_read_begin(f->store, &read), ==, 0);
+    for (unsigned k = 0; k < KEYS; k++) {
+        const uint8_t *value;
+        size_t value_bytes;
+        uint8_t key[8];
+
+        vv_put_be64(key, k);
+        count_bad += vv_store_get(read, VV_TABLE_PAGE, key, sizeof key, &value, &value_bytes) != 0;
+    }
+    vv_store_read_end(read);
+    g_assert_cmpuint(count_bad, >, 0);
+    if (waits)
+        wait_until_told(f);
+    vv_store_unwatch(f->store);
+    vv_map_check_bytes = VV_MAP_CHECK_BYTES;
+    g_assert_cmpuint(f->count_told, ==, 1);
+}
+
 /* In a thread with all signals blocked, as those of the mount are. */
 static void *read_main(void *user)
 {
@@ -284,6 +314,8 @@ int main(int argc, char **argv)
     ADD("late/read", "late", test_read);
     ADD("late/nothing-left", "late", test_nothing_left);
     ADD("late/background", "late", test_background);
+    ADD("late/early", "late", test_early);
+    ADD("late/early-and-closed", "late, closed", test_early);
     g_test_add_func("/meta/store-fault/others", test_others);
     return g_test_run();
 }
