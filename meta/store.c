@@ -430,7 +430,7 @@ int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_
         return rc;
     rc = file_bytes(store, &have_bytes, &needed_bytes);
     if (rc == 0)
-        rc = mdb_cursor_open(read->txn, 0, &cursor); /* handle 0: transaction -> list of pages, a count in front */
+        rc = vvl_cursor_open(read->txn, 0, &cursor); /* handle 0: transaction -> list of pages, a count in front */
     while (rc == 0 && (rc = vvl_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
         size_t count = 0;
 
@@ -711,9 +711,9 @@ static int get_cursor(VvStoreRead *read, VvTable table, MDB_cursor **ret_cursor)
     int rc = 0;
 
     if (read->cursors[table] == NULL)
-        rc = mdb_cursor_open(read->txn, read->store->tables[table], &read->cursors[table]);
+        rc = vvl_cursor_open(read->txn, read->store->tables[table], &read->cursors[table]);
     else if (!read->renewed[table])
-        rc = mdb_cursor_renew(read->txn, read->cursors[table]);
+        rc = vvl_cursor_renew(read->txn, read->cursors[table]);
     if (rc != 0)
         return rc;
     read->renewed[table] = true;

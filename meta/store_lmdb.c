@@ -70,6 +70,21 @@ int vvl_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_
     TRAPPED(touched(mdb_cursor_get(cursor, key, value, op), value));
 }
 
+/* A named table's root is looked up when it is first needed in a transaction, and mdb_cursor_open loses what it allocated if it is left there. So
+ * something else that needs it goes first. */
+static int open_cursor(MDB_txn *txn, MDB_dbi table, MDB_cursor **ret_cursor)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(txn, table, &stat);
+
+    return rc != 0 ? rc : mdb_cursor_open(txn, table, ret_cursor);
+}
+
+int vvl_cursor_open(MDB_txn *txn, MDB_dbi table, MDB_cursor **ret_cursor) { TRAPPED(open_cursor(txn, table, ret_cursor)); }
+int vvl_cursor_renew(MDB_txn *txn, MDB_cursor *cursor) { TRAPPED(mdb_cursor_renew(txn, cursor)); }
+
+static int open_main(MDB_txn *txn, MDB_dbi *ret_table) { TRAPPED(mdb_dbi_open(txn, NULL, 0, ret_table)); }
+
 /* LMDB does not tell. But each of its pages begins with its number, and the table of tables has one, which was compared. */
 int vvl_base(MDB_env *env, uint32_t page_bytes, uint8_t **ret_base)
 {
@@ -80,9 +95,9 @@ int vvl_base(MDB_env *env, uint32_t page_bytes, uint8_t **ret_base)
     int rc = vvl_begin(env, MDB_RDONLY, &txn);
 
     if (rc == 0)
-        rc = mdb_dbi_open(txn, NULL, 0, &tables);
+        rc = open_main(txn, &tables);
     if (rc == 0)
-        rc = mdb_cursor_open(txn, tables, &cursor);
+        rc = vvl_cursor_open(txn, tables, &cursor);
     if (rc == 0)
         rc = vvl_cursor_get(cursor, &key, &value, MDB_FIRST);
     if (rc == 0) {

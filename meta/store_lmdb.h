@@ -24,6 +24,8 @@ int vvl_get(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value);
 int vvl_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *value, MDB_cursor_op op);
 int vvl_put(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value);
 int vvl_del(MDB_txn *txn, MDB_dbi table, MDB_val *key);
+int vvl_cursor_open(MDB_txn *txn, MDB_dbi table, MDB_cursor **ret_cursor);
+int vvl_cursor_renew(MDB_txn *txn, MDB_cursor *cursor);
 /* Where LMDB's mapping begins. */
 int vvl_base(MDB_env *env, uint32_t page_bytes, uint8_t **ret_base);
 

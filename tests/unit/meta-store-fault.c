@@ -230,6 +230,35 @@ static void test_early(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->count_told, ==, 1);
 }
 
+static int seek(VvStoreRead *read)
+{
+    const uint8_t *key_found, *value;
+    size_t key_bytes, value_bytes;
+    uint8_t key[8];
+
+    vv_put_be64(key, KEYS / 2);
+    return vv_store_seek(read, VV_TABLE_PAGE, VV_SEEK_GE, key, sizeof key, &key_found, &key_bytes, &value, &value_bytes);
+}
+
+/* LMDB looks up a table's root where a cursor is made, or belongs to a new view: that may be the first thing that is gone. */
+static void test_seek(Fixture *f, gconstpointer data)
+{
+    VvStoreRead *read = NULL;
+    uint64_t file_bytes, free_bytes;
+
+    if (strstr(data, "again") != NULL) { /* so that there is a cursor */
+        g_assert_cmpint(vv_store_read_begin(f->store, &read), ==, 0);
+        g_assert_cmpint(seek(read), ==, 0);
+        vv_store_read_end(read);
+    }
+    g_assert_cmpint(vv_store_read_begin(f->store, &read), ==, 0);
+    g_assert_cmpint(truncate(f->data, 2 * sysconf(_SC_PAGESIZE)), ==, 0);
+    g_assert_cmpint(seek(read), ==, -EIO);
+    g_assert_cmpint(seek(read), ==, -EIO);
+    vv_store_read_end(read);
+    g_assert_cmpint(vv_store_usage(f->store, &file_bytes, &free_bytes), ==, -EIO);
+}
+
 /* In a thread with all signals blocked, as those of the mount are. */
 static void *read_main(void *user)
 {
@@ -316,6 +345,8 @@ int main(int argc, char **argv)
     ADD("late/background", "late", test_background);
     ADD("late/early", "late", test_early);
     ADD("late/early-and-closed", "late, closed", test_early);
+    ADD("late/seek", "late", test_seek);
+    ADD("late/seek-again", "late, again", test_seek);
     g_test_add_func("/meta/store-fault/others", test_others);
     return g_test_run();
 }
