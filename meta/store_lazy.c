@@ -140,6 +140,8 @@ static int compare_chunk(VvLazy *lazy, uint64_t word, uint64_t *ret_bytes, uint6
                 forget(lazy, page);
                 continue;
             }
+            if (!is_set(lazy, page)) /* L3 */
+                continue;
             note(lazy, err, page);
             if (result == 0)
                 *ret_page = page;

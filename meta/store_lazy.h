@@ -5,6 +5,8 @@
  *
  *   L1  A page is opened once its bytes fit its sum, and never closed again. One that does not fit stays closed: reading it is an error.
  *   L2  Neither these pages nor their sums change before all were compared: no transaction that may touch them begins (store.c S9).
+ *   L3  Who compares may be overtaken by others, and they by a checkpoint: what does not fit counts only if the page is still one of these
+ *       afterwards, so that by L2 nothing had changed.
  *
  * Pages are compared in chunks of at least 64, so that what is open and what is closed are few ranges: the kernel has 65,530 for a process. */
 #ifndef VV_STORE_LAZY_H
