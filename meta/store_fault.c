@@ -10,6 +10,7 @@
 #include <time.h>
 
 #define FAULTS_MAX 16u /* stores that a process has open: one, in tests some */
+#define KIND_BITS 3u
 #define ADMITTED_MAX 16u /* in a row at one address: it is no read that can be helped, as a write to the mapping */
 
 /* One for each store; they stay, because a handler of another store's thread may be looking at them. */
@@ -20,8 +21,7 @@ struct VvFault {
     uint64_t number; /* of this use of it */
     VvFaultAdmit admit;
     void *user;
-    _Atomic uint64_t noted; /* 0, or offset + 1 */
-    _Atomic int kind;       /* VvFaultKind; after noted */
+    _Atomic uint64_t noted; /* offset << KIND_BITS | kind; 0: VV_FAULT_NONE */
     sem_t wake;
 };
 
@@ -131,7 +131,6 @@ VvFault *vv_fault_new(const void *base, size_t bytes, VvFaultAdmit admit, void *
     fault->admit = admit;
     fault->user = user;
     atomic_store(&fault->noted, 0);
-    atomic_store(&fault->kind, VV_FAULT_NONE);
     sem_init(&fault->wake, 0, 0);
     atomic_store(&fault->bytes, bytes);
     atomic_store(&fault->base, (uintptr_t) base);
@@ -152,19 +151,17 @@ void vv_fault_note(VvFault *fault, VvFaultKind kind, uint64_t offset)
 {
     uint64_t none = 0;
 
-    if (!atomic_compare_exchange_strong(&fault->noted, &none, offset + 1))
-        return;
-    atomic_store(&fault->kind, (int) kind);
-    sem_post(&fault->wake);
+    if (atomic_compare_exchange_strong(&fault->noted, &none, offset << KIND_BITS | kind))
+        sem_post(&fault->wake);
 }
 
 VvFaultKind vv_fault_get(VvFault *fault, uint64_t *ret_offset)
 {
-    VvFaultKind kind = (VvFaultKind) atomic_load(&fault->kind);
+    uint64_t noted = atomic_load(&fault->noted);
 
-    if (kind != VV_FAULT_NONE)
-        *ret_offset = atomic_load(&fault->noted) - 1;
-    return kind;
+    if (noted != 0)
+        *ret_offset = noted >> KIND_BITS;
+    return (VvFaultKind) (noted & ((1u << KIND_BITS) - 1));
 }
 
 void vv_fault_wait(VvFault *fault, unsigned ms)

@@ -32,6 +32,7 @@
 
 #define KEYS 4000u
 #define VALUE_BYTES 500u
+#define ROUNDS 200000u
 
 typedef struct {
     char *path, *data;
@@ -332,6 +333,60 @@ static void test_others(void)
     munmap(mapped, 4096);
 }
 
+/* ---- two meet something at once: neither sees that there is something, and not what */
+
+typedef struct {
+    VvFault *fault;
+    _Atomic unsigned round;
+    _Atomic unsigned done;
+} Two;
+
+static void note_and_look(Two *two)
+{
+    uint64_t offset = 0;
+
+    vv_fault_note(two->fault, VV_FAULT_DAMAGED, 4096);
+    g_assert_cmpint(vv_fault_get(two->fault, &offset), ==, VV_FAULT_DAMAGED);
+    g_assert_cmpuint(offset, ==, 4096);
+}
+
+static void *other_main(void *user)
+{
+    Two *two = user;
+
+    for (unsigned round = 1;; round++) {
+        while (atomic_load(&two->round) < round)
+            continue;
+        if (atomic_load(&two->round) > round)
+            return NULL;
+        note_and_look(two);
+        atomic_store(&two->done, round);
+    }
+}
+
+static void test_two(void)
+{
+    static uint8_t bytes[8192];
+    Two two = { .fault = NULL };
+    pthread_t thread;
+
+    uint64_t limit_ms = vv_monotonic_ms() + 1000; /* where there is one processor a round takes long */
+
+    g_assert_cmpint(pthread_create(&thread, NULL, other_main, &two), ==, 0);
+    for (unsigned round = 1; round <= ROUNDS && vv_monotonic_ms() < limit_ms; round++) {
+        two.fault = vv_fault_new(bytes, sizeof bytes, NULL, NULL);
+        atomic_store(&two.round, round);
+        for (volatile unsigned i = 0; i < round % 256; i++) /* the other needs some time to begin */
+            continue;
+        note_and_look(&two);
+        while (atomic_load(&two.done) != round)
+            continue;
+        vv_fault_free(two.fault);
+    }
+    atomic_store(&two.round, UINT_MAX);
+    pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -348,5 +403,6 @@ int main(int argc, char **argv)
     ADD("late/seek", "late", test_seek);
     ADD("late/seek-again", "late, again", test_seek);
     g_test_add_func("/meta/store-fault/others", test_others);
+    g_test_add_func("/meta/store-fault/two", test_two);
     return g_test_run();
 }
