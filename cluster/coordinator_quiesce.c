@@ -168,12 +168,27 @@ static GArray *writers(const VvCoordinator *c, const VvEntry *entry)
     return holders;
 }
 
+/* Apply remembers VV_QUIESCES_MAX of those that ended, and takes what is older for ended too: so none is begun whose end would push out one
+ * whose entry may still come. */
+static bool may_begin(const VvCoordinator *c)
+{
+    uint64_t lowest = c->last_quiesce + 1;
+
+    for (guint i = 0; i < c->quiesces->len; i++) {
+        const VvcQuiesce *quiesce = c->quiesces->pdata[i];
+
+        if (quiesce->stage != VVC_ABORTED)
+            lowest = MIN(lowest, quiesce->id.number);
+    }
+    return c->quiesces->len < VV_QUIESCES_MAX && c->last_quiesce + 1 - lowest < VV_QUIESCES_MAX;
+}
+
 static void begin_quiesces(VvCoordinator *c, uint64_t now_ms)
 {
     for (guint i = 0; i < c->requests->len;) {
         VvcRequest *request = c->requests->pdata[i];
         VvcQuiesce *quiesce;
-        bool free = now_ms >= request->not_before_ms && c->quiesces->len < VV_QUIESCES_MAX;
+        bool free = now_ms >= request->not_before_ms && may_begin(c);
 
         for (guint j = 0; free && j < c->quiesces->len; j++) {
             const VvcQuiesce *other = c->quiesces->pdata[j];

@@ -293,7 +293,7 @@ bool vv_state_quiesce_ended(const VvClusterState *state, VvQuiesceId quiesce)
     for (guint i = 0; i < state->done->len; i++)
         if (*VV_STATE_AT(state->done, uint64_t, i) == quiesce.number)
             return true;
-    /* At most VV_QUIESCES_MAX are open, so one that is older than as many that ended is not among them. */
+    /* None is begun while one whose entry may come is older by VV_QUIESCES_MAX (coordinator_quiesce.c): what is older still has ended. */
     return state->done->len >= VV_QUIESCES_MAX && quiesce.number + VV_QUIESCES_MAX < *VV_STATE_AT(state->done, uint64_t, 0);
 }
 

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The coordinator by itself: it is fed with messages, and what it proposes is applied when the test says so. */
+#include "coordinator.h"
+#include "limits.h"
+#include "message.h"
+
+#define TERM 3u
+#define SESSION_MS 1000u
+
+typedef struct {
+    VvCoordinator *coordinator;
+    VvClusterState *state;
+    GPtrArray *log; /* GBytes: proposed and not applied */
+    uint64_t last_index;
+    uint64_t now_ms;
+    unsigned sent[VV_MESSAGE_END];
+    uint64_t requests;
+} Fixture;
+
+static void send_fields(void *user, uint64_t node, uint16_t kind, const VvFields *fields)
+{
+    (void) node;
+    (void) fields;
+    ((Fixture *) user)->sent[kind]++;
+}
+
+static int propose(void *user, const VvEntry *entry, uint64_t *ret_index)
+{
+    Fixture *f = user;
+    GByteArray *bytes = g_byte_array_new();
+
+    vv_entry_encode(bytes, entry);
+    g_ptr_array_add(f->log, g_byte_array_free_to_bytes(bytes));
+    *ret_index = ++f->last_index;
+    return 0;
+}
+
+static unsigned voters(void *user, uint64_t *ids, unsigned most)
+{
+    (void) user;
+    g_assert_cmpuint(most, >, 0);
+    ids[0] = 1;
+    return 1;
+}
+
+static const VvCoordinatorOps ops = { send_fields, propose, voters };
+
+/* The oldest entry that waits; false: there is none. */
+static bool apply_one(Fixture *f, VvVerdict *ret_verdict)
+{
+    g_auto(VvEntry) entry = { 0 };
+    VvApplied applied;
+    gsize length;
+    const uint8_t *data;
+
+    if (f->log->len == 0)
+        return false;
+    data = g_bytes_get_data(f->log->pdata[0], &length);
+    g_assert_true(vv_entry_decode(data, length, &entry));
+    vv_state_apply(f->state, f->state->applied_index + 1, TERM, &entry, NULL, NULL, &applied);
+    vv_coordinator_applied(f->coordinator, f->now_ms, &entry, &applied);
+    if (ret_verdict)
+        *ret_verdict = applied.verdict;
+    g_ptr_array_remove_index(f->log, 0);
+    return true;
+}
+
+static void enter(Fixture *f, VvEntry entry)
+{
+    uint64_t index;
+    VvVerdict verdict;
+
+    g_assert_cmpint(propose(f, &entry, &index), ==, 0);
+    g_assert_true(apply_one(f, &verdict));
+    g_assert_cmpint(verdict, ==, VV_VERDICT_OK);
+}
+
+/* Nodes with sessions; node 1 may write LUN 1. */
+static void set_up(Fixture *f, unsigned nodes)
+{
+    VvCoordinatorConfig config = { .id = 1, .session_ms = SESSION_MS, .drift_permille = 10 };
+
+    memset(f, 0, sizeof *f);
+    f->now_ms = 100000;
+    f->log = g_ptr_array_new_with_free_func((GDestroyNotify) g_bytes_unref);
+    f->state = vv_state_new();
+    f->coordinator = vv_coordinator_new(&config, &ops, f);
+    for (uint64_t id = 1; id <= nodes; id++)
+        enter(f, (VvEntry) { .kind = VV_ENTRY_NODE_ADD, .f.node = id, .f.body = (const uint8_t *) "n", .f.body_bytes = 1 });
+    for (uint64_t id = 1; id <= nodes; id++)
+        enter(f, (VvEntry) { .kind = VV_ENTRY_SESSION, .f.node = id, .f.nonce = 5 });
+    enter(f, (VvEntry) { .kind = VV_ENTRY_GRANT, .f.node = 1, .f.session = vv_state_session(f->state, 1), .f.range = { 1, 0, 100 },
+                 .f.mode = VV_LEASE_WRITE });
+}
+
+static void begin(Fixture *f)
+{
+    vv_coordinator_begin(f->coordinator, f->now_ms, TERM, f->state);
+}
+
+static void tear_down(Fixture *f)
+{
+    vv_coordinator_free(f->coordinator);
+    vv_state_free(f->state);
+    g_ptr_array_free(f->log, TRUE);
+}
+
+static void request(Fixture *f, uint64_t from, VvEntry entry)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    VvFields fields = { 0 };
+
+    entry.request = (VvRequestId) { 1, ++f->requests };
+    vv_entry_encode(bytes, &entry);
+    fields.body = bytes->data;
+    fields.body_bytes = bytes->len;
+    vv_coordinator_receive(f->coordinator, f->now_ms, from, VV_MESSAGE_REQUEST, &fields);
+    vv_coordinator_work(f->coordinator, f->now_ms);
+}
+
+static void snapshot(Fixture *f, uint64_t lun)
+{
+    request(f, 1, (VvEntry) { .kind = VV_ENTRY_SNAPSHOT, .f.luns = &lun, .f.luns_count = 1 });
+}
+
+/* A quiesce whose holder takes its time, and many others meanwhile: as long as its entry would be taken, its gates stay closed. */
+static void test_slow_quiesce(void)
+{
+    Fixture f;
+    VvQuiesceId slow = { TERM, 1 };
+    VvFields quiesced = { .quiesce = slow };
+    VvVerdict verdict = VV_VERDICTS;
+    unsigned others = 0;
+
+    set_up(&f, 2);
+    begin(&f);
+    quiesced.session = vv_state_session(f.state, 1);
+    snapshot(&f, 1);
+    g_assert_cmpuint(f.sent[VV_MESSAGE_QUIESCE], ==, 1);
+    for (unsigned i = 0; i < 4 * VV_QUIESCES_MAX; i++) {
+        snapshot(&f, 2); /* nobody writes there */
+        while (apply_one(&f, NULL))
+            others++;
+        g_assert_false(vv_state_quiesce_ended(f.state, slow));
+    }
+    g_assert_cmpuint(others, ==, VV_QUIESCES_MAX - 1);
+    vv_coordinator_receive(f.coordinator, f.now_ms, 1, VV_MESSAGE_QUIESCED, &quiesced);
+    vv_coordinator_work(f.coordinator, f.now_ms);
+    while (!vv_state_quiesce_ended(f.state, slow))
+        g_assert_true(apply_one(&f, &verdict));
+    g_assert_cmpint(verdict, ==, VV_VERDICT_OK);
+    /* The others go on. */
+    vv_coordinator_work(f.coordinator, f.now_ms);
+    others = 0;
+    while (apply_one(&f, NULL))
+        others++;
+    g_assert_cmpuint(others, >, 0);
+    tear_down(&f);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/cluster/coordinator/slow-quiesce", test_slow_quiesce);
+    return g_test_run();
+}
