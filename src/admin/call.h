@@ -27,8 +27,9 @@ typedef struct {
     char *type;
     char *source;
 } VvMount;
-/* Elements VvMount *, owned; those that are mounted over are there too. Empty if it cannot be read. */
-GPtrArray *vv_mounts_read(void);
+/* Our own (@path NULL), or those in another process's mountinfo. Elements VvMount *, owned; those that are mounted over are there too.
+ * Empty if it cannot be read. */
+GPtrArray *vv_mounts_read(const char *path);
 
 /* The pool in @directory, going by its identity file. NULL if it is none. */
 VvPlace *vv_place_read(const char *directory);

@@ -181,7 +181,7 @@ static void collect(GPtrArray *users, GPtrArray *mounts, const char *sys_path, u
 GPtrArray *vv_loop_users(const char *name)
 {
     GPtrArray *users = g_ptr_array_new_with_free_func((GDestroyNotify) user_free);
-    g_autoptr(GPtrArray) mounts = vv_mounts_read();
+    g_autoptr(GPtrArray) mounts = vv_mounts_read(NULL);
     g_autofree char *path = g_build_filename(SYS_BLOCK, name, NULL);
 
     collect(users, mounts, path, 0);
@@ -301,13 +301,48 @@ static int open_alone(const char *device)
     return fd;
 }
 
+/* A container that was started while a file system was mounted has a mount of its own of it, and keeps that. "at X for process 12 (name)". */
+static char *mounted_elsewhere(const char *device)
+{
+    g_autoptr(GDir) processes = g_dir_open("/proc", 0, NULL);
+    struct stat file;
+    const char *pid;
+
+    while (processes && stat(device, &file) == 0 && (pid = g_dir_read_name(processes))) {
+        g_autofree char *path = g_build_filename("/proc", pid, "mountinfo", NULL);
+        g_autofree char *name_path = g_build_filename("/proc", pid, "comm", NULL);
+        g_autofree char *name = NULL;
+        g_autoptr(GPtrArray) mounts = NULL;
+
+        if (!g_ascii_isdigit(*pid))
+            continue;
+        mounts = vv_mounts_read(path);
+        for (unsigned i = 0; i < mounts->len; i++) {
+            const VvMount *mount = g_ptr_array_index(mounts, i);
+
+            if (!is_mount_of(mount, file.st_rdev))
+                continue;
+            if (g_file_get_contents(name_path, &name, NULL, NULL))
+                g_strchomp(name);
+            return g_strdup_printf("at %s for process %s (%s)", mount->mountpoint, pid, name ? name : "?");
+        }
+    }
+    return NULL;
+}
+
 bool vv_loop_detach(const char *name, GError **error)
 {
     g_autofree char *device = g_build_filename("/dev", name, NULL);
     vv_autofd int fd = open_alone(device);
 
     if (fd < 0 && errno == EBUSY) {
-        vv_set_error(error, VV_ERROR_BUSY, device, NULL, "%s is in use, as swap space or by another driver", device);
+        g_autofree char *where = mounted_elsewhere(device);
+
+        if (where)
+            vv_set_error(error, VV_ERROR_BUSY, device, NULL,
+                "%s is still mounted in another mount namespace, %s: end that process, or umount it there", device, where);
+        else
+            vv_set_error(error, VV_ERROR_BUSY, device, NULL, "%s is in use, as swap space or by another driver", device);
         return false;
     }
     if (fd < 0 || ioctl(fd, LOOP_CLR_FD, 0) < 0) {

@@ -64,13 +64,13 @@ static VvMount *mount_parse(const char *line)
     return mount;
 }
 
-GPtrArray *vv_mounts_read(void)
+GPtrArray *vv_mounts_read(const char *path)
 {
     GPtrArray *mounts = g_ptr_array_new_with_free_func((GDestroyNotify) mount_free);
     g_autofree char *text = NULL;
     g_auto(GStrv) lines = NULL;
 
-    if (!g_file_get_contents(path_or("VVFS_MOUNTINFO", MOUNTINFO), &text, NULL, NULL))
+    if (!g_file_get_contents(path ? path : path_or("VVFS_MOUNTINFO", MOUNTINFO), &text, NULL, NULL))
         return mounts;
     lines = g_strsplit(text, "\n", -1);
     for (char **line = lines; *line; line++) {
@@ -164,7 +164,7 @@ static int compare_places(gconstpointer a, gconstpointer b)
 GPtrArray *vv_places_list(bool all)
 {
     GPtrArray *places = g_ptr_array_new_with_free_func((GDestroyNotify) vv_place_free);
-    g_autoptr(GPtrArray) mounts = vv_mounts_read();
+    g_autoptr(GPtrArray) mounts = vv_mounts_read(NULL);
 
     for (unsigned i = 0; i < mounts->len; i++) {
         const VvMount *mount = g_ptr_array_index(mounts, i);
@@ -188,7 +188,7 @@ static bool is_below(const char *path, const char *directory)
 /* Of several lines the longest mount point that @path is in. Newly allocated. */
 static VvPlace *place_of_path(const char *path, bool exact)
 {
-    g_autoptr(GPtrArray) mounts = vv_mounts_read();
+    g_autoptr(GPtrArray) mounts = vv_mounts_read(NULL);
     const VvMount *best = NULL;
 
     for (unsigned i = 0; i < mounts->len; i++) {

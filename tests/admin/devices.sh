@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # vvfs-admin attach, detach and freeze with real loop devices, over plain files that stand where a mount would be.
 # shellcheck disable=SC1091,SC2154,SC2016,SC2028,SC2317
+. "$(dirname "$0")/../own-mounts.sh"
 . "$(dirname "$0")/common.sh"
 skip() { echo "1..0 # SKIP $1"; exit 0; }
 [[ $(id -u) -eq 0 ]] || skip "not root"
@@ -72,8 +73,17 @@ fsfreeze -u "$work/fs"
 [[ $code -eq 1 ]] && grep -q 'is frozen already' "$work/err"; ok "somebody else's freeze is left alone"
 
 # ---- detach
+unshare -m sleep 60 & # on purpose, and for a moment
+keeper=$!
+still_mounted() { grep -q " $work/fs " "/proc/$keeper/mountinfo" && [[ $(<"/proc/$keeper/comm") == sleep ]]; }
+wait_for 50 still_mounted
 umount "$work/fs"
 mounts
+a lun detach db
+gives 1 "" "vvfs-admin: db: $device is still mounted in another mount namespace, at $work/fs for process $keeper (sleep): end that process, or umount it there" \
+    "a mount of another's"
+kill "$keeper"
+wait "$keeper" 2>/dev/null
 a lun rename db web
 [[ $code -eq 0 && $(readlink -f "/dev/vvfs/$name/web") == "$device" && ! -e /dev/vvfs/$name/db ]]; ok "renaming moves the link"
 mv "$mnt/luns/db" "$mnt/luns/web"

@@ -17,15 +17,9 @@ unset VVFS_POOL NO_COLOR VVFS_MOUNTINFO VVFS_POOLS_DIRECTORY VVFS_DAEMON
 export TZ=UTC LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
 
-# In a mount namespace of its own: whoever else makes one meanwhile would hold what is mounted here, and what is mounted there
-# is let go here.
-if [[ ${VV_MOUNT_INSIDE-} != 1 ]] && unshare -m --propagation private true 2>/dev/null; then
-    VV_MOUNT_INSIDE=1 exec unshare -m --propagation private bash "$0" "$@"
-fi
+# shellcheck disable=SC1091
+. "$here/../own-mounts.sh"
 [[ -n $(ls /sys/fs/fuse/connections 2>/dev/null) ]] || mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null
-[[ ${VV_MOUNT_INSIDE-} != 1 ]] || while read -r target; do
-    umount -l "$(printf %b "$target")" # \x20 for a blank
-done < <(findmnt -rno TARGET,SOURCE,FSTYPE | awk '$2 ~ "^/dev/loop" || $3 == "fuse.vvfs" { print $1 }' | tac) 2>/dev/null
 
 skip_all() # skip_all REASON
 {

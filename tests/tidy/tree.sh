@@ -142,8 +142,8 @@ urls() {
 namespaces() {
     local file
     for file in "${shell_files[@]}"; do
-        [[ $file == tests/* && $file != tests/mount/lib.sh && $file != tests/tidy/tree.sh ]] || continue
-        grep -nE '\bunshare\b' "$file" | sed "s|^|$file:|"
+        [[ $file == tests/* && $file != tests/own-mounts.sh && $file != tests/tidy/tree.sh ]] || continue
+        grep -nE '\bunshare\b' "$file" | grep -v '# on purpose' | sed "s|^|$file:|"
     done
 }
 
