@@ -8,3 +8,5 @@ fi
 [[ ${VV_MOUNT_INSIDE-} != 1 ]] || while read -r target; do
     umount -l "$(printf %b "$target")" # \x20 for a blank
 done < <(findmnt -rno TARGET,SOURCE,FSTYPE | awk '$2 ~ "^/dev/loop" || $3 == "fuse.vvfs" { print $1 }' | tac) 2>/dev/null
+# Links to devices have the pools' names, which others may use too.
+[[ ${VV_MOUNT_INSIDE-} != 1 ]] || { mkdir -p /dev/vvfs && mount -t tmpfs -o mode=0755,size=1M tmpfs /dev/vvfs; }

@@ -4,6 +4,7 @@
 #include "limits.h"
 #include "recorder.h"
 #include "sequences.h"
+#include "share.h"
 #include "util.h"
 
 #include <errno.h>
@@ -20,15 +21,8 @@
 #define SECONDS_MAX 864000u
 #define STATES_MAX 1000u /* at a boundary */
 
-#if defined(__SANITIZE_THREAD__)
-#define SHARE 24u
-#elif defined(__SANITIZE_ADDRESS__)
-#define SHARE 6u
-#else
-#define SHARE 1u
-#endif
 /* ThreadSanitizer takes a tenth of a second for a state: one pool, few states. */
-#define BASES_CHECKED (SHARE > 6 ? 1u : BASES)
+#define BASES_CHECKED (TEST_SHARE > 4 ? 1u : BASES)
 
 typedef struct {
     uint64_t seed, base, length, part, of, legs, steps, state, per_boundary, seconds;
@@ -191,7 +185,7 @@ static void run_check(Explorer *explorer)
 {
     uint64_t states = 0, boundaries = 0, began_ms;
 
-    explorer->per_boundary = SHARE > 6 ? 2 : explorer->per_boundary;
+    explorer->per_boundary = TEST_SHARE > 1 ? 2 : 4;
     printf("1..%u\n", 2 * BASES_CHECKED);
     for (unsigned number = 1; number <= BASES_CHECKED; number++) {
         unsigned base = number % BASES;
@@ -202,7 +196,7 @@ static void run_check(Explorer *explorer)
         run_found(explorer, base);
         sequences_explore_all(explorer, base, 0, 0, 1);
         sequences_explore_all(explorer, base, 1, 0, 1);
-        sequences_explore_all(explorer, base, 2, (explorer->seed + base) % 6, 6 * SHARE);
+        sequences_explore_all(explorer, base, 2, (explorer->seed + base) % 8, 8 * TEST_SHARE);
         passed(explorer, what, &states, &boundaries, began_ms);
     }
     for (unsigned number = 1; number <= BASES_CHECKED; number++) {
@@ -211,7 +205,7 @@ static void run_check(Explorer *explorer)
 
         began_ms = vv_monotonic_ms();
         sequences_begin_base(explorer, base);
-        sequences_explore_random(explorer, base, 1, SHARE > 6 ? 8 : SHARE > 1 ? 12 : 25);
+        sequences_explore_random(explorer, base, 1, TEST_SHARE > 1 ? 8 : 25);
         passed(explorer, what, &states, &boundaries, began_ms);
     }
 }

@@ -14,6 +14,7 @@
 #include "pool_jobs.h"
 
 #include "error.h"
+#include "share.h"
 #include "util.h"
 
 #include <errno.h>
@@ -469,7 +470,7 @@ static void test_deaths(void)
     const char *base = g_file_test("/dev/shm", G_FILE_TEST_IS_DIR) ? "/dev/shm" : g_get_tmp_dir();
     g_autofree char *folder = g_build_filename(base, "vvfs-death-XXXXXX", NULL), *directory = NULL;
     const char *seed = g_getenv("VV_MODEL_SEED"), *longer = g_getenv("VV_STRESS_ROUNDS");
-    uint64_t rounds = longer ? g_ascii_strtoull(longer, NULL, 10) : 60;
+    uint64_t rounds = longer ? g_ascii_strtoull(longer, NULL, 10) : TEST_SHARE > 4 ? 12 : 60; /* some adopt, so not fewer */
     g_autoptr(GError) error = NULL;
     VvPoolCreate create = { .name = "death", .size_bytes = POOL_BYTES };
     model->random = (seed ? g_ascii_strtoull(seed, NULL, 10) : (uint64_t) (uint32_t) g_test_rand_int() << 8) | 1;

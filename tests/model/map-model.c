@@ -7,6 +7,7 @@
 #include "map-state.h"
 
 #include "error.h"
+#include "share.h"
 
 #include <glib.h>
 #include <glib/gstdio.h>
@@ -650,7 +651,7 @@ static unsigned setting(const char *name, unsigned fallback)
 
 static void test_random(void)
 {
-    unsigned runs = setting("VV_MODEL_RUNS", 40), steps = setting("VV_MODEL_STEPS", 400);
+    unsigned runs = setting("VV_MODEL_RUNS", TEST_SHARE_OF(40u)), steps = setting("VV_MODEL_STEPS", 400);
     const char *seed = g_getenv("VV_MODEL_SEED");
     if (seed != NULL) {
         run(strtoull(seed, NULL, 10), steps);

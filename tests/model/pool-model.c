@@ -13,6 +13,7 @@
 
 #include "error.h"
 #include "pool_jobs.h"
+#include "share.h"
 #include "util.h"
 
 #include <errno.h>
@@ -696,15 +697,6 @@ static void run_model(const char *base, uint64_t step_count)
     g_test_message("%" G_GUINT64_FORMAT " steps, %" G_GUINT64_FORMAT " crashes", model->step, model->crashes);
 }
 
-/* Instrumented code takes its time. */
-#if defined(__SANITIZE_THREAD__)
-#define STEPS_DIVISOR 16u
-#elif defined(__SANITIZE_ADDRESS__)
-#define STEPS_DIVISOR 3u
-#else
-#define STEPS_DIVISOR 1u
-#endif
-
 static void test_memory(void)
 {
     if (!g_file_test("/dev/shm", G_FILE_TEST_IS_DIR)) {
@@ -712,20 +704,20 @@ static void test_memory(void)
         return;
     }
     memset(model, 0, sizeof *model);
-    run_model("/dev/shm", 40000 / STEPS_DIVISOR);
+    run_model("/dev/shm", TEST_SHARE_OF(40000u));
 }
 
 static void test_disk(void)
 {
     memset(model, 0, sizeof *model);
-    run_model(g_get_tmp_dir(), 4000 / STEPS_DIVISOR);
+    run_model(g_get_tmp_dir(), TEST_SHARE_OF(4000u));
 }
 
 static void test_pending(void)
 {
     memset(model, 0, sizeof *model);
     renew_pending();
-    run_model(g_file_test("/dev/shm", G_FILE_TEST_IS_DIR) ? "/dev/shm" : g_get_tmp_dir(), 8000 / STEPS_DIVISOR);
+    run_model(g_file_test("/dev/shm", G_FILE_TEST_IS_DIR) ? "/dev/shm" : g_get_tmp_dir(), TEST_SHARE_OF(8000u));
     vv_close_fd(&pending_fd);
 }
 

@@ -173,7 +173,7 @@ start "$bench" --bin "$build" --out "$results" --tmpfs "$shm" --media tmpfs --si
 running=$!
 wait_for 60 grep -q 'raw: 16 MiB written' "$disk/.started"
 ok "a run is under way" || tell "$disk/.started" started
-is_free() { [[ -z $(losetup -nO BACK-FILE "$device" 2>/dev/null) ]]; }
+is_free() { [[ $(losetup -nO BACK-FILE "$device" 2>/dev/null) != "$disk"/* ]]; }
 umount "$disk/theirs" && losetup -d "$device" && wait_for 10 is_free && ! gone "$running"
 ok "it does not keep that busy"
 kill -INT "$running"

@@ -154,7 +154,9 @@ is_closed() { get --json lun show "$1" | jq -e '.openers == []' >/dev/null; }
 closed() { wait_for 10 is_closed "$1"; } # closed LUN: the kernel tells of the last close behind close(2)
 space_falls() # space_falls BYTES: what is removed comes back by itself, until no more than that is used
 {
-    wait_for 60 is_space "$1"
+    wait_for 60 is_space "$1" && return
+    echo "# more than $1 stays used: $(get --json pool status | jq -c .space), jobs $(get --json job list | jq -c .), $(get --json lun list | jq -c 'map([.name, .used])')"
+    return 1
 }
 
 # ---- pools and daemons

@@ -4,6 +4,7 @@
  * map, whose leaves are compared when they are read, or in the background ("late"). */
 #include "codec.h"
 #include "error.h"
+#include "share.h"
 #include "store.h"
 #include "store_sums.h"
 #include "util.h"
@@ -137,7 +138,7 @@ static void test_load(Fixture *f, gconstpointer data)
     uint64_t in_memory, on_disk, usec;
 
     (void) data;
-    for (unsigned round = 0; round < 120; round++) {
+    for (unsigned round = 0; round < TEST_SHARE_OF(120u); round++) {
         g_assert_cmpint(change_some(f, 1 + (unsigned) g_rand_int_range(f->rand, 0, round % 10 == 0 ? 400 : 20)), ==, 0);
         if (round % 3 == 0)
             continue;
@@ -168,7 +169,7 @@ static void write_file(Fixture *f, const char *name, const char *contents, gsize
 static void test_uncertified(Fixture *f, gconstpointer data)
 {
     (void) data;
-    for (unsigned round = 0; round < 60; round++) {
+    for (unsigned round = 0; round < TEST_SHARE_OF(60u); round++) {
         g_autofree char *before = NULL, *after = NULL;
         gsize before_bytes, after_bytes;
         uint32_t values[KEYS];
@@ -287,13 +288,13 @@ static void flip_all(Fixture *f, const char *name, gsize step)
 static void test_flip_data(Fixture *f, gconstpointer data)
 {
     (void) data;
-    flip_all(f, "data.mdb", 500);
+    flip_all(f, "data.mdb", 500 * TEST_SHARE);
 }
 
 static void test_flip_sums(Fixture *f, gconstpointer data)
 {
     (void) data;
-    flip_all(f, "sums", 20);
+    flip_all(f, "sums", 20 * TEST_SHARE);
 }
 
 /* The headers, each byte: always mended. */
@@ -303,7 +304,7 @@ static void test_headers(Fixture *f, gconstpointer data)
     g_assert_cmpint(change_some(f, 50), ==, 0);
     g_clear_pointer(&f->store, vv_store_close);
     for (gsize slot = 0; slot < 2; slot++)
-        for (gsize at = 0; at < 152; at++)
+        for (gsize at = 0; at < 152; at += 2 * TEST_SHARE - 1)
             g_assert_true(try_flip(f, "data.mdb", slot * 4096 + at, 0xff));
     reopen(f);
 }
