@@ -132,6 +132,7 @@ says "unlink of what is not there" "ENOENT" "unlink $l/r3"
 says "EBUSY with snapshots" "0 EBUSY 0 0" "mknod $s/r1/s" "unlink $l/r1" "unlink $s/r1/s" "unlink $l/r1"
 
 # ---- open and removed
+sync "$l"/* # what is not journalled yet is not in use yet
 settled
 used=$(space used)
 says "a removed LUN lives to its last close" "0 1048576 0 0 ENOENT 1048576:x 4096 4096:y 0 1048576 0" "open a rw,creat $l/gone" "pwrite a 0 1M x" \
