@@ -186,7 +186,7 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, const VvOpening *o
     if (!vv_meta_identify(meta->directory, &name, &uuid, error))
         return false;
     meta->store = vv_store_open_as(map, meta->read_only,
-        opening->trial ? VV_STORE_TRIAL : opening->quick ? VV_STORE_QUICK : VV_STORE_PLAIN, error);
+        opening->trial ? VV_STORE_TRIAL : opening->whole ? VV_STORE_WHOLE : opening->quick ? VV_STORE_QUICK : VV_STORE_PLAIN, error);
     if (meta->store == NULL || !vvm_catalog_load(meta, error))
         return false;
     if (!vv_uuid_equal(&uuid, &meta->pool.uuid)) {
@@ -221,8 +221,10 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, const VvOpening *o
 VvMeta *vv_meta_open_as(const char *directory, bool read_only, const VvRunOps *run_ops, const VvOpening *opening, GError **error)
 {
     VvMeta *meta = meta_new(directory, read_only);
-    g_assert(opening->number != 0);
-    if (!open_parts(meta, run_ops, opening, error)) {
+    VvOpening drawn = *opening;
+    while (drawn.number == 0)
+        vv_random_bytes(&drawn.number, sizeof drawn.number);
+    if (!open_parts(meta, run_ops, &drawn, error)) {
         g_autofree char *trouble = meta->store != NULL ? vv_store_trouble(meta->store) : NULL;
         if (trouble != NULL)
             g_prefix_error(error, "%s: ", trouble);
@@ -234,8 +236,6 @@ VvMeta *vv_meta_open_as(const char *directory, bool read_only, const VvRunOps *r
 VvMeta *vv_meta_open(const char *directory, bool read_only, const VvRunOps *run_ops, GError **error)
 {
     VvOpening opening = { .number = 0 };
-    while (opening.number == 0)
-        vv_random_bytes(&opening.number, sizeof opening.number);
     return vv_meta_open_as(directory, read_only, run_ops, &opening, error);
 }
 

@@ -53,13 +53,13 @@ bool vv_meta_identify(const char *directory, char **ret_name, VvUuid *ret_uuid, 
 /* Open and replay. The caller holds the pool's lock file (the daemon's), unless @read_only: then nothing is written and
  * the journal's tail is applied in memory only. @run_ops: see journal.h, NULL for files. */
 VvMeta *vv_meta_open(const char *directory, bool read_only, const VvRunOps *run_ops, GError **error);
-/* The same; @opening->number, not 0, becomes the pool's, durably before anything else is written. The other draws one. */
+/* The same; @opening->number becomes the pool's, durably before anything else is written; 0, as with the other: one is drawn. */
 typedef struct {
     uint64_t number;
     /* Called, unless NULL, with the number of the opening before this one, when nothing is written yet. False: it must not be opened. */
     bool (*check)(void *user, uint64_t before, GError **error);
     void *user;
-    bool quick, trial; /* leaves of the map are checked afterwards; with new checksums on trial (store.h) */
+    bool quick, whole, trial; /* leaves of the map are checked afterwards; all at once; with new checksums on trial (store.h) */
 } VvOpening;
 VvMeta *vv_meta_open_as(
     const char *directory, bool read_only, const VvRunOps *run_ops, const VvOpening *opening, GError **error);

@@ -260,6 +260,16 @@ static bool watch_map(VvStore *store, GError **error)
     return store->watch != NULL;
 }
 
+static VvSums *open_sums(const char *path, VvStoreHow how, GError **error)
+{
+    static const VvSumsWhen when[] = { [VV_STORE_PLAIN] = VV_SUMS_BY_SIZE,
+        [VV_STORE_QUICK] = VV_SUMS_LATE,
+        [VV_STORE_WHOLE] = VV_SUMS_AT_ONCE,
+        [VV_STORE_TRIAL] = VV_SUMS_AT_ONCE };
+
+    return vv_sums_open(path, how == VV_STORE_TRIAL ? VV_SUMS_NEW_FILE : VV_SUMS_FILE, when[how], error);
+}
+
 static VvStore *open_store(const char *path, bool read_only, bool create, VvStoreHow how, GError **error)
 {
     g_autoptr(VvStore) store = g_new0(VvStore, 1);
@@ -270,7 +280,7 @@ static VvStore *open_store(const char *path, bool read_only, bool create, VvStor
     store->read_only = read_only;
     pthread_mutex_init(&store->lock, NULL);
     if (!create)
-        store->sums = vv_sums_open(path, how == VV_STORE_TRIAL ? VV_SUMS_NEW_FILE : VV_SUMS_FILE, how == VV_STORE_QUICK, error);
+        store->sums = open_sums(path, how, error);
     if (!create && store->sums == NULL)
         return NULL;
     if ((rc = open_env(path, read_only ? MDB_RDONLY : 0, &store->env)) != 0 ||

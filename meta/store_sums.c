@@ -670,12 +670,12 @@ static void set_open_error(const VvSums *sums, int err, GError **error)
 uint64_t vv_sums_at_once_bytes = VV_MAP_AT_ONCE_BYTES;
 
 /* The walk goes by keys, so what is compared whole is asked of the medium in its own order first. */
-static int verify_all(VvSums *sums, bool put_off_leaves)
+static int verify_all(VvSums *sums, VvSumsWhen when)
 {
     uint64_t count_pages = vv_get_u64(sums->meta + META_AT_LAST_PAGE) + 1, data_bytes = count_pages * sums->page_bytes;
     int err;
 
-    if (put_off_leaves || data_bytes > vv_sums_at_once_bytes)
+    if (when == VV_SUMS_LATE || (when == VV_SUMS_BY_SIZE && data_bytes > vv_sums_at_once_bytes))
         sums->lazy = vv_lazy_new(sums->data_fd, sums->sums_fd, sums->page_bytes, count_pages);
     for (uint64_t at = 0; at < data_bytes && sums->lazy == NULL; at += PREFETCH_BYTES)
         posix_fadvise(sums->data_fd, (off_t) at, PREFETCH_BYTES, POSIX_FADV_WILLNEED);
@@ -690,7 +690,7 @@ static int verify_all(VvSums *sums, bool put_off_leaves)
 
 VvLazy *vv_sums_lazy(const VvSums *sums) { return sums->lazy; }
 
-VvSums *vv_sums_open(const char *path, const char *name, bool put_off_leaves, GError **error)
+VvSums *vv_sums_open(const char *path, const char *name, VvSumsWhen when, GError **error)
 {
     uint64_t began_ns = vv_monotonic_ns();
     int err = 0;
@@ -701,7 +701,7 @@ VvSums *vv_sums_open(const char *path, const char *name, bool put_off_leaves, GE
     if (err == 0)
         err = lengthen(sums);
     if (err == 0)
-        err = verify_all(sums, put_off_leaves);
+        err = verify_all(sums, when);
     if (err == 0)
         err = restore_metas(sums);
     if (err != 0) {

@@ -502,13 +502,15 @@ static void check_disks(VvMeta *meta, const char *directory, const VvUuid *uuid,
     }
 }
 
-/* With @repair: checksums of the map that are lost are made anew. NULL: *ret_failure says why it does not open. */
+/* The map is compared before it opens, however large, so that damage to its checksums is told apart from damage to it. With @repair: those that
+ * are lost are made anew. NULL: *ret_failure says why it does not open. */
 static VvMeta *open_to_check(const char *directory, bool repair, const char *name, VvCheckFunc report, void *user, GError **ret_failure)
 {
     g_autofree char *object = g_strdup(name),
                     *message = g_strdup("the checksums of the map were lost, and everything else is in order: they are made anew");
     VvCheckError made = { .code = "sums", .object = object, .message = message, .repaired = true };
-    VvMeta *meta = vv_meta_open(directory, !repair, NULL, ret_failure);
+    VvOpening opening = { .whole = true };
+    VvMeta *meta = vv_meta_open_as(directory, !repair, NULL, &opening, ret_failure);
     g_autoptr(GError) why = NULL;
 
     if (meta || !repair || !is_finding(*ret_failure))
@@ -520,7 +522,7 @@ static VvMeta *open_to_check(const char *directory, bool repair, const char *nam
     }
     g_clear_error(ret_failure);
     report(user, &made);
-    return vv_meta_open(directory, false, NULL, ret_failure);
+    return vv_meta_open_as(directory, false, NULL, &opening, ret_failure);
 }
 
 bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc report, void *user, GError **error)
