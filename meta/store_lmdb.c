@@ -3,12 +3,11 @@
 
 #include "codec.h"
 #include "store_fault.h"
+#include "store_sums_private.h"
 #include "util.h"
 
 #include <errno.h>
 
-#define META_AT 16u /* in page 0, behind the head of the page */
-#define META_MAGIC 0xbeefc0deu
 #define TOUCH_BYTES 4096u
 
 /* What @call returns, or what it was left for. */
@@ -104,7 +103,7 @@ int vvl_base(MDB_env *env, uint32_t page_bytes, uint8_t **ret_base)
         uint8_t *page = (uint8_t *) key.mv_data - (uintptr_t) key.mv_data % page_bytes;
 
         *ret_base = page - vv_get_u64(page) * page_bytes;
-        rc = vv_get_u32(*ret_base + META_AT) == META_MAGIC ? 0 : EINVAL;
+        rc = vv_get_u32(*ret_base + PAGE_HEAD_BYTES) == META_MAGIC ? 0 : EINVAL;
     }
     if (cursor != NULL)
         mdb_cursor_close(cursor);

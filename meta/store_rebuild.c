@@ -268,7 +268,7 @@ static int walk_map(Rebuild *r, const uint8_t *meta)
 /* 0: @meta, one of LMDB's two, leads to a map that is in order. */
 static int try_headers(Rebuild *r, uint8_t meta[META_BYTES])
 {
-    uint8_t pages[2][PAGE_HEAD_BYTES + META_BYTES];
+    uint8_t pages[2][META_PAGE_BYTES];
     bool sane[2] = { false, false };
     int err = vv_pread_full(r->data_fd, pages[0], sizeof pages[0], 0);
     unsigned newest;

@@ -352,63 +352,6 @@ static int walk_all(VvSums *sums, const uint8_t *meta, bool verify)
     return err != 0 ? err : walk_tree(sums, vv_get_u64(trees + TREE_BYTES + TREE_AT_ROOT), TREE_TABLES, 0);
 }
 
-/* ---- LMDB's headers: page 0 and 1 */
-
-/* Is it a header that LMDB can open? */
-bool vvs_meta_is_sane(const uint8_t *page, unsigned slot, uint32_t page_bytes)
-{
-    const uint8_t *meta = page + PAGE_HEAD_BYTES;
-
-    return vv_get_u64(page) == slot && (vv_get_u16(page + 10) & PAGE_META) != 0 && vv_get_u32(meta) == META_MAGIC &&
-           vv_get_u32(meta + 4) == META_VERSION && vv_get_u32(meta + META_AT_TREES) == page_bytes;
-}
-
-static int read_meta(const VvSums *sums, unsigned slot, uint8_t page[PAGE_HEAD_BYTES + META_BYTES])
-{
-    ssize_t got = pread(sums->data_fd, page, PAGE_HEAD_BYTES + META_BYTES, (off_t) slot * sums->page_bytes);
-
-    if (got < 0)
-        return -EIO;
-    memset(page + got, 0, PAGE_HEAD_BYTES + META_BYTES - (size_t) got);
-    return 0;
-}
-
-static int write_meta(const VvSums *sums, unsigned slot, uint64_t txn)
-{
-    uint8_t page[PAGE_HEAD_BYTES + META_BYTES] = { 0 };
-
-    vv_put_u64(page, slot);
-    vv_put_u16(page + 10, PAGE_META);
-    memcpy(page + PAGE_HEAD_BYTES, sums->meta, META_BYTES);
-    vv_put_u64(page + PAGE_HEAD_BYTES + META_AT_TXN, txn);
-    return vv_pwrite_full(sums->data_fd, page, sizeof page, (uint64_t) slot * sums->page_bytes);
-}
-
-/* C1: the certified transaction is what LMDB will find. */
-static int restore_metas(VvSums *sums)
-{
-    unsigned slot = (unsigned) (sums->txn & 1);
-    uint8_t mine[PAGE_HEAD_BYTES + META_BYTES], other[PAGE_HEAD_BYTES + META_BYTES];
-    bool changed = false;
-    int err = read_meta(sums, slot, mine);
-
-    if (err == 0)
-        err = read_meta(sums, 1 - slot, other);
-    if (err == 0 && (!vvs_meta_is_sane(mine, slot, sums->page_bytes) ||
-                        memcmp(mine + PAGE_HEAD_BYTES, sums->meta, META_BYTES) != 0)) {
-        vv_log(VV_LOG_WARNING, "metadata store %s: header %u of data.mdb is mended", sums->path, slot);
-        changed = true;
-        err = write_meta(sums, slot, sums->txn);
-    }
-    if (err == 0 && (!vvs_meta_is_sane(other, 1 - slot, sums->page_bytes) ||
-                        vv_get_u64(other + PAGE_HEAD_BYTES + META_AT_TXN) >= sums->txn)) {
-        vv_log(VV_LOG_INFO, "metadata store %s: header %u of data.mdb is not certified and is put back", sums->path, 1 - slot);
-        changed = true;
-        err = write_meta(sums, 1 - slot, sums->txn - 1);
-    }
-    return err == 0 && changed && fdatasync(sums->data_fd) != 0 ? -EIO : err;
-}
-
 /* LMDB reads through a mapping, where a missing tail would be a SIGBUS. It leaves the file short where a transaction gave back
  * pages at the end unwritten; what is really missing is zeroes then, and found as damage. */
 static int lengthen(const VvSums *sums)
@@ -556,12 +499,12 @@ static void adopt(VvSums *sums, const uint8_t *meta)
 
 int vv_sums_certify(VvSums *sums)
 {
-    uint8_t pages[2][PAGE_HEAD_BYTES + META_BYTES];
+    uint8_t pages[2][META_PAGE_BYTES];
     const uint8_t *meta = NULL;
     int err = 0;
 
     for (unsigned slot = 0; slot < 2 && err == 0; slot++) {
-        err = read_meta(sums, slot, pages[slot]);
+        err = vvs_read_meta(sums->data_fd, sums->page_bytes, slot, pages[slot]);
         if (err == 0 && !vvs_meta_is_sane(pages[slot], slot, sums->page_bytes))
             err = -EUCLEAN;
     }
@@ -634,7 +577,7 @@ void vv_sums_close(VvSums *sums)
 
 bool vv_sums_create(const char *path, GError **error)
 {
-    uint8_t page[PAGE_HEAD_BYTES + META_BYTES];
+    uint8_t page[META_PAGE_BYTES];
     int err = 0;
     VvSums *sums = sums_new(path, VV_SUMS_FILE, O_CREAT | O_EXCL, &err);
 
@@ -703,7 +646,7 @@ VvSums *vv_sums_open(const char *path, const char *name, VvSumsWhen when, GError
     if (err == 0)
         err = verify_all(sums, when);
     if (err == 0)
-        err = restore_metas(sums);
+        err = vvs_restore_metas(sums->path, sums->data_fd, sums->page_bytes, sums->meta); /* C1 */
     if (err != 0) {
         set_open_error(sums, err, error);
         g_clear_pointer(&sums, vv_sums_close);

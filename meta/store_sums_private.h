@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* LMDB's format and the file of sums, for store_sums.c, store_lazy.c and store_rebuild.c. */
+/* LMDB's format and the file of sums, for store_sums.c and the files beside it: store_headers.c, store_lazy.c, store_lmdb.c, store_rebuild.c. */
 #ifndef VV_STORE_SUMS_PRIVATE_H
 #define VV_STORE_SUMS_PRIVATE_H
 
@@ -20,6 +20,7 @@
 #define META_MAGIC 0xbeefc0deu
 #define META_VERSION 1u
 #define META_BYTES 136u
+#define META_PAGE_BYTES (PAGE_HEAD_BYTES + META_BYTES) /* of page 0 and 1; behind it is nothing */
 #define META_AT_TREES 24u /* two of TREE_BYTES: free pages, tables */
 #define META_AT_LAST_PAGE 120u
 #define META_AT_TXN 128u
@@ -32,8 +33,12 @@
 
 typedef enum { TREE_FREE, TREE_TABLES, TREE_RECORDS } TreeKind;
 
-/* Is it a header that LMDB can open? @page: its page's head, and it. */
+/* store_headers.c. Is it a header that LMDB can open? @page: its page's head, and it. */
 bool vvs_meta_is_sane(const uint8_t *page, unsigned slot, uint32_t page_bytes);
+/* What is not there is zeroes. */
+int vvs_read_meta(int data_fd, uint32_t page_bytes, unsigned slot, uint8_t page[META_PAGE_BYTES]);
+/* Make @meta what LMDB will find. Durable. */
+int vvs_restore_metas(const char *path, int data_fd, uint32_t page_bytes, const uint8_t *meta);
 
 /* ---- the file of sums */
 #define SECTOR_BYTES 512u

@@ -5,7 +5,7 @@
 #include "codec.h"
 #include "error.h"
 #include "limits.h"
-#include "store.h"
+#include "meta-store.h"
 #include "store_fault.h"
 #include "store_sums.h"
 #include "store_watch.h"
@@ -54,36 +54,23 @@ static int put(VvStoreTxn *txn, unsigned k)
 static void set_up(Fixture *f, gconstpointer data)
 {
     VvStoreTxn *txn = NULL;
-    g_autoptr(GError) error = NULL;
 
-    f->path = g_dir_make_tmp("vv-fault-XXXXXX", NULL);
+    f->path = test_store_new();
     f->data = g_build_filename(f->path, "data.mdb", NULL);
-    g_assert_true(vv_store_create(f->path, NULL));
-    f->store = vv_store_open(f->path, false, &error);
-    g_assert_no_error(error);
+    f->store = test_store_open(f->path);
     g_assert_cmpint(vv_store_begin(f->store, &txn), ==, 0);
     for (unsigned k = 0; k < KEYS; k++)
         g_assert_cmpint(put(txn, k), ==, 0);
     g_assert_cmpint(vv_store_commit(txn), ==, 0);
     g_clear_pointer(&f->store, vv_store_close);
     vv_sums_at_once_bytes = data != NULL ? 0 : UINT64_MAX;
-    f->store = vv_store_open(f->path, false, &error);
-    g_assert_no_error(error);
+    f->store = test_store_open(f->path);
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
-    static const char *const names[] = { "data.mdb", "lock.mdb", "sums" };
-
     (void) data;
-    vv_store_close(f->store);
-    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *name = g_build_filename(f->path, names[i], NULL);
-
-        g_unlink(name);
-    }
-    g_assert_cmpint(g_rmdir(f->path), ==, 0);
-    g_free(f->path);
+    test_store_free(f->store, f->path);
     g_free(f->data);
 }
 

@@ -4,8 +4,8 @@
  * map, whose leaves are compared when they are read, or in the background ("late"). */
 #include "codec.h"
 #include "error.h"
+#include "meta-store.h"
 #include "share.h"
-#include "store.h"
 #include "store_sums.h"
 #include "util.h"
 
@@ -27,11 +27,8 @@ typedef struct {
 
 static void reopen(Fixture *f)
 {
-    g_autoptr(GError) error = NULL;
-
     g_clear_pointer(&f->store, vv_store_close);
-    f->store = vv_store_open(f->path, false, &error);
-    g_assert_no_error(error);
+    f->store = test_store_open(f->path);
 }
 
 static void set_up(Fixture *f, gconstpointer data)
@@ -43,8 +40,7 @@ static void set_up(Fixture *f, gconstpointer data)
     vv_sums_at_once_bytes = f->late ? 0 : UINT64_MAX;
     g_test_message("VV_MODEL_SEED=%u", number);
     f->rand = g_rand_new_with_seed(number);
-    f->path = g_dir_make_tmp("vv-sums-XXXXXX", NULL);
-    g_assert_true(vv_store_create(f->path, NULL));
+    f->path = test_store_new();
     reopen(f);
 }
 
@@ -52,18 +48,9 @@ static char *in_path(Fixture *f, const char *name) { return g_build_filename(f->
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
-    static const char *const names[] = { "data.mdb", "lock.mdb", "sums" };
-
     (void) data;
-    vv_store_close(f->store);
-    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *name = in_path(f, names[i]);
-
-        g_unlink(name);
-    }
-    g_assert_cmpint(g_rmdir(f->path), ==, 0);
+    test_store_free(f->store, f->path);
     g_rand_free(f->rand);
-    g_free(f->path);
 }
 
 /* Lengths from nothing to three pages; late: to what leaves hold. */

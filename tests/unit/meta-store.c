@@ -2,7 +2,7 @@
 #include "codec.h"
 #include "error.h"
 #include "limits.h"
-#include "store.h"
+#include "meta-store.h"
 #include "util.h"
 
 #include <errno.h>
@@ -18,39 +18,21 @@ typedef struct {
 
 static void set_up(Fixture *f, gconstpointer data)
 {
-    g_autoptr(GError) error = NULL;
-
     (void) data;
-    f->path = g_dir_make_tmp("vv-store-XXXXXX", &error);
-    g_assert_no_error(error);
-    g_assert_true(vv_store_create(f->path, &error));
-    g_assert_no_error(error);
-    f->store = vv_store_open(f->path, false, &error);
-    g_assert_no_error(error);
+    f->path = test_store_new();
+    f->store = test_store_open(f->path);
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
-    static const char *const names[] = { "data.mdb", "lock.mdb", "sums" };
-
     (void) data;
-    vv_store_close(f->store);
-    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
-        g_autofree char *name = g_build_filename(f->path, names[i], NULL);
-
-        g_unlink(name);
-    }
-    g_assert_cmpint(g_rmdir(f->path), ==, 0);
-    g_free(f->path);
+    test_store_free(f->store, f->path);
 }
 
 static void reopen(Fixture *f)
 {
-    g_autoptr(GError) error = NULL;
-
     vv_store_close(f->store);
-    f->store = vv_store_open(f->path, false, &error);
-    g_assert_no_error(error);
+    f->store = test_store_open(f->path);
 }
 
 static void put(VvStoreTxn *txn, VvTable table, uint64_t key, const void *value, size_t value_bytes)
