@@ -48,7 +48,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -367,16 +366,7 @@ VvStore *vv_store_open_as(const char *path, bool read_only, VvStoreHow how, GErr
 }
 
 bool vv_store_rebuild(const char *path, GError **error) { return vv_sums_rebuild(path, error); }
-
-bool vv_store_end_trial(const char *path, bool take, GError **error)
-{
-    g_autofree char *fresh = g_build_filename(path, VV_SUMS_NEW_FILE, NULL), *name = g_build_filename(path, VV_SUMS_FILE, NULL);
-    int rc = (take ? rename(fresh, name) : unlink(fresh)) == 0 ? vv_sync_directory(path) : -errno;
-
-    if (rc != 0)
-        vv_set_error_errno(error, rc, path, "metadata store %s: putting %s in its place", path, VV_SUMS_NEW_FILE);
-    return rc == 0;
-}
+bool vv_store_end_trial(const char *path, bool take, GError **error) { return vv_sums_end_trial(path, take, error); }
 
 static void free_read(VvStoreRead *read)
 {

@@ -55,7 +55,7 @@ typedef enum { VV_STORE_PLAIN, VV_STORE_QUICK, VV_STORE_WHOLE, VV_STORE_TRIAL } 
 VvStore *vv_store_open_as(const char *path, bool read_only, VvStoreHow how, GError **error);
 /* The checksums are lost, but the map is in order: make new ones, for a trial (store_rebuild.h has the errors). */
 bool vv_store_rebuild(const char *path, GError **error);
-/* The trial is over, and closed: @take them for good, or remove them. */
+/* The trial is over, and closed: @take them for good, or remove them; then the map is as it was before. */
 bool vv_store_end_trial(const char *path, bool take, GError **error);
 void vv_store_close(VvStore *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvStore, vv_store_close)

@@ -5,7 +5,8 @@
  *   - a page whose sector of sums is whole must fit its sum: else it is the map that is damaged, and not the sums;
  *   - LMDB's trees, from the newest header that leads to such pages: each page is named once and has its number, keys ascend and lie between
  *     those of the branch above, all leaves are equally deep, pages and records are as many as the tree says, no page in use is listed free;
- *   - the caller then opens the pool with the new file on trial, and goes through all records (`pool check`): they have checksums.
+ *   - the caller then opens the pool with the new file on trial, and goes through all records (`pool check`): they have checksums. What opening
+ *     changes in LMDB's headers is put back if that ends with a finding (store_headers.c).
  *
  * What could be wrong and fit all that is no accident: records carry their own keys in their checksums, and the number of records is
  * in the tree. */
@@ -19,7 +20,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct {
     const uint8_t *bytes; /* NULL: none */
@@ -306,11 +309,34 @@ static int open_in(const char *path, const char *name, int flags)
     return fd < 0 ? -errno : fd;
 }
 
+/* @new_fd: -ENOENT: there was no trial. */
+static int put_back(const char *path, int new_fd)
+{
+    int data_fd, err;
+
+    if (new_fd < 0)
+        return new_fd == -ENOENT ? 0 : new_fd;
+    data_fd = open_in(path, "data.mdb", O_RDWR);
+    err = data_fd < 0 ? data_fd : vvs_put_back_metas(new_fd, data_fd);
+    vv_close_fd(&data_fd);
+    return err;
+}
+
+static int put_back_trial(const char *path)
+{
+    int new_fd = open_in(path, VV_SUMS_NEW_FILE, O_RDONLY), err = put_back(path, new_fd);
+
+    vv_close_fd(&new_fd);
+    return err;
+}
+
 static int rebuild(Rebuild *r, const char *path)
 {
     uint8_t meta[META_BYTES];
-    int fd, err;
+    int fd, err = put_back_trial(path);
 
+    if (err != 0)
+        return err;
     r->data_fd = open_in(path, "data.mdb", O_RDONLY);
     r->sums_fd = open_in(path, VV_SUMS_FILE, O_RDONLY);
     if (r->data_fd < 0)
@@ -325,7 +351,9 @@ static int rebuild(Rebuild *r, const char *path)
     fd = open_in(path, VV_SUMS_NEW_FILE, O_RDWR | O_CREAT | O_TRUNC);
     if (fd < 0)
         return fd;
-    err = vvs_write_new(fd, meta, r->page_bytes, r->pages);
+    err = vvs_note_metas(fd, r->data_fd, r->page_bytes, meta);
+    if (err == 0)
+        err = vvs_write_new(fd, meta, r->page_bytes, r->pages);
     vv_close_fd(&fd);
     return err;
 }
@@ -351,5 +379,18 @@ bool vv_sums_rebuild(const char *path, GError **error)
     g_array_unref(r.pages);
     g_array_unref(r.listed);
     g_free(r.why);
+    return err == 0;
+}
+
+bool vv_sums_end_trial(const char *path, bool take, GError **error)
+{
+    g_autofree char *fresh = g_build_filename(path, VV_SUMS_NEW_FILE, NULL), *name = g_build_filename(path, VV_SUMS_FILE, NULL);
+    int err = take ? 0 : put_back_trial(path);
+
+    if (err == 0)
+        err = (take ? rename(fresh, name) : unlink(fresh)) == 0 ? vv_sync_directory(path) : -errno;
+    if (err != 0)
+        vv_set_error_errno(error, err, path, take ? "metadata store %s: putting %s in its place" : "metadata store %s: undoing what %s was tried with",
+            path, VV_SUMS_NEW_FILE);
     return err == 0;
 }

@@ -5,7 +5,7 @@
  *     512    512   the same again                           8  4 version, 1
  *     1024   512   root of an odd transaction               12 4 crc32c of bytes 0 to 11 and 16 to 511
  *     1536   512   the same again                           16 8 transaction
- *     2048         zeroes                                   24 4 bytes of a page
+ *     2048         zeroes, or a note (store_headers.c)      24 4 bytes of a page
  *     4096         sectors of sums                          28 4 zero
  *                                                           32 136 LMDB's header (MDB_meta) as of that transaction
  *     sector n: sums of pages 127 n to 127 n + 126, u32 each, then the crc32c of n (u64) and of them; or all zeroes

@@ -39,11 +39,16 @@ bool vvs_meta_is_sane(const uint8_t *page, unsigned slot, uint32_t page_bytes);
 int vvs_read_meta(int data_fd, uint32_t page_bytes, unsigned slot, uint8_t page[META_PAGE_BYTES]);
 /* Make @meta what LMDB will find. Durable. */
 int vvs_restore_metas(const char *path, int data_fd, uint32_t page_bytes, const uint8_t *meta);
+/* That is to come for a trial: note in the file on trial what data.mdb is like before. Durable when vvs_write_new has returned. */
+int vvs_note_metas(int new_fd, int data_fd, uint32_t page_bytes, const uint8_t *meta);
+/* Make data.mdb what was noted, if only the trial has changed it since. Durable. 0 also if nothing was noted. */
+int vvs_put_back_metas(int new_fd, int data_fd);
 
 /* ---- the file of sums */
 #define SECTOR_BYTES 512u
 #define SECTOR_SUMS 127u
 #define SECTORS_AT 4096u
+#define NOTE_AT 2048u /* of a file made anew; a sector */
 
 typedef struct {
     uint64_t page;
