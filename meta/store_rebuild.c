@@ -4,12 +4,14 @@
  *
  *   - a page whose sector of sums is whole must fit its sum: else it is the map that is damaged, and not the sums;
  *   - LMDB's trees, from the newest header that leads to such pages: each page is named once and has its number, keys ascend and lie between
- *     those of the branch above, all leaves are equally deep, pages and records are as many as the tree says, no page in use is listed free;
+ *     those of the branch above, all leaves are equally deep, pages and records are as many as the tree says, pages are listed free once,
+ *     in order, and not if in use;
  *   - the caller then opens the pool with the new file on trial, and goes through all records (`pool check`): they have checksums. What opening
  *     changes in LMDB's headers is put back if that ends with a finding (store_headers.c).
  *
- * What could be wrong and fit all that is no accident: records carry their own keys in their checksums, and the number of records is
- * in the tree. */
+ * A changed byte is found by that: records carry their own keys in their checksums, and the number of records is in the tree. What is not found
+ * where sums are lost: a leaf that is an older one of the same table, as many keys between the same bounds, because the medium has lost a
+ * write. Its records are whole, and `pool check` tells only where they contradict others (blocks used twice, or by nobody). */
 #include "store_rebuild.h"
 
 #include "codec.h"
@@ -64,6 +66,8 @@ static int G_GNUC_PRINTF(2, 3) wrong(Rebuild *r, const char *format, ...)
 
 static bool is_seen(const Rebuild *r, uint64_t page) { return (r->seen->data[page / 8] >> page % 8 & 1) != 0; }
 
+static void set_seen(Rebuild *r, uint64_t page) { r->seen->data[page / 8] = (uint8_t) (r->seen->data[page / 8] | 1u << page % 8); }
+
 static int compare_old(Rebuild *r, uint64_t page, uint32_t crc)
 {
     if (r->sums_fd >= 0 && r->sector_number != page / SECTOR_SUMS) {
@@ -81,16 +85,23 @@ static int compare_old(Rebuild *r, uint64_t page, uint32_t crc)
     return vv_get_u32(r->sector + page % SECTOR_SUMS * 4) == crc ? 0 : wrong(r, "page %" G_GUINT64_FORMAT " does not fit its checksum", page);
 }
 
-static int take_page(Rebuild *r, uint64_t page, uint8_t *bytes)
+static int claim_page(Rebuild *r, uint64_t page)
 {
-    NewPage one = { .page = page };
-    int err;
-
     if (page < 2 || page > r->last_page)
         return wrong(r, "page %" G_GUINT64_FORMAT " is named, and there are %" G_GUINT64_FORMAT, page, r->last_page + 1);
     if (is_seen(r, page))
         return wrong(r, "page %" G_GUINT64_FORMAT " is named twice", page);
-    r->seen->data[page / 8] = (uint8_t) (r->seen->data[page / 8] | 1u << page % 8);
+    set_seen(r, page);
+    return 0;
+}
+
+static int take_page(Rebuild *r, uint64_t page, uint8_t *bytes)
+{
+    NewPage one = { .page = page };
+    int err = claim_page(r, page);
+
+    if (err != 0)
+        return err;
     err = vv_pread_full(r->data_fd, bytes, r->page_bytes, page * r->page_bytes);
     if (err != 0)
         return err;
@@ -133,20 +144,25 @@ static int walk_tree(Rebuild *r, const uint8_t *record, TreeKind kind)
 static int take_value(Rebuild *r, Tree *tree, uint64_t first, uint64_t value_bytes, GByteArray *value)
 {
     g_autofree uint8_t *bytes = g_malloc(r->page_bytes);
-    uint64_t count = (PAGE_HEAD_BYTES + value_bytes + r->page_bytes - 1) / r->page_bytes;
+    uint64_t count = (PAGE_HEAD_BYTES + value_bytes + r->page_bytes - 1) / r->page_bytes, kept = 0;
+    int err = 0;
 
     for (uint64_t i = 0; i < count; i++) {
-        int err = take_page(r, first + i, bytes);
-
-        if (err == 0 && i == 0 && (vv_get_u64(bytes) != first || (vv_get_u16(bytes + 10) & PAGE_OVERFLOW) == 0))
-            err = wrong(r, "page %" G_GUINT64_FORMAT " is no overflow page", first);
+        err = take_page(r, first + i, bytes);
+        if (err == 0 && i == 0) {
+            kept = vv_get_u32(bytes + 12);
+            if (vv_get_u64(bytes) != first || (vv_get_u16(bytes + 10) & PAGE_OVERFLOW) == 0 || kept < count)
+                err = wrong(r, "page %" G_GUINT64_FORMAT " is no overflow page", first);
+        }
         if (err != 0)
             return err;
-        tree->overflows++;
         g_byte_array_append(value, bytes + (i == 0 ? PAGE_HEAD_BYTES : 0), r->page_bytes - (i == 0 ? PAGE_HEAD_BYTES : 0));
     }
+    for (uint64_t i = count; i < kept && err == 0; i++) /* a value that became shorter keeps its pages, and nobody reads them */
+        err = claim_page(r, first + i);
+    tree->overflows += kept;
     g_byte_array_set_size(value, (guint) value_bytes);
-    return 0;
+    return err;
 }
 
 /* How many there are, then they. */
@@ -154,6 +170,9 @@ static int list_free(Rebuild *r, const uint8_t *value, size_t value_bytes)
 {
     if (value_bytes < 8 || vv_get_u64(value) > value_bytes / 8 - 1)
         return wrong(r, "a list of free pages is too short");
+    for (uint64_t i = 2; i <= vv_get_u64(value); i++)
+        if (vv_get_u64(value + 8 * i) >= vv_get_u64(value + 8 * (i - 1)))
+            return wrong(r, "a list of free pages does not descend"); /* LMDB finds pages in a row by that */
     g_array_append_vals(r->listed, value + 8, (guint) vv_get_u64(value));
     return 0;
 }
@@ -261,7 +280,9 @@ static int walk_map(Rebuild *r, const uint8_t *meta)
         uint64_t page = g_array_index(r->listed, uint64_t, i);
 
         if (page < 2 || page > r->last_page || is_seen(r, page))
-            err = wrong(r, "page %" G_GUINT64_FORMAT " is listed as free", page);
+            err = wrong(r, "page %" G_GUINT64_FORMAT " is listed free, and is in use, no page, or listed twice", page);
+        else
+            set_seen(r, page);
     }
     return err;
 }
@@ -274,6 +295,7 @@ static int try_headers(Rebuild *r, uint8_t meta[META_BYTES])
     uint8_t pages[2][META_PAGE_BYTES];
     bool sane[2] = { false, false };
     int err = vv_pread_full(r->data_fd, pages[0], sizeof pages[0], 0);
+    g_autofree char *first = NULL; /* what is wrong with the newest */
     unsigned newest;
 
     if (err != 0)
@@ -297,7 +319,11 @@ static int try_headers(Rebuild *r, uint8_t meta[META_BYTES])
         err = walk_map(r, meta);
         if (err != 0 && err != -EUCLEAN)
             return err;
+        if (first == NULL)
+            first = g_steal_pointer(&r->why);
     }
+    if (first != NULL)
+        wrong(r, "%s", first);
     return err;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Lost checksums made anew (store_rebuild.c) from the older of LMDB's headers, because the newest leads nowhere: for the trial LMDB has to
- * find the older one, and when it is refused data.mdb is as it was. */
+/* Lost checksums made anew (store_rebuild.c). From the older of LMDB's headers, because the newest leads nowhere: for the trial LMDB has to
+ * find the older one, and when it is refused data.mdb is as it was. And not if a page would be given out twice. */
 #include "codec.h"
+#include "error.h"
 #include "meta-store.h"
 #include "store_sums_private.h"
 #include "util.h"
@@ -164,6 +165,87 @@ static void test_gone_on(Fixture *f, gconstpointer data)
     expect(f->store, "fourth");
 }
 
+/* ---- free pages */
+
+typedef struct {
+    uint8_t *lists[64]; /* how many, and they, descending */
+    unsigned count;
+} Free;
+
+/* In f->bytes. They take one leaf. */
+static void find_free(Fixture *f, Free *ret_free)
+{
+    uint8_t *bytes = (uint8_t *) f->bytes;
+    uint32_t page_bytes = vv_get_u32(bytes + PAGE_HEAD_BYTES + META_AT_TREES);
+    uint8_t *metas[2] = { bytes + PAGE_HEAD_BYTES, bytes + page_bytes + PAGE_HEAD_BYTES };
+    unsigned newest = vv_get_u64(metas[1] + META_AT_TXN) > vv_get_u64(metas[0] + META_AT_TXN) ? 1 : 0;
+    uint8_t *leaf = bytes + vv_get_u64(metas[newest] + META_AT_TREES + TREE_AT_ROOT) * page_bytes;
+
+    vv_put_u32(metas[1 - newest], 0); /* the other is none */
+    g_assert_cmpuint(vv_get_u16(leaf + 10), ==, PAGE_LEAF);
+    ret_free->count = 0;
+    for (unsigned at = PAGE_HEAD_BYTES; at < vv_get_u16(leaf + 12) && ret_free->count < 64; at += 2) {
+        uint8_t *node = leaf + vv_get_u16(leaf + at);
+
+        if ((vv_get_u16(node + 4) & NODE_BIG) == 0 && vv_get_u64(node + NODE_HEAD_BYTES + 8) >= 2)
+            ret_free->lists[ret_free->count++] = node + NODE_HEAD_BYTES + 8;
+    }
+}
+
+static void expect_damaged(Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+
+    write_file(f->data, f->bytes, f->length_bytes);
+    g_assert_false(vv_store_rebuild(f->path, &error));
+    g_assert_error(error, VV_ERROR, VV_ERROR_DAMAGED);
+    g_assert_nonnull(strstr(error->message, "free"));
+}
+
+/* A page that is listed twice would be given out twice, and LMDB looks for pages in a row where lists descend. */
+static void test_free(Fixture *f, gconstpointer data)
+{
+    Free lists = { .count = 0 };
+    char *now;
+
+    (void) data;
+    write_file(f->data, f->bytes, f->length_bytes);
+    write_file(f->sums, f->sums_bytes, f->sums_length_bytes);
+    f->store = test_store_open(f->path);
+    for (unsigned i = 0; i < 20; i++)
+        put(f, i % 2 == 0 ? "even" : "odd");
+    g_clear_pointer(&f->store, vv_store_close);
+    g_clear_pointer(&f->bytes, g_free);
+    g_assert_true(g_file_get_contents(f->data, &now, &f->length_bytes, NULL));
+    g_assert_cmpint(g_unlink(f->sums), ==, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        f->bytes = g_memdup2(now, f->length_bytes);
+        find_free(f, &lists);
+        g_assert_cmpuint(lists.count, >=, 2);
+        uint8_t *a = lists.lists[0] + 8, *b = lists.lists[1] + 8;
+        uint64_t first = vv_get_u64(a), second = vv_get_u64(a + 8);
+
+        if (i == 0)
+            vv_put_u64(a + 8, first);
+        if (i == 1) {
+            vv_put_u64(a, second);
+            vv_put_u64(a + 8, first);
+        }
+        if (i == 2 && first > vv_get_u64(b + 8))
+            vv_put_u64(b, first);
+        else if (i == 2)
+            vv_put_u64(a, vv_get_u64(b));
+        expect_damaged(f);
+        g_clear_pointer(&f->bytes, g_free);
+    }
+    f->bytes = now;
+    write_file(f->data, f->bytes, f->length_bytes);
+    rebuild(f);
+    g_assert_true(vv_store_end_trial(f->path, true, NULL));
+    f->store = test_store_open(f->path);
+    expect(f->store, "odd");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -173,5 +255,6 @@ int main(int argc, char **argv)
     ADD("cut-short", "short", test_cut_short);
     ADD("taken", "short", test_taken);
     ADD("gone-on", NULL, test_gone_on);
+    ADD("free", NULL, test_free);
     return g_test_run();
 }

@@ -119,6 +119,19 @@ static bool is_as_expected(Fixture *f)
     return look(f, &count_refused) && count_refused == 0;
 }
 
+/* As they would be if they were lost. */
+static void rebuild_sums(Fixture *f)
+{
+    g_autofree char *path = in_path(f, "sums");
+    g_autoptr(GError) error = NULL;
+
+    g_clear_pointer(&f->store, vv_store_close);
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    vv_store_rebuild(f->path, &error);
+    g_assert_no_error(error);
+    g_assert_true(vv_store_end_trial(f->path, true, NULL));
+}
+
 /* Every page of each state is vouched for, and those that went are forgotten. */
 static void test_load(Fixture *f, gconstpointer data)
 {
@@ -130,6 +143,8 @@ static void test_load(Fixture *f, gconstpointer data)
         if (round % 3 == 0)
             continue;
         vv_store_checked(f->store, &in_memory, &usec);
+        if (round % 10 == 7)
+            rebuild_sums(f);
         reopen(f);
         vv_store_checked(f->store, &on_disk, &usec);
         g_assert_cmpuint(in_memory, ==, on_disk);
