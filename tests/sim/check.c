@@ -2,7 +2,7 @@
 /* Raft's properties, held against everything that any node ever wrote, committed or applied:
  *   election safety       at most one leader a term
  *   log matching          an index and a term name one entry, and one log before it
- *   leader completeness   a new leader's log has all that was committed
+ *   leader completeness   a new leader's log has all that was committed in terms before its own; who was stopped may win a term that is past
  *   state machine safety  an index is committed as one entry only; equal indexes, equal states */
 #include "sim.h"
 
@@ -62,10 +62,10 @@ static void check_leader(Sim *sim, SimNode *node)
         g_hash_table_insert(sim->leaders, g_memdup2(&term, 8), g_memdup2(&value, 8));
     }
     for (guint i = 0; i < sim->committed->len; i++) {
-        const uint64_t *committed = (const uint64_t *) (void *) sim->committed->data + (size_t) i * 2;
+        const uint64_t *committed = (const uint64_t *) (void *) sim->committed->data + (size_t) i * 3;
         const SimEntry *entry = sim_disk_entry(node, i + 1);
 
-        if (committed[0] == 0 || i + 1 <= node->disk.base_index)
+        if (committed[0] == 0 || committed[2] >= term || i + 1 <= node->disk.base_index)
             continue;
         if (!entry || entry->term != committed[0])
             sim_fail(sim, "leader completeness: n%" G_GUINT64_FORMAT " leads term %" G_GUINT64_FORMAT " without entry %u", node->id, term,
@@ -85,10 +85,11 @@ void sim_check_commit(Sim *sim, SimNode *node)
             break;
         if (sim->committed->len < entry->index)
             g_array_set_size(sim->committed, (guint) entry->index);
-        committed = (uint64_t *) (void *) sim->committed->data + (size_t) (entry->index - 1) * 2;
+        committed = (uint64_t *) (void *) sim->committed->data + (size_t) (entry->index - 1) * 3;
         if (committed[0] == 0) {
             committed[0] = entry->term;
             committed[1] = known_hash(sim, entry->index, entry->term);
+            committed[2] = vv_raft_term(node->raft);
             if (sim->app->committed && entry->index == sim->committed_last + 1) {
                 sim->committed_last++;
                 sim->app->committed(sim, entry);

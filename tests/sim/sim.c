@@ -107,7 +107,7 @@ Sim *sim_new(uint64_t seed, const SimConfig *config, const SimApp *app, void *us
     sim->leaders = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     sim->entries = g_hash_table_new_full(pair_hash, pair_equal, g_free, NULL);
     sim->digests = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
-    sim->committed = g_array_new(FALSE, TRUE, 16);
+    sim->committed = g_array_new(FALSE, TRUE, 24);
     for (unsigned i = 0; i < 4; i++)
         sim_random(sim, 1);
     for (unsigned i = 1; i <= config->nodes; i++)

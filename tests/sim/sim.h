@@ -109,7 +109,7 @@ struct Sim {
     bool (*filter)(Sim *sim, uint64_t from, uint64_t to, uint16_t kind, const uint8_t *body, size_t body_bytes); /* false: lost */
     GHashTable *leaders;   /* term -> node */
     GHashTable *entries;   /* (index, term) -> hash of content and of what precedes it */
-    GArray *committed;     /* u64 pairs {term, hash} by index - 1 */
+    GArray *committed;     /* {u64 term, hash, term of who first knew it} by index - 1 */
     uint64_t committed_last; /* handed to app->committed up to here */
     GHashTable *digests;   /* index -> digest of the state */
     uint64_t events;       /* so far */
