@@ -116,9 +116,42 @@ void vv_cluster_free(VvCluster *cluster)
     g_free(cluster);
 }
 
+/* Sessions that live in our state and not in @state, as the entries that would have ended them. */
+static GArray *ends_with(const VvCluster *cluster, const VvClusterState *state)
+{
+    GArray *ends = g_array_new(FALSE, FALSE, sizeof(VvEntry));
+
+    for (guint i = 0; i < cluster->state->nodes->len; i++) {
+        const VvNodeState *node = &g_array_index(cluster->state->nodes, VvNodeState, i);
+        VvEntry expire = { .kind = VV_ENTRY_EXPIRE, .f.node = node->id, .f.session = node->session };
+
+        if (node->session && vv_state_session(state, node->id) != node->session)
+            g_array_append_val(ends, expire);
+    }
+    return ends;
+}
+
+bool vv_cluster_may_load(VvCluster *cluster, const uint8_t *data, size_t data_bytes)
+{
+    g_autoptr(VvClusterState) state = vv_state_decode(data, data_bytes);
+    g_autoptr(GArray) ends = state ? ends_with(cluster, state) : NULL;
+
+    for (guint i = 0; ends && cluster->ops.may_apply && i < ends->len; i++)
+        if (!cluster->ops.may_apply(cluster->user, &g_array_index(ends, VvEntry, i)))
+            return false;
+    return true;
+}
+
+static void session_ended(VvCluster *cluster, uint64_t node, uint64_t session)
+{
+    if (session && cluster->ops.ended)
+        cluster->ops.ended(cluster->user, (VvHolder) { node, session });
+}
+
 bool vv_cluster_load(VvCluster *cluster, uint64_t now_ms, const uint8_t *data, size_t data_bytes)
 {
     VvClusterState *state = vv_state_decode(data, data_bytes);
+    g_autoptr(GArray) ends = state ? ends_with(cluster, state) : NULL;
 
     if (!state)
         return false;
@@ -126,6 +159,8 @@ bool vv_cluster_load(VvCluster *cluster, uint64_t now_ms, const uint8_t *data, s
     vv_member_state_replaced(cluster->member, now_ms, state);
     vv_state_free(cluster->state);
     cluster->state = state;
+    for (guint i = 0; i < ends->len; i++)
+        session_ended(cluster, g_array_index(ends, VvEntry, i).f.node, g_array_index(ends, VvEntry, i).f.session);
     return true;
 }
 
@@ -151,6 +186,7 @@ bool vv_cluster_apply(VvCluster *cluster, uint64_t now_ms, const VvRaftEntry *ra
             return false;
     }
     vv_state_apply(cluster->state, raw->index, raw->term, ours, cluster->ops.admit, cluster->user, &applied);
+    session_ended(cluster, applied.ended.node, applied.ended.session);
     cluster->ops.applied(cluster->user, raw->index, raw->term, ours, &applied);
     vv_member_applied(cluster->member, now_ms, raw->index, ours, &applied);
     vv_coordinator_applied(cluster->coordinator, now_ms, ours, &applied);

@@ -22,8 +22,11 @@ typedef struct {
 
 typedef struct {
     void (*send)(void *user, uint64_t node, uint16_t kind, const uint8_t *body, size_t body_bytes);
-    /* May this entry be applied now? A disk server says no to the end of a session whose I/O is under way there. NULL: always. */
+    /* May this entry be applied now? A disk server says no to the end of a session whose I/O is under way there. NULL: always.
+     * For a session that a state sync would end it is asked with an EXPIRE that is in no log. */
     bool (*may_apply)(void *user, const VvEntry *entry);
+    /* A session ended, by an entry or by a state sync: a disk server syncs before it serves anything more. NULL: not wanted. */
+    void (*ended)(void *user, VvHolder session);
     VvAdmitFunc admit; /* NULL: all bodies */
     /* After the state has it: what the body asks for is done, if the verdict is OK. @entry NULL: Raft's own. */
     void (*applied)(void *user, uint64_t index, uint64_t term, const VvEntry *entry, const VvApplied *applied);
@@ -35,6 +38,9 @@ VvCluster *vv_cluster_new(const VvClusterConfig *config, VvRaft *raft, const VvC
 void vv_cluster_free(VvCluster *cluster);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvCluster, vv_cluster_free)
 
+/* May this state, which a state sync brought, take the place of ours now: may all sessions end that it ends? Ask in VvRaftOps.sync_ready,
+ * and let nothing of the disks be served between that and vv_cluster_load. */
+bool vv_cluster_may_load(VvCluster *cluster, const uint8_t *data, size_t data_bytes);
 /* The state of a checkpoint: at the start, or after a state sync. False: it does not decode. */
 bool vv_cluster_load(VvCluster *cluster, uint64_t now_ms, const uint8_t *data, size_t data_bytes);
 

@@ -63,6 +63,8 @@ typedef struct {
     int (*sync_read)(void *user, const VvSyncSource *source, uint64_t offset, GByteArray *out, size_t most);
     int (*sync_begin)(void *user, uint64_t index, uint64_t size_bytes); /* drop what was taken so far, take another */
     int (*sync_write)(void *user, uint64_t offset, const uint8_t *data, size_t data_bytes);
+    /* All of it is taken: may it become ours now? False: the leader's next offer asks again. NULL: always. */
+    bool (*sync_ready)(void *user);
     /* What was taken becomes, at once or not at all, state and log: no entries, next index + 1. Later: vv_raft_installed(). @conf is
      * kept beside it for vv_raft_start. */
     int (*sync_install)(void *user, uint64_t index, uint64_t term, uint64_t conf_index, const uint8_t *conf, size_t conf_bytes);

@@ -113,6 +113,8 @@ static void install(VvRaft *raft)
 
     if (fetch->offer_term != raft_current_term(&raft->raft) || raft_state(&raft->raft) == RAFT_LEADER)
         return; /* the next offer */
+    if (raft->ops.sync_ready && !raft->ops.sync_ready(raft->user))
+        return; /* the same */
     vvr_address(fetch->from, address);
     message.install_snapshot.version = 0;
     message.install_snapshot.term = fetch->offer_term;

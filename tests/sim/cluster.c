@@ -4,6 +4,7 @@
 #include "data.h"
 #include "rules.h"
 #include "script.h"
+#include "whole.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,50 +22,6 @@ typedef struct {
     bool shared;
     uint64_t done[5];
 } Setting;
-
-/* ---- what is asked of the cluster */
-
-static void ask(SimNode *node, VvEntry *entry)
-{
-    Data *data = node->sim->user;
-    DataNode *d = data_node(node);
-
-    entry->request = (VvRequestId) { node->id, ++data->requests };
-    if (d && !node->stopped)
-        vv_cluster_request(d->cluster, entry);
-}
-
-static void snapshot(SimNode *node)
-{
-    static const uint64_t luns[DATA_LUNS] = { 0, 1 };
-    Data *data = node->sim->user;
-    VvEntry entry = { .kind = VV_ENTRY_SNAPSHOT, .f.luns = luns, .f.luns_count = DATA_LUNS };
-
-    /* What was acknowledged before the newest request need not be in an older one's: take what all have in common. */
-    data->request_effective = data->asked_snapshots > data->done_snapshots ? data->request_effective : data->effective;
-    data->asked_snapshots = data->done_snapshots + 1;
-    ask(node, &entry);
-}
-
-static void remove_snapshot(SimNode *node, uint64_t pick)
-{
-    const DataNode *d = data_node(node);
-    VvEntry entry = { .kind = VV_ENTRY_REMOVE };
-
-    if (!d || !d->map.snapshots[pick % DATA_SNAPSHOTS].id)
-        return;
-    entry.f.object = d->map.snapshots[pick % DATA_SNAPSHOTS].id;
-    ask(node, &entry);
-}
-
-static void release(SimNode *node, uint64_t pick)
-{
-    DataNode *d = data_node(node);
-    VvRange range = { pick % DATA_LUNS, pick / 4 % DATA_BLOCKS, DATA_BLOCKS };
-
-    if (d && !node->stopped)
-        vv_member_release(vv_cluster_member(d->cluster), sim_local_ms(node), &range);
-}
 
 static void act_on_links(Sim *sim, const SimStep *step, SimNode *node, uint64_t other)
 {
@@ -120,13 +77,13 @@ static void act(Sim *sim, const SimStep *step)
         data_flush(node, lun);
         break;
     case SNAPSHOT:
-        snapshot(node);
+        whole_snapshot(node);
         break;
     case REMOVE:
-        remove_snapshot(node, step->b);
+        whole_remove(node, step->b);
         break;
     case RELEASE:
-        release(node, step->b);
+        whole_release(node, step->b);
         break;
     case CRASH: /* half of them are back soon; the disk's server dies as often as all others */
         if (step->b / 2 % 2)
@@ -150,104 +107,6 @@ static void act(Sim *sim, const SimStep *step)
     sim_wake(node);
 }
 
-/* ---- the end of a walk: all is well again, so everything comes to rest */
-
-static bool at_rest(Sim *sim, uint64_t argument)
-{
-    SimNode *leader = sim_leader(sim);
-
-    (void) argument;
-    if (!leader || !vv_raft_ready(leader->raft) || leader->applied_index != vv_raft_last(leader->raft))
-        return false;
-    for (unsigned i = 1; i <= sim->config.nodes; i++) {
-        DataNode *d = data_node(sim->nodes[i]);
-
-        if (!d || sim->nodes[i]->applied_index != leader->applied_index || !vv_member_alive(vv_cluster_member(d->cluster), sim_local_ms(d->node)) ||
-            vv_member_gates(vv_cluster_member(d->cluster)) > 0 || d->jobs->len > 0)
-            return false;
-        for (unsigned j = 0; j < DATA_IOS; j++)
-            if (d->ios[j].state != IO_NONE)
-                return false;
-    }
-    return true;
-}
-
-static const char *why_not(Sim *sim)
-{
-    for (unsigned i = 1; i <= sim->config.nodes; i++) {
-        DataNode *d = data_node(sim->nodes[i]);
-
-        if (!d)
-            return "a node is down";
-        if (vv_member_gates(vv_cluster_member(d->cluster)) > 0)
-            return "a gate is closed";
-        if (!vv_member_alive(vv_cluster_member(d->cluster), sim_local_ms(d->node)))
-            return "a node has no session";
-        if (d->jobs->len > 0)
-            return "something is not let go";
-        for (unsigned j = 0; j < DATA_IOS; j++)
-            if (d->ios[j].state != IO_NONE) {
-                const DataIo *io = &d->ios[j];
-
-                sim_trace(sim, "n%u: %s %s %u:%u place %u redirect %d, session %" G_GUINT64_FORMAT " fence %" G_GUINT64_FORMAT, i,
-                    io->state == IO_SENT ? "sent" : "held", io->write ? "write" : "read", io->lun, io->block, io->place, io->redirect,
-                    io->token.session, io->token.fence);
-                return "a request is not answered";
-            }
-    }
-    return "not all is applied";
-}
-
-static void read_everything(Sim *sim)
-{
-    for (unsigned pass = 0; pass < 2; pass++)
-        for (unsigned i = 1; i <= sim->config.nodes; i++)
-            for (unsigned j = 0; j < DATA_LUNS * DATA_BLOCKS; j++) {
-                if (pass == 0)
-                    data_read(sim->nodes[i], j / DATA_BLOCKS, j % DATA_BLOCKS);
-                for (unsigned s = 0; pass == 1 && s < DATA_SNAPSHOTS; s++)
-                    data_read_snapshot(sim->nodes[i], s, j / DATA_BLOCKS, j % DATA_BLOCKS);
-                sim_wake(sim->nodes[i]);
-                if (!sim_run_until(sim, 30000000, at_rest, 0))
-                    return sim_fail(sim, "at the end: %s", why_not(sim));
-            }
-}
-
-static bool has_node(Sim *sim, uint64_t id)
-{
-    const Data *data = sim->user;
-
-    return data->truth->next_node > id;
-}
-
-/* Asked again until it is done: the message may be lost. */
-static bool add_nodes(Sim *sim)
-{
-    Data *data = sim->user;
-    unsigned tries = 100;
-
-    while (data->truth->next_node <= sim->config.nodes && tries-- > 0) {
-        SimNode *leader = sim_leader(sim);
-        uint64_t id = data->truth->next_node;
-        VvEntry entry = { .kind = VV_ENTRY_NODE_ADD, .request = { 100, id }, .f.node = id };
-
-        if (leader) {
-            vv_cluster_request(data_node(leader)->cluster, &entry);
-            sim_wake(leader);
-        }
-        sim_run_until(sim, 500000, has_node, id);
-    }
-    return data->truth->next_node > sim->config.nodes;
-}
-
-static bool has_leader(Sim *sim, uint64_t argument)
-{
-    SimNode *leader = sim_leader(sim);
-
-    (void) argument;
-    return leader && vv_raft_ready(leader->raft);
-}
-
 static char *run(uint64_t seed, const SimStep *steps, unsigned count, bool verbose, void *user, uint64_t *ret_events)
 {
     Setting *setting = user;
@@ -264,8 +123,8 @@ static char *run(uint64_t seed, const SimStep *steps, unsigned count, bool verbo
     data_init(sim, &data, setting->shared);
     sim->verbose = verbose;
     sim_bootstrap(sim, config.nodes);
-    if (!sim_run_until(sim, 20000000, has_leader, 0) || !add_nodes(sim) || !sim_run_until(sim, 20000000, at_rest, 0))
-        sim_fail(sim, "the cluster does not begin: %s", why_not(sim));
+    if (!sim_run_until(sim, 20000000, whole_has_leader, 0) || !whole_add_nodes(sim) || !sim_run_until(sim, 20000000, whole_at_rest, 0))
+        sim_fail(sim, "the cluster does not begin: %s", whole_why_not(sim));
     begin_us = sim->now_us;
     for (unsigned i = 0; i < count && !sim->violation; i++) {
         uint64_t at_us = begin_us + steps[i].time_ms * tempo[seed / 2 % 4];
@@ -278,10 +137,10 @@ static char *run(uint64_t seed, const SimStep *steps, unsigned count, bool verbo
     sim_trace(sim, "== all well");
     if (!sim->violation) {
         sim_heal(sim);
-        if (!sim_run_until(sim, 60000000, at_rest, 0) && !sim->violation)
-            sim_fail(sim, "60 s after all is well: %s", why_not(sim));
+        if (!sim_run_until(sim, 60000000, whole_at_rest, 0) && !sim->violation)
+            sim_fail(sim, "60 s after all is well: %s", whole_why_not(sim));
         if (!sim->violation)
-            read_everything(sim);
+            whole_read_everything(sim);
     }
     setting->done[0] += data.done_writes, setting->done[1] += data.done_reads, setting->done[2] += data.done_snapshots;
     setting->done[3] += data.done_purges, setting->done[4] += data.done_snapshot_reads;

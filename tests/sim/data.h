@@ -69,7 +69,8 @@ typedef struct {
     uint8_t pending[DATA_LUNS][DATA_BLOCKS];
     uint64_t pending_seq[DATA_LUNS][DATA_BLOCKS]; /* of the map entry on its way, 0: none */
     uint64_t named[DATA_PLACES]; /* by the map entry of this seq, which is on its way: not free, whatever replaced it since */
-    bool unsynced;
+    uint64_t written, synced; /* writes that came back; how many of them a sync covers that came back */
+    uint64_t sync_covers;     /* ... the one under way will */
     uint64_t incarnation; /* of the disk, as known */
     uint64_t last_session;
     DataIo ios[DATA_IOS];
@@ -88,6 +89,12 @@ typedef struct {
     uint64_t connection; /* raised when the server dies and when it is back */
     uint64_t next_io;
     unsigned old_ios[SIM_NODES_MAX + 1]; /* of a shared disk: under way, by node */
+    struct { /* what histories decide and walks leave to chance */
+        bool on;
+        uint64_t landing_us[SIM_NODES_MAX + 1]; /* of a node's reads and writes; 0: soon */
+        bool held[SIM_NODES_MAX + 1];           /* a node's requests are still on their way to the server */
+        unsigned segment[SIM_NODES_MAX + 1];    /* 1 + the one that a node claims; 0: any */
+    } script;
     GPtrArray *garbage;                  /* arguments of events, freed with the walk */
     GArray *serving;                     /* VvHolder: I/O under way at the server */
 

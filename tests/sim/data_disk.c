@@ -16,6 +16,16 @@ typedef struct {
 
 #define SERVER 1u
 
+/* How long a request is under way at the medium. */
+static uint64_t landing_us(Sim *sim, const Request *request, uint64_t most_us)
+{
+    const Data *data = sim->user;
+
+    if (data->script.on)
+        return request->operation == DISK_SYNC || !data->script.landing_us[request->from] ? 100 : data->script.landing_us[request->from];
+    return 100 + sim_random(sim, sim_random(sim, 8) == 0 ? most_us : 2000);
+}
+
 /* An event's argument. */
 static uint64_t keep(Data *data, const Request *request)
 {
@@ -109,6 +119,8 @@ static bool serve(DataNode *d, const Request *request)
     const VvClusterState *state = vv_cluster_state(d->cluster);
     VvHolder holder = { request->from, request->token.session };
 
+    if (data->script.held[request->from])
+        return false;
     if (vv_rule(VV_RULE_FENCE_INDEX) && state->applied_index < request->token.fence)
         return false;
     if (vv_rule(VV_RULE_REFUSE) && vv_state_session(state, request->from) != request->token.session &&
@@ -117,8 +129,7 @@ static bool serve(DataNode *d, const Request *request)
         return true;
     }
     g_array_append_val(data->serving, holder);
-    sim_at(sim, 100 + sim_random(sim, sim_random(sim, 8) == 0 ? 300000 : 2000), d->node, serve_land,
-        keep(data, request));
+    sim_at(sim, landing_us(sim, request, 300000), d->node, serve_land, keep(data, request));
     return true;
 }
 
@@ -168,8 +179,7 @@ void data_submit(DataNode *d, uint64_t id, unsigned operation, VvIoToken token, 
 
     if (data->shared) {
         data->old_ios[d->node->id]++;
-        sim_anyhow(sim, 100 + sim_random(sim, sim_random(sim, 8) == 0 ? 3000000 : 2000), land,
-            keep(data, &request));
+        sim_anyhow(sim, landing_us(sim, &request, 3000000), land, keep(data, &request));
         return;
     }
     put_request(out, &request);

@@ -65,6 +65,10 @@ static void claim(DataNode *d, unsigned start)
     VvHolder holder = { d->node->id, vv_member_session(member_of(d)) };
     bool foreign = start % 2;
 
+    if (data_of(d)->script.segment[d->node->id]) {
+        foreign = true;
+        start = data_of(d)->script.segment[d->node->id] - 1;
+    }
     for (unsigned i = 0; i < DATA_PLACES / DATA_SEGMENT && d->segment_seq == 0; i++) {
         unsigned segment = (start + i) % (DATA_PLACES / DATA_SEGMENT);
         VvEntry entry = { .kind = VV_ENTRY_SEGMENT, .f.object = segment };
@@ -139,7 +143,7 @@ static void begin(DataNode *d, DataIo *io)
             if (d->ios[i].state == IO_SENT && d->ios[i].write && d->ios[i].lun == io->lun && d->ios[i].block == io->block)
                 return;
         io->redirect = !is_own(d, io->lun, io->block) || (data->shared && vv_rule(VV_RULE_SHARED_REDIRECT)) ||
-                       sim_random(d->node->sim, 6) == 0;
+                       (!data->script.on && sim_random(d->node->sim, 6) == 0);
         io->place = io->redirect ? allocate(d) : look_up(d, io->lun, io->block);
         if (io->place == DATA_NONE)
             return;
@@ -243,7 +247,7 @@ static void end_write(DataNode *d, DataIo *io)
         good &= io->incarnation == d->incarnation;
     if (vv_rule(VV_RULE_REVALIDATE_WRITE) && !io->redirect)
         good &= look_up(d, io->lun, io->block) == io->place;
-    d->unsynced = true;
+    d->written++;
     if (!good)
         return again(io);
     if (io->redirect) {
@@ -295,7 +299,7 @@ void data_done(DataNode *d, uint64_t id, uint64_t incarnation, bool refused, uns
     see_incarnation(d, incarnation);
     if (id == d->sync) {
         d->sync_done = id;
-        d->unsynced = false;
+        d->synced = d->sync_covers;
     }
     for (unsigned i = 0; i < DATA_IOS; i++) {
         DataIo *io = &d->ios[i];
@@ -336,6 +340,7 @@ void data_sync(DataNode *d)
         return; /* under way; asked again if it was lost */
     d->sync = ++data_of(d)->next_io;
     d->sync_sent_ms = now_of(d);
+    d->sync_covers = d->written;
     data_submit(d, d->sync, DISK_SYNC, read_token(d), 0, 0);
 }
 
@@ -393,7 +398,7 @@ static bool is_settled(DataNode *d, DataJob *job)
         }
         return true;
     default:
-        if (vv_rule(VV_RULE_SYNC_FIRST) && d->unsynced && pending_in(d, job->ranges, job->count)) {
+        if (vv_rule(VV_RULE_SYNC_FIRST) && d->synced < d->written && pending_in(d, job->ranges, job->count)) {
             data_sync(d);
             return false;
         }
@@ -416,7 +421,7 @@ static void work_flush(DataNode *d, unsigned lun)
             d->flush_sync[lun] = d->sync;
         return;
     }
-    if (vv_rule(VV_RULE_SYNC_FIRST) && d->unsynced && pending_in(d, &range, 1))
+    if (vv_rule(VV_RULE_SYNC_FIRST) && d->synced < d->written && pending_in(d, &range, 1))
         return data_sync(d);
     journal(d, &range, 1);
     if (pending_in(d, &range, 1))

@@ -28,13 +28,17 @@ static bool admit(void *user, uint64_t index, const VvEntry *entry)
     return data_map_admit(&((DataNode *) user)->map, entry);
 }
 
+static void ended(void *user, VvHolder session)
+{
+    (void) session;
+    data_session_ended(user);
+}
+
 static void applied(void *user, uint64_t index, uint64_t term, const VvEntry *entry, const VvApplied *what)
 {
     DataNode *d = user;
 
     (void) term;
-    if (what->ended.node)
-        data_session_ended(d);
     if (entry)
         data_map_apply(&d->map, index, entry, what->verdict);
 }
@@ -73,7 +77,7 @@ static void session_changed(void *user, uint64_t session)
     memset(d->named, 0, sizeof d->named);
     g_array_set_size(d->jobs, 0);
     d->segment_seq = 0;
-    d->unsynced = false;
+    d->synced = d->written;
     for (unsigned l = 0; l < DATA_LUNS; l++)
         d->flushing[l] = false;
 }
@@ -104,6 +108,7 @@ static const VvClusterOps cluster_ops = {
     .send = send_message,
     .may_apply = may_apply,
     .admit = admit,
+    .ended = ended,
     .applied = applied,
     .member = { .settle = settle, .old_io = old_io, .uses = uses, .nonce = nonce, .session_changed = session_changed,
         .proposal_done = proposal_done, .retry = retry },
@@ -206,6 +211,11 @@ static void save(SimNode *node, GByteArray *out)
     vv_state_encode(vv_cluster_state(d->cluster), out);
 }
 
+static bool may_load(SimNode *node, const uint8_t *bytes, size_t length)
+{
+    return vv_cluster_may_load(((DataNode *) node->app)->cluster, bytes + sizeof(DataMap), length - sizeof(DataMap));
+}
+
 static void load(SimNode *node, const uint8_t *bytes, size_t length)
 {
     DataNode *d = node->app;
@@ -218,7 +228,7 @@ static void load(SimNode *node, const uint8_t *bytes, size_t length)
 }
 
 const SimApp data_app = { .born = born, .died = died, .apply = apply, .changed = changed, .message = message, .tick = tick,
-    .deadline = deadline, .save = save, .load = load, .after = after, .committed = data_committed };
+    .deadline = deadline, .save = save, .may_load = may_load, .load = load, .after = after, .committed = data_committed };
 
 void data_init(Sim *sim, Data *data, bool shared)
 {

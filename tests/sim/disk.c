@@ -270,6 +270,13 @@ static int sync_write(void *user, uint64_t offset, const uint8_t *data, size_t d
     return 0;
 }
 
+static bool sync_ready(void *user)
+{
+    SimNode *node = user;
+
+    return !node->sim->app->may_load || node->sim->app->may_load(node, node->disk.taken->data, node->disk.taken->len);
+}
+
 static void installed(Sim *sim, SimNode *node, uint64_t argument)
 {
     (void) argument;
@@ -318,5 +325,6 @@ const VvRaftOps sim_raft_ops = {
     .sync_read = sync_read,
     .sync_begin = sync_begin,
     .sync_write = sync_write,
+    .sync_ready = sync_ready,
     .sync_install = sync_install,
 };

@@ -36,6 +36,7 @@ typedef struct {
     void (*tick)(SimNode *node);
     uint64_t (*deadline)(SimNode *node); /* local ms; UINT64_MAX: none */
     void (*save)(SimNode *node, GByteArray *out);
+    bool (*may_load)(SimNode *node, const uint8_t *data, size_t data_bytes); /* of a state sync: now? */
     void (*load)(SimNode *node, const uint8_t *data, size_t data_bytes); /* NULL, 0: the empty state */
     void (*after)(SimNode *node);                                       /* at the end of every event of this node */
     void (*committed)(Sim *sim, const SimEntry *entry);                 /* in order, once */
