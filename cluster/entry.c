@@ -33,6 +33,7 @@ void vv_entry_encode(GByteArray *out, const VvEntry *entry)
     guint start = out->len;
 
     g_assert(entry->kind > 0 && entry->kind < VV_ENTRY_KINDS);
+    g_assert(!(kinds[entry->kind].fields & VV_FIELD_BODY) || entry->f.body_bytes <= VV_ENTRY_BODY_BYTES_MAX);
     vv_write_u16(out, MAGIC);
     vv_write_u8(out, VERSION);
     vv_write_u8(out, 0);
@@ -63,7 +64,7 @@ bool vv_entry_decode(const uint8_t *data, size_t length_bytes, VvEntry *ret_entr
     entry.request.number = vv_read_u64(&in);
     if (in.bad || !vv_fields_decode(&in, kinds[kind].fields, &entry.f))
         return false;
-    if (vv_reader_left(&in) > 0) {
+    if (vv_reader_left(&in) > 0 || entry.f.body_bytes > VV_ENTRY_BODY_BYTES_MAX) {
         vv_fields_clear(&entry.f);
         return false;
     }

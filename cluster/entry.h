@@ -11,7 +11,7 @@
  *   16      8     request: number
  *   24            fields of the kind (fields.h), and nothing behind them
  *
- * At most VV_ENTRY_BYTES_MAX. What an entry does is state.c's affair; bodies are the engine's. */
+ * At most VV_ENTRY_BYTES_MAX, of which the body has at most VV_ENTRY_BODY_BYTES_MAX: lists that others put in later fit beside it. What an entry does is state.c's affair; bodies are the engine's. */
 #ifndef VV_ENTRY_H
 #define VV_ENTRY_H
 
@@ -49,7 +49,7 @@ typedef struct {
     VvFields f;
 } VvEntry;
 
-/* Appends to @out. The entry must fit VV_ENTRY_BYTES_MAX (asserted: builders bound their bodies by VV_ENTRY_BODY_BYTES_MAX). */
+/* Appends to @out. Its body must fit VV_ENTRY_BODY_BYTES_MAX (asserted). */
 void vv_entry_encode(GByteArray *out, const VvEntry *entry);
 /* False: not an entry of this version. On true the caller clears it; its body is borrowed from @data. */
 bool vv_entry_decode(const uint8_t *data, size_t length_bytes, VvEntry *ret_entry);

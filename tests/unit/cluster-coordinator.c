@@ -158,9 +158,41 @@ static void test_slow_quiesce(void)
     tear_down(&f);
 }
 
+/* The largest entry that decodes still fits with the holders that the coordinator puts into it; a larger one is none. */
+static void test_large_body(void)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    g_autofree uint64_t *luns = g_new(uint64_t, VV_OBJECTS_PER_COMMAND);
+    g_autofree uint8_t *body = g_malloc0(VV_ENTRY_BYTES_MAX);
+    VvEntry entry = { .kind = VV_ENTRY_SNAPSHOT, .request = { 1, 1000 }, .f.luns = luns, .f.luns_count = VV_OBJECTS_PER_COMMAND, .f.body = body };
+    VvFields fields = { 0 };
+    Fixture f;
+
+    for (unsigned i = 0; i < VV_OBJECTS_PER_COMMAND; i++)
+        luns[i] = 2 + i; /* nobody writes there: its entry is made at once */
+    set_up(&f, 2);
+    begin(&f);
+    vv_entry_encode(bytes, &entry);
+    for (uint64_t more = 0; more < 2; more++) {
+        guint head = bytes->len;
+
+        vv_put_u32(bytes->data + head - 4, (uint32_t) (more ? VV_ENTRY_BYTES_MAX - head : VV_ENTRY_BODY_BYTES_MAX));
+        g_byte_array_append(bytes, body, more ? (guint) (VV_ENTRY_BYTES_MAX - head) : VV_ENTRY_BODY_BYTES_MAX);
+        vv_put_u64(bytes->data + 16, 1000 + more);
+        fields.body = bytes->data;
+        fields.body_bytes = bytes->len;
+        vv_coordinator_receive(f.coordinator, f.now_ms, 1, VV_MESSAGE_REQUEST, &fields);
+        vv_coordinator_work(f.coordinator, f.now_ms);
+        g_assert_cmpint(apply_one(&f, NULL), ==, !more);
+        g_byte_array_set_size(bytes, head);
+    }
+    tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cluster/coordinator/slow-quiesce", test_slow_quiesce);
+    g_test_add_func("/cluster/coordinator/large-body", test_large_body);
     return g_test_run();
 }
