@@ -11,7 +11,8 @@
  *   16      8     request: number
  *   24            fields of the kind (fields.h), and nothing behind them
  *
- * At most VV_ENTRY_BYTES_MAX, of which the body has at most VV_ENTRY_BODY_BYTES_MAX: lists that others put in later fit beside it. What an entry does is state.c's affair; bodies are the engine's. */
+ * At most VV_ENTRY_BYTES_MAX, of which the body has at most VV_ENTRY_BODY_BYTES_MAX: lists that others put in later fit beside it.
+ * What an entry does is state.c's affair; bodies are the engine's. */
 #ifndef VV_ENTRY_H
 #define VV_ENTRY_H
 

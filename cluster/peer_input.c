@@ -146,6 +146,13 @@ static void end_frame(VvPeer *peer)
     peer->frame_ms = 0;
 }
 
+/* Not behind much that waits: when it goes, it tells as well that we live. Who pings and does not read gets no memory of ours. */
+static void take_ping(VvPeer *peer)
+{
+    if (evbuffer_get_length(bufferevent_get_output(peer->bev)) < VV_PEER_QUEUE_BATCH_BYTES)
+        vvp_write(peer, VV_FRAME_PONG, peer->body, MIN(peer->frame.body_bytes, 8));
+}
+
 static void take_pong(VvPeer *peer)
 {
     uint64_t now_us = vv_monotonic_ns() / 1000, sent_us;
@@ -176,7 +183,7 @@ static void deliver(VvPeer *peer)
     incoming_set(peer, &in);
     switch (peer->frame.kind) {
     case VV_FRAME_PING:
-        vvp_write(peer, VV_FRAME_PONG, peer->body, MIN(peer->frame.body_bytes, 8));
+        take_ping(peer);
         return;
     case VV_FRAME_PONG:
         take_pong(peer);

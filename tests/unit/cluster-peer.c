@@ -693,6 +693,29 @@ static void test_stall(void)
     line_free(line);
 }
 
+/* It pings as fast as it can and never reads: what waits for it is bounded, though it is not closed before it stalls. */
+static void test_pings(void)
+{
+    static const VvPeerTimes times = { .idle_ms = 50, .dead_ms = 20000, .stall_ms = 20000 };
+    const unsigned batch = 400, batches = 150;
+    Line *line = line_new();
+    g_autofree uint8_t *pings = g_malloc0(batch * (VV_FRAME_BYTES + 8));
+    VvPeerCounters counters;
+
+    for (unsigned i = 0; i < batch; i++)
+        vv_frame_encode(&(VvFrame){ .kind = VV_FRAME_PING, .body_bytes = 8 }, pings + i * (VV_FRAME_BYTES + 8));
+    line_start(line, 1, VV_PURPOSE_CONTROL, &times, &plain_events);
+    for (unsigned i = 0; i < batches; i++)
+        raw_write(line, 0, pings, batch * (VV_FRAME_BYTES + 8));
+    do {
+        vv_peer_counters(line->end[1].peer, &counters);
+        poll(NULL, 0, 2);
+    } while (counters.messages_in < batch * batches);
+    g_assert_cmpuint(counters.waiting_bytes, <, VV_PEER_QUEUE_BATCH_BYTES + 1024);
+    g_assert_cmpuint(line->end[1].downs, ==, 0);
+    line_free(line);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -707,5 +730,6 @@ int main(int argc, char **argv)
     g_test_add_func("/cluster/peer/hostile", test_hostile);
     g_test_add_func("/cluster/peer/hostile-server", test_hostile_server);
     g_test_add_func("/cluster/peer/stall", test_stall);
+    g_test_add_func("/cluster/peer/pings", test_pings);
     return g_test_run();
 }
