@@ -66,6 +66,7 @@ VvPeer *vv_peer_new(const VvPeerOptions *options)
     peer->input = options->carry ? options->carry : evbuffer_new();
     g_assert(peer->input);
     peer->asked = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, asked_free);
+    peer->late = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     peer->unanswered = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     g_queue_init(&peer->waiting);
     g_queue_init(&peer->queue);
@@ -112,6 +113,7 @@ void vv_peer_unref(VvPeer *peer)
         vvp_send_free(send);
     evbuffer_free(peer->input);
     g_hash_table_unref(peer->asked);
+    g_hash_table_unref(peer->late);
     g_hash_table_unref(peer->unanswered);
     pthread_mutex_destroy(&peer->lock);
     g_free(peer->why);
@@ -130,7 +132,7 @@ static void fail_requests(VvPeer *peer)
         g_ptr_array_add(all, asked);
     g_hash_table_steal_all(peer->asked);
     for (guint i = 0; i < all->len; i++)
-        vvp_asked_done(peer, g_ptr_array_index(all, i), -ECONNRESET, NULL);
+        vvp_asked_done(peer, g_ptr_array_index(all, i), -ECONNRESET, NULL, true);
 }
 
 static void go_down(VvPeer *peer)

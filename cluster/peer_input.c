@@ -9,7 +9,7 @@
  *   kind      HELLO, JOIN, JOINED: never. GOODBYE, PING, PONG: short, no data, no id. Others below VV_FRAME_OWNER: DISK alone.
  *   lengths   what our hello said
  *   request   ids ascend; no more unanswered ones than our hello said; on data connections only from who dialled (P3)
- *   reply     to an id that was used; if its request is no longer waiting it is dropped; no more data than was asked for */
+ *   reply     once, to an id that was used; if its request is no longer waiting it is dropped; no more data than was asked for */
 #include "peer_private.h"
 
 #include "codec.h"
@@ -56,8 +56,11 @@ static bool check_reply(VvPeer *peer, const VvFrame *frame)
         return false;
     }
     if (!g_hash_table_steal_extended(peer->asked, &frame->request, NULL, &asked)) {
-        peer->data_dropped = true; /* too late */
-        return true;
+        peer->data_dropped = true;
+        if (vvp_late_done(peer, frame->request))
+            return true;
+        vvp_fail(peer, "it broke the protocol: a second reply, or one to what was never sent");
+        return false;
     }
     peer->answered = asked;
     if (frame->data_bytes > peer->answered->request.into_bytes) {
@@ -194,7 +197,7 @@ static void deliver(VvPeer *peer)
     }
     if (peer->frame.flags == VV_FRAME_REPLY) {
         if (peer->answered)
-            vvp_asked_done(peer, g_steal_pointer(&peer->answered), 0, &in);
+            vvp_asked_done(peer, g_steal_pointer(&peer->answered), 0, &in, true);
         return;
     }
     if (peer->frame.flags == VV_FRAME_REQUEST) {
@@ -277,7 +280,7 @@ void vvp_read_cb(struct bufferevent *bev, void *user)
 void vvp_input_clear(VvPeer *peer)
 {
     if (peer->answered)
-        vvp_asked_done(peer, g_steal_pointer(&peer->answered), -ECONNRESET, NULL);
+        vvp_asked_done(peer, g_steal_pointer(&peer->answered), -ECONNRESET, NULL, true);
     if (peer->data_placed && peer->options.events->unplace)
         peer->options.events->unplace(peer, peer->data, peer->options.user);
     end_frame(peer);

@@ -25,21 +25,36 @@ void vvp_send_free(VvSend *send)
     g_free(send);
 }
 
-void vvp_asked_done(VvPeer *peer, VvAsked *asked, int result, const VvIncoming *reply)
+/* True: who was refused is to be told. */
+static bool free_slot(VvPeer *peer)
 {
     bool tell;
 
-    {
-        VV_LOCKED(&peer->lock);
-        peer->asked_count--;
-        tell = peer->refused && !peer->is_down && peer->waiting_bytes <= peer->output_low;
-        if (tell)
-            peer->refused = false;
-    }
+    VV_LOCKED(&peer->lock);
+    peer->asked_count--;
+    tell = peer->refused && !peer->is_down && peer->waiting_bytes <= peer->output_low;
+    if (tell)
+        peer->refused = false;
+    return tell;
+}
+
+void vvp_asked_done(VvPeer *peer, VvAsked *asked, int result, const VvIncoming *reply, bool over)
+{
+    bool tell = over && free_slot(peer);
+
     asked->request.done(asked->request.user, result, reply);
     g_free(asked);
     if (tell && peer->options.events->writable)
         peer->options.events->writable(peer, peer->options.user);
+}
+
+bool vvp_late_done(VvPeer *peer, uint64_t id)
+{
+    if (!g_hash_table_remove(peer->late, &id))
+        return false;
+    if (free_slot(peer) && peer->options.events->writable)
+        peer->options.events->writable(peer, peer->options.user);
+    return true;
 }
 
 /* ---- any thread */
@@ -358,8 +373,8 @@ void vvp_output_clear(VvPeer *peer)
     }
 }
 
-/* Take the request @id out of what has not been sent. */
-static void drop_unsent(VvPeer *peer, uint64_t id)
+/* Take the request @id out of what has not been sent. False: it has. */
+static bool drop_unsent(VvPeer *peer, uint64_t id)
 {
     for (GList *link = peer->waiting.head; link; link = link->next) {
         VvSend *send = link->data;
@@ -372,8 +387,9 @@ static void drop_unsent(VvPeer *peer, uint64_t id)
         }
         g_queue_delete_link(&peer->waiting, link);
         vvp_send_free(send);
-        return;
+        return true;
     }
+    return false;
 }
 
 uint64_t vvp_expire(VvPeer *peer, uint64_t now_ms)
@@ -399,15 +415,18 @@ uint64_t vvp_expire(VvPeer *peer, uint64_t now_ms)
     if (peer->answered && peer->answered->deadline_ms <= now_ms) { /* what still comes of its answer is dropped */
         peer->data = NULL;
         peer->data_dropped = true;
-        vvp_asked_done(peer, g_steal_pointer(&peer->answered), -ETIMEDOUT, NULL);
+        vvp_asked_done(peer, g_steal_pointer(&peer->answered), -ETIMEDOUT, NULL, true);
     } else if (peer->answered) {
         next_ms = MIN(next_ms, peer->answered->deadline_ms);
     }
     for (guint i = 0; late && i < late->len; i++) {
         VvAsked *asked = g_ptr_array_index(late, i);
 
-        drop_unsent(peer, asked->id);
-        vvp_asked_done(peer, asked, -ETIMEDOUT, NULL);
+        bool over = drop_unsent(peer, asked->id);
+
+        if (!over)
+            g_hash_table_add(peer->late, g_memdup2(&asked->id, sizeof asked->id));
+        vvp_asked_done(peer, asked, -ETIMEDOUT, NULL, over);
     }
     return next_ms;
 }

@@ -67,6 +67,7 @@ struct VvPeer {
     bool data_dropped;
     VvAsked *answered;      /* request that the frame answers, out of the table, owned; NULL: too late, or none */
     GHashTable *asked;      /* id -> VvAsked, owned */
+    GHashTable *late;       /* ids of requests that were sent, timed out and are not answered: the other end still counts them */
     GHashTable *unanswered; /* ids of requests that came */
     uint64_t last_request_in;
     GQueue waiting; /* VvSend, owned: out of the queue, not in the bufferevent yet */
@@ -76,7 +77,7 @@ struct VvPeer {
     pthread_mutex_t lock; /* guards the next six; a leaf but for the loop's mailbox */
     GQueue queue;         /* VvSend, owned */
     size_t waiting_bytes; /* queue, waiting and the bufferevent's output */
-    uint32_t asked_count;
+    uint32_t asked_count; /* late ones too */
     uint64_t last_request_out;
     bool woken;   /* a pump is posted */
     bool is_down; /* nothing is taken any more */
@@ -100,8 +101,10 @@ void vvp_write_cb(struct bufferevent *bev, void *user);
 void vvp_output_cb(struct evbuffer *buffer, const struct evbuffer_cb_info *info, void *user);
 void vvp_output_clear(VvPeer *peer);
 void vvp_send_free(VvSend *send);
-/* The answer is there, or will not come. Frees @asked. */
-void vvp_asked_done(VvPeer *peer, VvAsked *asked, int result, const VvIncoming *reply);
+/* The answer is there, or is not waited for any more. Frees @asked; its slot only if @over: nothing of it can still come. */
+void vvp_asked_done(VvPeer *peer, VvAsked *asked, int result, const VvIncoming *reply, bool over);
+/* The answer of a late request has come. False: it is none. */
+bool vvp_late_done(VvPeer *peer, uint64_t id);
 /* Fail what has waited too long; returns when the next one will have, or UINT64_MAX. */
 uint64_t vvp_expire(VvPeer *peer, uint64_t now_ms);
 

@@ -488,6 +488,28 @@ static void test_requests_bounded(void)
     /* the other eight were failed */
 }
 
+/* Whose time is over still counts at the other end, until it is answered there: no more are sent than it takes. */
+static void test_late_requests_bounded(void)
+{
+    Line *line = line_new_both(VV_PURPOSE_CONTROL, &plain_events);
+    End *a = &line->end[0], *b = &line->end[1];
+    uint64_t first;
+
+    for (unsigned i = 0; i < 8; i++)
+        g_assert_cmpint(ask(a, "r", 0, 0, 50, NULL), ==, 0);
+    await(b, &b->messages, 8);
+    await(a, &a->timeouts, 8);
+    g_assert_cmpint(ask(a, "r", 0, 0, 10000, NULL), ==, -EAGAIN);
+    first = g_array_index(b->requests, uint64_t, 0);
+    g_assert_cmpint(vv_peer_reply(b->peer, first, &(VvOutgoing){ .kind = KIND }), ==, 0);
+    await(a, &a->writables, 1);
+    g_assert_cmpint(ask(a, "r", 0, 0, 10000, NULL), ==, 0);
+    await(b, &b->messages, 9);
+    g_assert_cmpuint(a->replies, ==, 0);
+    g_assert_cmpuint(a->downs + b->downs, ==, 0);
+    line_free(line);
+}
+
 /* Nothing is said for many times dead_ms: pings keep it alive, and measure. A pause does not kill either. */
 static void test_keep_alive(void)
 {
@@ -726,6 +748,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cluster/peer/timeout", test_timeout);
     g_test_add_func("/cluster/peer/back-pressure", test_back_pressure);
     g_test_add_func("/cluster/peer/requests-bounded", test_requests_bounded);
+    g_test_add_func("/cluster/peer/late-requests-bounded", test_late_requests_bounded);
     g_test_add_func("/cluster/peer/keep-alive", test_keep_alive);
     g_test_add_func("/cluster/peer/hostile", test_hostile);
     g_test_add_func("/cluster/peer/hostile-server", test_hostile_server);
