@@ -41,12 +41,18 @@ void vv_state_free(VvClusterState *state)
 
 static VvNodeState *find_node(const VvClusterState *state, uint64_t id)
 {
-    for (guint i = 0; i < state->nodes->len; i++) {
-        VvNodeState *node = VV_STATE_AT(state->nodes, VvNodeState, i);
+    guint low = 0, high = state->nodes->len;
 
-        if (node->id == id)
-            return node;
+    while (low < high) {
+        guint middle = (low + high) / 2;
+
+        if (VV_STATE_AT(state->nodes, VvNodeState, middle)->id < id)
+            low = middle + 1;
+        else
+            high = middle;
     }
+    if (low < state->nodes->len && VV_STATE_AT(state->nodes, VvNodeState, low)->id == id)
+        return VV_STATE_AT(state->nodes, VvNodeState, low);
     return NULL;
 }
 

@@ -152,8 +152,29 @@ static bool decode_nodes(VvReader *in, VvClusterState *state)
     return true;
 }
 
+/* Where the leases of one LUN that were read so far end: all, and those that may write. */
+typedef struct {
+    uint64_t lun, end, write_end;
+} Reach;
+
+/* Sorted by where they begin, so one that was read overlaps if it ends behind the beginning of this. */
+static bool follows(Reach *reach, const VvLease *before, const VvLease *lease)
+{
+    if (before && vvs_compare_leases(before, lease) >= 0)
+        return false;
+    if (!before || reach->lun != lease->range.lun)
+        *reach = (Reach) { .lun = lease->range.lun };
+    if (lease->range.first < (lease->mode == VV_LEASE_WRITE ? reach->end : reach->write_end))
+        return false;
+    reach->end = MAX(reach->end, lease->range.end);
+    if (lease->mode == VV_LEASE_WRITE)
+        reach->write_end = MAX(reach->write_end, lease->range.end);
+    return true;
+}
+
 static bool decode_leases(VvReader *in, VvClusterState *state)
 {
+    Reach reach = { 0 };
     guint count;
 
     if (!read_count(in, VV_LEASES_MAX, 49, &count))
@@ -172,17 +193,8 @@ static bool decode_leases(VvReader *in, VvClusterState *state)
         if (in->bad || (mode != VV_LEASE_READ && mode != VV_LEASE_WRITE) || lease.range.first >= lease.range.end ||
             lease.holder.session == 0 || vv_state_session(state, lease.holder.node) != lease.holder.session)
             return false;
-        if (before && (before->range.lun > lease.range.lun ||
-                          (before->range.lun == lease.range.lun && before->range.first > lease.range.first)))
+        if (!follows(&reach, before, &lease))
             return false;
-        /* Sorted by where they begin: only those behind it could overlap, so compare with all that begin before its end. */
-        for (guint j = i; j-- > 0 && VV_STATE_AT(state->leases, VvLease, j)->range.lun == lease.range.lun;) {
-            const VvLease *other = VV_STATE_AT(state->leases, VvLease, j);
-
-            if (vv_ranges_overlap(&other->range, &lease.range) &&
-                (other->mode == VV_LEASE_WRITE || lease.mode == VV_LEASE_WRITE))
-                return false;
-        }
         g_array_append_val(state->leases, lease);
     }
     return true;
@@ -262,14 +274,32 @@ VvClusterState *vv_state_decode(const uint8_t *data, size_t length_bytes)
     return g_steal_pointer(&state);
 }
 
+static void copy_array(GArray *to, const GArray *from)
+{
+    if (from->len > 0)
+        g_array_append_vals(to, from->data, from->len);
+}
+
 VvClusterState *vv_state_copy(const VvClusterState *state)
 {
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
-    VvClusterState *copy;
+    VvClusterState *copy = vv_state_new();
 
-    vv_state_encode(state, bytes);
-    copy = vv_state_decode(bytes->data, bytes->len);
-    g_assert(copy);
+    copy->applied_index = state->applied_index;
+    copy->applied_term = state->applied_term;
+    copy->last_end = state->last_end;
+    copy->next_node = state->next_node;
+    copy_array(copy->nodes, state->nodes);
+    for (guint i = 0; i < copy->nodes->len; i++) {
+        VvNodeState *node = VV_STATE_AT(copy->nodes, VvNodeState, i);
+
+        node->body = g_memdup2(node->body, node->body_bytes);
+    }
+    copy_array(copy->leases, state->leases);
+    copy_array(copy->segments, state->segments);
+    copy_array(copy->unfenced, state->unfenced);
+    copy_array(copy->removals, state->removals);
+    copy_array(copy->requests, state->requests);
+    copy_array(copy->done, state->done);
     return copy;
 }
 

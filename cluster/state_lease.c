@@ -3,7 +3,7 @@
 #include "limits.h"
 #include "state_private.h"
 
-static int compare(const VvLease *a, const VvLease *b)
+int vvs_compare_leases(const VvLease *a, const VvLease *b)
 {
     if (a->range.lun != b->range.lun)
         return a->range.lun < b->range.lun ? -1 : 1;
@@ -19,7 +19,7 @@ static void insert(GArray *leases, VvLease lease)
     while (low < high) {
         guint middle = (low + high) / 2;
 
-        if (compare(VV_STATE_AT(leases, VvLease, middle), &lease) < 0)
+        if (vvs_compare_leases(VV_STATE_AT(leases, VvLease, middle), &lease) < 0)
             low = middle + 1;
         else
             high = middle;

@@ -166,6 +166,69 @@ static void test_states(void)
         }
 }
 
+static void put_lease(VvClusterState *state, VvLeaseMode mode, uint64_t lun, uint64_t first, uint64_t end, uint64_t node)
+{
+    VvLease lease = { .range = { lun, first, end }, .holder = { node, vv_state_session(state, node) }, .mode = mode, .index = 6 };
+
+    g_array_append_val(state->leases, lease);
+}
+
+static bool decodes(const VvClusterState *state)
+{
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    g_autoptr(VvClusterState) back = NULL;
+
+    vv_state_encode(state, bytes);
+    back = vv_state_decode(bytes->data, bytes->len);
+    return back != NULL;
+}
+
+/* S3 in what a peer sends: also behind a long lease that others lie within. */
+static void test_overlaps(void)
+{
+    static const struct {
+        VvLeaseMode mode;
+        uint64_t lun, first, end;
+        bool good;
+    } cases[] = { { VV_LEASE_READ, 1, 50, 60, true }, { VV_LEASE_WRITE, 1, 50, 60, false }, { VV_LEASE_WRITE, 1, 99, 101, false },
+        { VV_LEASE_WRITE, 1, 100, 101, true }, { VV_LEASE_WRITE, 2, 50, 60, true }, { VV_LEASE_READ, 0, 50, 60, false },
+        { VV_LEASE_READ, 1, 20, 30, false } };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(VvClusterState) state = some_state();
+
+        g_array_set_size(state->leases, 0);
+        put_lease(state, VV_LEASE_READ, 1, 0, 100, 1);
+        put_lease(state, VV_LEASE_READ, 1, 20, 30, 2);
+        put_lease(state, cases[i].mode, cases[i].lun, cases[i].first, cases[i].end, 2);
+        g_assert_cmpint(decodes(state), ==, cases[i].good);
+    }
+    for (unsigned mode = VV_LEASE_READ; mode <= VV_LEASE_WRITE; mode++) {
+        g_autoptr(VvClusterState) state = some_state();
+
+        g_array_set_size(state->leases, 0);
+        put_lease(state, VV_LEASE_WRITE, 1, 0, 100, 1);
+        put_lease(state, mode, 1, 40, 50, 2);
+        g_assert_false(decodes(state));
+    }
+}
+
+/* As much as there may be: one LUN, read by all. It is decoded and copied in the time that it takes to look at each once. */
+static void test_many_leases(void)
+{
+    g_autoptr(VvClusterState) state = some_state(), copy = NULL;
+
+    g_array_set_size(state->leases, 0);
+    for (uint64_t i = 0; i < VV_LEASES_MAX; i++)
+        put_lease(state, VV_LEASE_READ, 1, 2 * i, 4 * (uint64_t) VV_LEASES_MAX, 1 + i % 2);
+    for (unsigned i = 0; i < 4; i++)
+        g_assert_true(decodes(state));
+    copy = vv_state_copy(state);
+    g_assert_cmpuint(vv_state_digest(copy), ==, vv_state_digest(state));
+    apply(copy, (VvEntry) { .kind = VV_ENTRY_NODE_SET, .f.node = 1, .f.body = (const uint8_t *) "other", .f.body_bytes = 5 });
+    g_assert_cmpuint(vv_state_node(state, 1)->body_bytes, ==, 1);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -175,5 +238,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cluster/state/leases", test_leases);
     g_test_add_func("/cluster/state/late-open", test_late_open);
     g_test_add_func("/cluster/codec/states", test_states);
+    g_test_add_func("/cluster/codec/overlaps", test_overlaps);
+    g_test_add_func("/cluster/codec/many-leases", test_many_leases);
     return g_test_run();
 }
