@@ -47,11 +47,9 @@ void vv_coordinator_begin(VvCoordinator *c, uint64_t now_ms, uint64_t term, cons
     c->term = term;
     c->applied = applied;
     c->tail = vv_state_copy(applied);
-    for (guint i = 0; i < applied->nodes->len; i++) {
-        VvcNode node = { .node = g_array_index(applied->nodes, VvNodeState, i).id, .heard_ms = vv_rule(VV_RULE_NEW_WAIT) ? now_ms : 0 };
-
-        g_array_append_val(c->nodes, node);
-    }
+    c->worked_ms = now_ms;
+    for (guint i = 0; i < applied->nodes->len; i++)
+        vvc_node(c, g_array_index(applied->nodes, VvNodeState, i).id);
 }
 
 void vv_coordinator_end(VvCoordinator *c)
@@ -92,12 +90,19 @@ bool vvc_propose(VvCoordinator *c, const VvEntry *entry, uint64_t *ret_index)
     return true;
 }
 
+/* One that is not known yet counts as heard now. Ids that are used up are not known again. */
 VvcNode *vvc_node(VvCoordinator *c, uint64_t node)
 {
+    VvcNode added = { .node = node, .heard_ms = vv_rule(VV_RULE_NEW_WAIT) ? c->worked_ms : 0 };
+    const VvNodeState *state = vv_state_node(c->tail, node);
+
     for (guint i = 0; i < c->nodes->len; i++)
         if (g_array_index(c->nodes, VvcNode, i).node == node)
             return &g_array_index(c->nodes, VvcNode, i);
-    return NULL;
+    if (!state || state->removed)
+        return NULL;
+    g_array_append_val(c->nodes, added);
+    return &g_array_index(c->nodes, VvcNode, c->nodes->len - 1);
 }
 
 void vvc_need(VvCoordinator *c, uint64_t node)
@@ -133,12 +138,9 @@ bool vvc_due(uint64_t now_ms, uint64_t *last_ms, uint64_t every_ms)
 static void hear(VvCoordinator *c, uint64_t now_ms, uint64_t node)
 {
     VvcNode *found = vvc_node(c, node);
-    VvcNode added = { .node = node, .heard_ms = now_ms };
 
     if (found)
         found->heard_ms = now_ms;
-    else if (c->nodes->len < VV_NODES_MAX)
-        g_array_append_val(c->nodes, added);
 }
 
 static void open_session(VvCoordinator *c, uint64_t now_ms, uint64_t from, const VvFields *fields)
@@ -265,7 +267,7 @@ static void work_expiry(VvCoordinator *c, uint64_t now_ms)
     uint64_t drift = vv_rule(VV_RULE_DRIFT_WAIT) ? c->config.drift_permille : 0;
     uint64_t silence_ms = c->config.session_ms * (1000 + drift) / 1000 + 1;
 
-    for (guint i = 0; i < c->nodes->len; i++) {
+    for (guint i = 0; i < c->nodes->len;) {
         VvcNode *node = &g_array_index(c->nodes, VvcNode, i);
         VvEntry expire = { .kind = VV_ENTRY_EXPIRE, .f.node = node->node, .f.session = vv_state_session(c->tail, node->node) };
         VvEntry removal = { .kind = VV_ENTRY_NODE_REMOVE, .f.node = node->node };
@@ -275,14 +277,16 @@ static void work_expiry(VvCoordinator *c, uint64_t now_ms)
             vvc_propose(c, &expire, NULL))
             expire.f.session = 0;
         node->needed = false; /* who still needs it says so again */
-        if (node->evict && expire.f.session == 0 && state && !state->removed && vvc_propose(c, &removal, NULL))
-            node->evict = false;
+        if (!state || state->removed || (node->evict && expire.f.session == 0 && vvc_propose(c, &removal, NULL)))
+            g_array_remove_index(c->nodes, i);
+        else
+            i++;
     }
 }
 
 void vv_coordinator_evict(VvCoordinator *c, uint64_t node)
 {
-    VvcNode *found = vvc_node(c, node);
+    VvcNode *found = c->active ? vvc_node(c, node) : NULL;
 
     if (found)
         found->evict = true;

@@ -46,7 +46,7 @@ void vv_coordinator_applied(VvCoordinator *coordinator, uint64_t now_ms, const V
 /* Do what can be done now: after every event, and at the deadline. */
 void vv_coordinator_work(VvCoordinator *coordinator, uint64_t now_ms);
 uint64_t vv_coordinator_deadline(const VvCoordinator *coordinator);
-/* @node is to go: its session is expired once it was silent for long enough, then it is removed. */
+/* @node is to go: its session is expired once it was silent for long enough, then it is removed. Forgotten with the coordinator. */
 void vv_coordinator_evict(VvCoordinator *coordinator, uint64_t node);
 
 #endif

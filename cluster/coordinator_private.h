@@ -58,7 +58,7 @@ struct VvCoordinator {
     const VvClusterState *applied;
     VvClusterState *tail;
     uint64_t worked_ms;
-    GArray *nodes; /* VvcNode */
+    GArray *nodes; /* VvcNode that are not removed in the tail */
 
     GArray *renewals;   /* VvcRenewal that wait for a confirmation */
     uint64_t round;     /* asked last */
@@ -75,6 +75,7 @@ struct VvCoordinator {
 
 /* Propose, and have it in the tail. False: not now. */
 bool vvc_propose(VvCoordinator *c, const VvEntry *entry, uint64_t *ret_index);
+/* NULL: it is no node, or none any more. */
 VvcNode *vvc_node(VvCoordinator *c, uint64_t node);
 void vvc_need(VvCoordinator *c, uint64_t node);
 bool vvc_listed(const GArray *holders, VvHolder holder);

@@ -189,10 +189,82 @@ static void test_large_body(void)
     tear_down(&f);
 }
 
+/* Applied as they are proposed, with work between, for @ms. */
+static void run(Fixture *f, uint64_t ms)
+{
+    for (uint64_t end_ms = f->now_ms + ms; f->now_ms < end_ms; f->now_ms += SESSION_MS / 16) {
+        vv_coordinator_work(f->coordinator, f->now_ms);
+        while (apply_one(f, NULL))
+            continue;
+    }
+}
+
+static bool is_removed(const Fixture *f, uint64_t node)
+{
+    return vv_state_node(f->state, node)->removed;
+}
+
+/* One that came since the coordinator began and never opened a session goes too; one that went is not known again. */
+static void test_evict(void)
+{
+    Fixture f;
+
+    set_up(&f, 2);
+    begin(&f);
+    request(&f, 1, (VvEntry) { .kind = VV_ENTRY_NODE_ADD, .f.node = 3, .f.body = (const uint8_t *) "n", .f.body_bytes = 1 });
+    run(&f, SESSION_MS);
+    vv_coordinator_evict(f.coordinator, 3);
+    g_assert_cmpuint(vv_coordinator_deadline(f.coordinator), <, UINT64_MAX);
+    run(&f, SESSION_MS);
+    g_assert_true(is_removed(&f, 3));
+    vv_coordinator_evict(f.coordinator, 3);
+    vv_coordinator_evict(f.coordinator, 4);
+    g_assert_cmpuint(vv_coordinator_deadline(f.coordinator), ==, UINT64_MAX);
+    run(&f, SESSION_MS);
+    /* A session is waited for first. */
+    vv_coordinator_evict(f.coordinator, 2);
+    run(&f, 2 * SESSION_MS);
+    g_assert_true(is_removed(&f, 2));
+    g_assert_cmpuint(vv_coordinator_deadline(f.coordinator), ==, UINT64_MAX);
+    tear_down(&f);
+}
+
+/* Ids are never reused: those that are used up do not count against the nodes that there may be. */
+static void test_many_ids(void)
+{
+    VvFields open = { .nonce = 9 }, want = { .range = { 2, 0, 10 }, .mode = VV_LEASE_WRITE };
+    const uint64_t last = VV_NODES_MAX + 8;
+    Fixture f;
+
+    set_up(&f, 2);
+    for (uint64_t id = 3; id < last; id++) {
+        enter(&f, (VvEntry) { .kind = VV_ENTRY_NODE_ADD, .f.node = id, .f.body = (const uint8_t *) "n", .f.body_bytes = 1 });
+        enter(&f, (VvEntry) { .kind = VV_ENTRY_NODE_REMOVE, .f.node = id });
+    }
+    begin(&f);
+    request(&f, 1, (VvEntry) { .kind = VV_ENTRY_NODE_ADD, .f.node = last, .f.body = (const uint8_t *) "n", .f.body_bytes = 1 });
+    run(&f, 100);
+    vv_coordinator_receive(f.coordinator, f.now_ms, last, VV_MESSAGE_OPEN, &open);
+    run(&f, 100);
+    want.session = vv_state_session(f.state, last);
+    g_assert_cmpuint(want.session, !=, 0);
+    vv_coordinator_receive(f.coordinator, f.now_ms, last, VV_MESSAGE_LEASE, &want);
+    run(&f, 100);
+    g_assert_cmpuint(f.state->leases->len, ==, 2);
+    /* It is silent, and 1 wants what it has. */
+    want.session = vv_state_session(f.state, 1);
+    vv_coordinator_receive(f.coordinator, f.now_ms, 1, VV_MESSAGE_LEASE, &want);
+    run(&f, 2 * SESSION_MS);
+    g_assert_cmpuint(vv_state_session(f.state, last), ==, 0);
+    tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cluster/coordinator/slow-quiesce", test_slow_quiesce);
     g_test_add_func("/cluster/coordinator/large-body", test_large_body);
+    g_test_add_func("/cluster/coordinator/evict", test_evict);
+    g_test_add_func("/cluster/coordinator/many-ids", test_many_ids);
     return g_test_run();
 }
