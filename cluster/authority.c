@@ -113,7 +113,7 @@ static X509 *certificate_from(GBytes *bytes)
 {
     gsize length = 0;
     const unsigned char *at = g_bytes_get_data(bytes, &length), *end = at + length;
-    X509 *certificate = length <= VV_JOINED_BYTES_MAX ? d2i_X509(NULL, &at, (long) length) : NULL;
+    X509 *certificate = length <= VV_CREDENTIAL_BYTES_MAX ? d2i_X509(NULL, &at, (long) length) : NULL;
 
     if (certificate && at != end)
         g_clear_pointer(&certificate, X509_free);
@@ -125,7 +125,7 @@ static EVP_PKEY *key_from(GBytes *bytes)
 {
     gsize length = 0;
     const unsigned char *at = g_bytes_get_data(bytes, &length);
-    EVP_PKEY *key = length <= VV_JOINED_BYTES_MAX ? d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, (long) length) : NULL;
+    EVP_PKEY *key = length <= VV_CREDENTIAL_BYTES_MAX ? d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, (long) length) : NULL;
 
     if (key && !is_our_kind(key))
         g_clear_pointer(&key, EVP_PKEY_free);

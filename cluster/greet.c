@@ -569,7 +569,13 @@ static void answer(VvJoin *join, GByteArray *body, char *why)
 void vv_join_accept(VvJoin *join, const VvJoined *joined)
 {
     GByteArray *body = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
 
+    if (!vv_known_nodes_check(joined->nodes, &error)) {
+        g_byte_array_unref(body);
+        vv_join_refuse(join, error);
+        return;
+    }
     vv_joined_encode(joined, body);
     answer(join, body, g_strdup_printf("%s joined as node %" G_GUINT64_FORMAT, joined->node_name, joined->node));
 }

@@ -114,7 +114,7 @@ static void write_blob(GByteArray *out, GBytes *blob)
     gsize length = 0;
     const void *bytes = blob ? g_bytes_get_data(blob, &length) : NULL;
 
-    g_assert(length <= UINT16_MAX);
+    g_assert(length <= VV_CREDENTIAL_BYTES_MAX);
     vv_write_u16(out, (uint16_t) length);
     vv_write_bytes(out, bytes, length);
 }

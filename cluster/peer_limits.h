@@ -14,15 +14,19 @@
 #define VV_DATA_BODY_BYTES_MAX (4u << 10) /* on data connections bodies only say what the data is */
 #define VV_HELLO_BYTES_MAX (1u << 10)     /* before a peer is one: hello, goodbye */
 #define VV_JOIN_BYTES_MAX (8u << 10)      /* a certificate request has 300 bytes, an address 64 */
-#define VV_JOINED_BYTES_MAX (32u << 10)   /* three certificates or keys, and every node's addresses */
 #define VV_REASON_BYTES_MAX 512u          /* the words of a goodbye */
 #define VV_SOFTWARE_BYTES_MAX 32u
 
-/* ---- nodes: DESIGN section 9 is meant for 16; ids are never reused, so they are counted by what is known at a time */
-#define VV_NODES_MAX 64u
+/* ---- nodes: VV_NODES_MAX of limits.h; ids are never reused, so they are counted by what is known at a time */
 #define VV_NODE_ADDRESSES_MAX 8u
 #define VV_ADDRESS_BYTES_MAX 64u /* "[IPv6%interface]:port" has 71 at most with a scope; without one 47 */
 #define VV_CHANNELS_MAX 8u       /* data connections from one node to another */
+
+/* ---- the answer to a request to join: texts and blobs have a length of 2, addresses a count of 1; the rest is in joining.h */
+#define VV_CREDENTIAL_BYTES_MAX (4u << 10) /* a certificate or a key: ours have 500 */
+#define VV_KNOWN_NODE_BYTES_MAX (8u + 1u + 2u + VV_NAME_BYTES_MAX + 1u + VV_NODE_ADDRESSES_MAX * (2u + VV_ADDRESS_BYTES_MAX))
+#define VV_JOINED_BYTES_MAX \
+    (1u + 8u + 1u + 2u * (2u + VV_NAME_BYTES_MAX) + 3u * (2u + VV_CREDENTIAL_BYTES_MAX) + 2u + VV_NODES_MAX * VV_KNOWN_NODE_BYTES_MAX)
 
 /* ---- tokens */
 #define VV_TOKEN_BYTES_MAX 2048u /* 8 addresses of 64, two names of 128, 120 fixed: half of it */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The line that lets a node join, and the proofs made with it. */
 #include "error.h"
+#include "joining.h"
+#include "peer_limits.h"
 #include "token.h"
 
 #include <string.h>
@@ -139,6 +141,40 @@ static void test_roles(void)
     g_assert_false(vv_token_role_parse("king", &role));
 }
 
+static GBytes *largest_credential(void)
+{
+    return g_bytes_new_take(g_malloc0(VV_CREDENTIAL_BYTES_MAX), VV_CREDENTIAL_BYTES_MAX);
+}
+
+/* As many nodes as there may be, with names and addresses as long as they may be: the answer to a joiner fits what both ends take. */
+static void test_largest_answer(void)
+{
+    g_auto(VvJoined) joined = { .node = 1, .role = VV_TOKEN_VOTER, .nodes = vv_known_nodes_new() };
+    g_auto(VvJoined) back = { 0 };
+    g_autoptr(GByteArray) body = g_byte_array_new();
+    g_autoptr(GError) error = NULL;
+
+    joined.pool_name = g_strnfill(VV_NAME_BYTES_MAX, 'p');
+    joined.node_name = g_strnfill(VV_NAME_BYTES_MAX, 'n');
+    joined.credentials.node_certificate = largest_credential();
+    joined.credentials.authority_certificate = largest_credential();
+    joined.credentials.authority_key = largest_credential();
+    for (unsigned i = 0; i < VV_NODES_MAX; i++) {
+        g_autofree char *fill = g_strnfill(VV_NAME_BYTES_MAX - 3, 'n'), *name = g_strdup_printf("%s%03u", fill, i);
+        g_autoptr(GPtrArray) addresses = g_ptr_array_new_with_free_func(g_free);
+
+        for (unsigned j = 0; j < VV_NODE_ADDRESSES_MAX; j++)
+            g_ptr_array_add(addresses, g_strdup_printf("[fd11:1111:1111:1111:1111:1111:1%03u:1%03u]:17333", i, j));
+        g_ptr_array_add(addresses, NULL);
+        vv_known_nodes_add(joined.nodes, i + 1, false, name, (const char *const *) addresses->pdata);
+    }
+    vv_joined_encode(&joined, body);
+    g_assert_cmpuint(body->len, <=, VV_JOINED_BYTES_MAX);
+    g_assert_true(vv_joined_decode(body->data, body->len, &back, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(back.nodes->len, ==, VV_NODES_MAX);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -147,5 +183,6 @@ int main(int argc, char **argv)
     g_test_add_func("/cluster/token/time", test_time);
     g_test_add_func("/cluster/token/proof", test_proof);
     g_test_add_func("/cluster/token/roles", test_roles);
+    g_test_add_func("/cluster/join/largest-answer", test_largest_answer);
     return g_test_run();
 }
