@@ -507,6 +507,11 @@ bool vv_greeting_is_strange(const VvGreeting *greeting)
     return greeting->strange;
 }
 
+uint64_t vv_greeting_node(const VvGreeting *greeting)
+{
+    return greeting->identity.node;
+}
+
 bool vv_greeting_is_joining(const VvGreeting *greeting)
 {
     return greeting->joining;

@@ -48,6 +48,8 @@ const VvAddress *vv_greeting_address(const VvGreeting *greeting);
 bool vv_greeting_dialled(const VvGreeting *greeting);
 /* Is it a stranger's, or not known yet? */
 bool vv_greeting_is_strange(const VvGreeting *greeting);
+/* Whose certificate it has shown; 0: nobody's yet, or it has none. */
+uint64_t vv_greeting_node(const VvGreeting *greeting);
 bool vv_greeting_is_joining(const VvGreeting *greeting);
 /* Of a goodbye that was said or heard (VvGoodbyeReason, or a later one's); 0: none. */
 unsigned vv_greeting_reason(const VvGreeting *greeting);

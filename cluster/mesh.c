@@ -88,19 +88,19 @@ void vvm_mesh_tell(VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, const cha
 
     if (mesh->told_since_ms == 0 || now_ms - mesh->told_since_ms >= 60000) {
         mesh->told_since_ms = now_ms;
-        mesh->told = 0;
+        memset(mesh->told, 0, sizeof mesh->told);
     }
     if (!mesh->events->trouble || mesh->stopping)
         return;
-    if (++mesh->told > VV_LOG_PER_MINUTE_MAX) {
-        mesh->suppressed++;
+    if (++mesh->told[trouble] > VV_LOG_PER_MINUTE_MAX) {
+        mesh->suppressed[trouble]++;
         return;
     }
     va_start(arguments, format);
     text = g_strdup_vprintf(format, arguments);
     va_end(arguments);
-    mesh->events->trouble(mesh, trouble, node, text, mesh->suppressed, mesh->user);
-    mesh->suppressed = 0;
+    mesh->events->trouble(mesh, trouble, node, text, mesh->suppressed[trouble], mesh->user);
+    mesh->suppressed[trouble] = 0;
 }
 
 /* ---- nodes come and go */

@@ -25,6 +25,7 @@ typedef enum {
     VV_MESH_STRANGER, /* a connection that came to nothing: what it did */
     VV_MESH_REFUSED,  /* a node was refused, or refuses us: why */
     VV_MESH_MISTAKEN, /* another node answers at an address, two processes have one certificate: the configuration is wrong */
+    VV_MESH_TROUBLES
 } VvMeshTrouble;
 
 typedef struct {
@@ -36,7 +37,7 @@ typedef struct {
         VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user); /* peer.h; NULL: the transport's memory */
     void (*unplace)(VvMesh *mesh, VvPeer *peer, void *data, void *user);
     void (*writable)(VvMesh *mesh, VvPeer *peer, void *user);
-    /* On the door's thread. At most VV_LOG_PER_MINUTE_MAX a minute; @suppressed: how many were not told before this one. */
+    /* On the door's thread. At most VV_LOG_PER_MINUTE_MAX a minute of each kind; @suppressed: how many of it were not told before. */
     void (*trouble)(
         VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, const char *text, unsigned suppressed, void *user);
     void (*join)(VvMesh *mesh, VvJoin *join, void *user); /* answer it, from any thread, in VV_JOIN_MS

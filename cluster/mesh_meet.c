@@ -140,7 +140,7 @@ static void accepted_met_cb(VvGreeting *greeting, VvPeerOptions *met, void *user
     VvMeshSlot *slot =
         node ? vvm_mesh_slot(node, theirs->purpose, theirs->channel, theirs->purpose == VV_PURPOSE_DATA) : NULL;
 
-    g_ptr_array_remove_fast(mesh->greetings, greeting);
+    g_ptr_array_remove(mesh->greetings, greeting);
     if (slot)
         settle(slot, met);
     else
@@ -151,7 +151,7 @@ static void accepted_ended_cb(VvGreeting *greeting, const char *why, void *user)
 {
     VvMesh *mesh = user;
 
-    g_ptr_array_remove_fast(mesh->greetings, greeting);
+    g_ptr_array_remove(mesh->greetings, greeting);
     if (vv_greeting_is_strange(greeting) || vv_greeting_reason(greeting) == 0)
         vvm_mesh_tell(mesh, VV_MESH_STRANGER, 0, "a connection from %s: %s", vv_greeting_address(greeting)->text, why);
 }
@@ -176,14 +176,65 @@ static void join_cb(VvJoin *join, void *user)
 
 static const VvGreetingEvents accepted_events = { heard_cb, accepted_met_cb, accepted_ended_cb, join_cb };
 
-/* Too many who are not known yet? */
-static bool is_crowded(const VvMesh *mesh, const VvAddress *address)
+/* Does the pool list a node at this host? */
+static bool is_nodes_host(const VvMesh *mesh, const VvAddress *address)
 {
+    GHashTableIter iter;
+    void *value;
+
+    g_hash_table_iter_init(&iter, mesh->nodes);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const VvMeshNode *node = value;
+
+        for (guint i = 0; i < node->addresses->len; i++)
+            if (vv_address_same_host(&g_array_index(node->addresses, VvAddress, i), address))
+                return true;
+    }
+    return false;
+}
+
+/* Has it shown, by now, that it is a node's? */
+static bool has_proven(const VvMesh *mesh, const VvGreeting *greeting)
+{
+    uint64_t node = vv_greeting_node(greeting);
+
+    return node != 0 && g_hash_table_contains(mesh->nodes, &node);
+}
+
+/* The oldest that has proven nothing: from @host only, or, if NULL, from a host where no node is, or else from any. Who joins is few. */
+static VvGreeting *oldest_stranger(const VvMesh *mesh, const VvAddress *host)
+{
+    for (unsigned pass = host ? 1 : 0; pass < 2; pass++)
+        for (guint i = 0; i < mesh->greetings->len; i++) {
+            VvGreeting *greeting = g_ptr_array_index(mesh->greetings, i);
+            const VvAddress *address = vv_greeting_address(greeting);
+
+            if (!has_proven(mesh, greeting) && !vv_greeting_is_joining(greeting) &&
+                (host ? vv_address_same_host(address, host) : pass == 1 || !is_nodes_host(mesh, address)))
+                return greeting;
+        }
+    return NULL;
+}
+
+/* Too many who are not known yet? Who comes takes the place of the oldest that has not shown who it is: a node needs its place for a round
+ * trip or two, so those who hold theirs and say nothing cannot shut it out. False: there is no place. */
+static bool make_room(VvMesh *mesh, const VvAddress *address)
+{
+    VvGreeting *goes;
     unsigned same = 0;
 
     for (guint i = 0; i < mesh->greetings->len; i++)
         same += vv_address_same_host(vv_greeting_address(g_ptr_array_index(mesh->greetings, i)), address);
-    return mesh->greetings->len >= VV_GREETINGS_MAX || same >= VV_GREETINGS_PER_ADDRESS_MAX;
+    if (mesh->greetings->len < VV_GREETINGS_MAX && same < VV_GREETINGS_PER_ADDRESS_MAX)
+        return true;
+    goes = oldest_stranger(mesh, same >= VV_GREETINGS_PER_ADDRESS_MAX ? address : NULL);
+    if (!goes)
+        return false;
+    vvm_mesh_tell(mesh, VV_MESH_STRANGER, 0, "a connection from %s: too many are on their way in, and it has not said who it is",
+        vv_greeting_address(goes)->text);
+    g_ptr_array_remove(mesh->greetings, goes);
+    vv_greeting_cancel(goes);
+    return true;
 }
 
 static void accept_cb(
@@ -194,7 +245,7 @@ static void accept_cb(
 
     (void) listener;
     vv_address_set(&address, socket, (socklen_t) length);
-    if (mesh->stopping || is_crowded(mesh, &address)) {
+    if (mesh->stopping || !make_room(mesh, &address)) {
         vvm_mesh_tell(mesh, VV_MESH_STRANGER, 0, "a connection from %s: too many are on their way in", address.text);
         close((int) fd);
         return;

@@ -57,11 +57,11 @@ struct VvMesh {
     /* ---- the door's thread */
     struct evconnlistener *listener;
     VvPeerTimer *accept_again;
-    GPtrArray *greetings; /* of those who dialled us; borrowed */
+    GPtrArray *greetings; /* of those who dialled us, oldest first; borrowed */
     uint64_t dials;
     bool stopping;
     uint64_t told_since_ms;
-    unsigned told, suppressed;
+    unsigned told[VV_MESH_TROUBLES], suppressed[VV_MESH_TROUBLES]; /* a kind cannot silence another */
 
     _Atomic bool joining;
 

@@ -65,6 +65,6 @@
 #define VV_GREETINGS_MAX 128u            /* connections that are not peers yet: 64 nodes that all come back, twice */
 #define VV_GREETINGS_PER_ADDRESS_MAX 16u /* ... of them from one address */
 #define VV_JOINS_MAX 4u                  /* join requests under way */
-#define VV_LOG_PER_MINUTE_MAX 10u        /* lines about strangers and refusals; more are counted */
+#define VV_LOG_PER_MINUTE_MAX 10u        /* lines about strangers, refusals, mistakes, each; more are counted */
 
 #endif

@@ -102,6 +102,8 @@ static const VvMeshEvents test_events = {
 };
 
 /* ---- life */
+uint64_t test_greeting_ms = 400;
+
 void test_node_start(TestMesh *test, unsigned index, uint64_t id, const char *listen)
 {
     TestNode *node = &test->nodes[index];
@@ -115,7 +117,7 @@ void test_node_start(TestMesh *test, unsigned index, uint64_t id, const char *li
         .listen = &address,
         .channels = 2,
         .times = test_times,
-        .greeting_ms = 400,
+        .greeting_ms = test_greeting_ms,
         .events = &test_events,
         .user = node };
 

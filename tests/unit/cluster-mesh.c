@@ -442,6 +442,55 @@ static void test_crowd(void)
     test_mesh_free(test);
 }
 
+static bool is_open(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+/* Strangers hold all places for as long as they may: nodes get in nevertheless, and the oldest of the strangers go. */
+static void test_crowd_gives_way(void)
+{
+    TestMesh *test;
+    int fds[2][VV_GREETINGS_PER_ADDRESS_MAX + 8];
+    const size_t count = G_N_ELEMENTS(fds[0]);
+
+    test_greeting_ms = 15000;
+    test = test_mesh_new(2);
+    test_greeting_ms = 400;
+    for (size_t i = 0; i < count; i++)
+        for (unsigned n = 0; n < 2; n++)
+            fds[n][i] = connect_to(&test->nodes[n]);
+    test_introduce_all(test);
+    test_await(&test->nodes[0], &test->nodes[0].up[2], 1);
+    for (unsigned n = 0; n < 2; n++) {
+        expect_close(fds[n][0]);
+        g_assert_true(is_open(fds[n][count - 1]));
+        for (size_t i = 1; i < count; i++)
+            close(fds[n][i]);
+    }
+    test_mesh_free(test);
+}
+
+/* However much strangers give to tell about: what nodes do is still told. */
+static void test_budgets(void)
+{
+    TestMesh *test = test_mesh_new(1);
+    TestNode *one = &test->nodes[0];
+    VvHello hello = raw_hello(test, 2);
+
+    for (unsigned i = 0; i < 2 * VV_LOG_PER_MINUTE_MAX; i++) {
+        int fd = connect_to(one);
+
+        g_assert_cmpint(write(fd, "GET / HTTP/1.0\r\n\r\n", 18), ==, 18);
+        expect_close(fd);
+    }
+    hello_fails(test, 2, &hello, "not any more");
+    test_await_trouble(one, "node 2 was refused");
+    test_mesh_free(test);
+}
+
 /* ---- joining */
 static void some_token(const TestMesh *test, VvToken *token, uint8_t verifier[VV_VERIFIER_BYTES])
 {
@@ -558,6 +607,8 @@ int main(int argc, char **argv)
     g_test_add_func("/cluster/mesh/strangers", test_strangers);
     g_test_add_func("/cluster/mesh/bad-hellos", test_bad_hellos);
     g_test_add_func("/cluster/mesh/crowd", test_crowd);
+    g_test_add_func("/cluster/mesh/crowd-gives-way", test_crowd_gives_way);
+    g_test_add_func("/cluster/mesh/budgets", test_budgets);
     g_test_add_func("/cluster/join/once", test_join_once);
     g_test_add_func("/cluster/join/hostile", test_join_hostile);
     return g_test_run();

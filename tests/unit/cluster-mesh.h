@@ -38,6 +38,7 @@ typedef struct {
     TestNode nodes[TEST_NODES];
 } TestMesh;
 
+extern uint64_t test_greeting_ms; /* of nodes that are started from now on */
 /* (Again) with the certificate of node @id; @listen NULL: the loopback address. */
 void test_node_start(TestMesh *test, unsigned index, uint64_t id, const char *listen);
 /* Nodes n1 to n@count, which do not know of each other. */
