@@ -28,7 +28,7 @@
  *    32   8  durable index when the entry was appended
  *    40   4  crc of the previous entry (its bytes 52 to 55)
  *    44   4  crc32c of the body
- *    48   4  flags: 1 = first of a sync batch; others are of a newer format
+ *    48   4  flags: 1 = first of a sync batch; 6 = kind (journal_log.h), 0 but in a cluster's log; others are of a newer format
  *    52   4  crc32c of the pool UUID, the lineage (8 bytes) and bytes 0 to 51
  *    56   n  body, zeroes to a multiple of 8
  *
@@ -274,6 +274,7 @@ void vv_journal_close(VvJournal *journal)
     for (unsigned i = 0; i < VV_JOURNAL_FILES_MAX; i++)
         vv_close_fd(&journal->files[i].fd);
     free(journal->buffer);
+    vv_journal_log_free(journal->log);
     g_free(journal->path);
     g_free(journal);
 }
@@ -379,8 +380,19 @@ static int find_file(VvJournal *journal, unsigned *ret_slot)
     return 0;
 }
 
-/* Go on in the next file. -ENOSPC leaves everything as it was. */
-static int next_file(VvJournal *journal)
+/* J9. The old header stays meanwhile: it says that the file is free. */
+static int wipe_replaced(VvJournal *journal, JournalFile *file)
+{
+    int err = file->replaced ? vv_journal_write_zeroes(journal, file->fd, JOURNAL_FIRST_OFFSET) : 0;
+
+    if (err == 0 && file->replaced)
+        err = journal->ops.sync(journal->ops.user, file->fd);
+    if (err == 0)
+        file->replaced = false;
+    return err;
+}
+
+int vv_journal_next_file(VvJournal *journal, uint64_t first_index, uint32_t previous_crc)
 {
     JournalHead head = make_head(&journal->identity);
     unsigned slot = 0;
@@ -393,10 +405,12 @@ static int next_file(VvJournal *journal)
         return err;
     file = &journal->files[slot];
     head.number = journal->files[journal->current].number + 1;
-    head.first_index = journal->last_index + 1;
+    head.first_index = first_index;
     head.incarnation = journal->identity.incarnation;
-    head.previous_crc = journal->crc;
-    err = write_head(journal, file->fd, &head); /* J1 */
+    head.previous_crc = previous_crc;
+    err = wipe_replaced(journal, file);
+    if (err == 0)
+        err = write_head(journal, file->fd, &head); /* J1 */
     if (err != 0)
         return fail(journal, err);
     file->good_head = true;
@@ -423,6 +437,12 @@ int vv_journal_keep_room(VvJournal *journal, size_t length_bytes)
 
 int vv_journal_append(VvJournal *journal, const void *body, size_t length_bytes, uint64_t *ret_index)
 {
+    return vv_journal_append_as(journal, journal->identity.term, 0, body, length_bytes, ret_index);
+}
+
+int vv_journal_append_as(
+    VvJournal *journal, uint64_t term, uint32_t flags, const void *body, size_t length_bytes, uint64_t *ret_index)
+{
     uint64_t space_bytes = journal_entry_space(length_bytes);
     JournalEntry entry;
     uint8_t *place;
@@ -434,7 +454,7 @@ int vv_journal_append(VvJournal *journal, const void *body, size_t length_bytes,
     if (journal->failed)
         return -EIO;
     if (journal->buffer_offset + journal->buffer_used_bytes + space_bytes > VV_JOURNAL_FILE_BYTES &&
-        (err = next_file(journal)) != 0)
+        (err = vv_journal_next_file(journal, journal->last_index + 1, journal->crc)) != 0)
         return err;
     if (journal_align(journal->buffer_used_bytes + space_bytes, VV_SECTOR_BYTES) > JOURNAL_BUFFER_BYTES &&
         (err = write_buffer(journal)) != 0)
@@ -442,13 +462,14 @@ int vv_journal_append(VvJournal *journal, const void *body, size_t length_bytes,
     place = journal->buffer + journal->buffer_used_bytes;
     entry = (JournalEntry){ .length_bytes = (uint32_t) length_bytes,
         .index = journal->last_index + 1,
-        .term = journal->identity.term,
+        .term = term,
         .incarnation = journal->identity.incarnation,
         .durable_index = journal->durable_index,
         .previous_crc = journal->crc,
         .body_crc = vv_crc32c(0, body, length_bytes),
-        .flags = journal->batch ? 0 : JOURNAL_ENTRY_BATCH };
+        .flags = flags | (journal->batch ? 0 : JOURNAL_ENTRY_BATCH) };
     vv_journal_encode_entry(journal->seed, &entry, place);
+    vv_journal_note(journal, journal->current, journal->buffer_offset + journal->buffer_used_bytes, &entry);
     if (length_bytes > 0)
         memcpy(place + JOURNAL_ENTRY_BYTES, body, length_bytes);
     memset(place + JOURNAL_ENTRY_BYTES + length_bytes, 0, space_bytes - JOURNAL_ENTRY_BYTES - length_bytes);
@@ -531,6 +552,7 @@ void vv_journal_release(VvJournal *journal, uint64_t index)
     if (index == journal->last_index)
         journal->released_bytes = journal->buffer_offset + journal->buffer_used_bytes;
     vv_journal_update_usage(journal);
+    vv_journal_forget_free(journal);
     remove_files(journal);
     journal->appended_bytes = 0;
 }

@@ -18,7 +18,8 @@
 #define JOURNAL_ENTRY_BYTES 56u
 #define JOURNAL_ENTRY_ALIGN 8u
 #define JOURNAL_ENTRY_BATCH (1u << 0) /* flag: the first of a sync batch, at a multiple of VV_SECTOR_BYTES */
-#define JOURNAL_ENTRY_FLAGS JOURNAL_ENTRY_BATCH
+#define JOURNAL_ENTRY_KIND_SHIFT 1u
+#define JOURNAL_ENTRY_KINDS (3u << JOURNAL_ENTRY_KIND_SHIFT) /* a VvJournalKind: only in a log (journal_log.h) */
 
 typedef struct {
     uint32_t format;
@@ -74,7 +75,28 @@ typedef struct {
     uint32_t previous_crc;
     uint64_t incarnation;
     uint64_t size_bytes; /* of the file when it was opened */
+    bool replaced;       /* J9: may hold entries that are not part of the log */
 } JournalFile;
+
+/* ---- journal_log.c: where entries are */
+typedef struct {
+    uint64_t index, offset;
+    unsigned slot;
+    uint32_t previous_crc;
+} VvJournalMark;
+
+typedef struct {
+    uint64_t index; /* 0: none */
+    uint64_t offset;
+    unsigned slot;
+    uint32_t crc; /* of the entry before */
+} VvJournalCursor;
+
+typedef struct {
+    GArray *marks;        /* VvJournalMark, by index */
+    VvJournalCursor next; /* behind the last read */
+    GByteArray *body;     /* of the last read */
+} VvJournalLog;
 
 struct VvJournal {
     char *path; /* owned */
@@ -94,6 +116,7 @@ struct VvJournal {
     uint64_t buffer_used_bytes;
     bool batch;   /* entries have been appended since the last sync */
     uint32_t crc; /* of the last entry */
+    VvJournalLog *log; /* owned; NULL: entries are not read back */
     /* Written by the committer, read by anybody. */
     _Atomic uint64_t last_index;
     _Atomic uint64_t durable_index;
@@ -113,5 +136,14 @@ static inline bool vv_journal_file_is_free(const VvJournal *journal, const Journ
 /* Zeroes from @from to the file's end, through the operations. */
 int vv_journal_write_zeroes(const VvJournal *journal, int fd, uint64_t from);
 void vv_journal_update_usage(VvJournal *journal);
+/* Go on in another file, with entry @first_index, which follows one with this crc. -ENOSPC leaves everything as it was. */
+int vv_journal_next_file(VvJournal *journal, uint64_t first_index, uint32_t previous_crc);
+/* The next entry, of @term, with these flags. */
+int vv_journal_append_as(
+    VvJournal *journal, uint64_t term, uint32_t flags, const void *body, size_t length_bytes, uint64_t *ret_index);
+/* ---- journal_log.c. In a log: an entry is there; files that are free (or used anew) are not read any more. */
+void vv_journal_note(VvJournal *journal, unsigned slot, uint64_t offset, const JournalEntry *entry);
+void vv_journal_forget_free(VvJournal *journal);
+void vv_journal_log_free(VvJournalLog *log);
 
 #endif

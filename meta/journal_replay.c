@@ -16,6 +16,7 @@
 
 #include "codec.h"
 #include "error.h"
+#include "journal_log.h"
 #include "journal_private.h"
 
 #include <errno.h>
@@ -319,7 +320,7 @@ static bool follow(Walk *walk, uint64_t end_index, GError **error)
     uint64_t offset;
 
     while (walk->next_index < end_index && find_entry(walk, &offset, &entry)) {
-        if ((entry.flags & ~JOURNAL_ENTRY_FLAGS) != 0) {
+        if ((entry.flags & ~(JOURNAL_ENTRY_BATCH | (walk->journal->log != NULL ? JOURNAL_ENTRY_KINDS : 0))) != 0) {
             g_autofree char *name = slot_name(walk->journal, walk->slot);
 
             vv_set_error(error, VV_ERROR_UNSUPPORTED, name, NULL,
@@ -327,7 +328,8 @@ static bool follow(Walk *walk, uint64_t end_index, GError **error)
                 name, entry.index, offset, entry.flags);
             return false;
         }
-        if (entry.index > walk->applied_index &&
+        vv_journal_note(walk->journal, walk->slot, offset, &entry);
+        if (entry.index > walk->applied_index && walk->replay != NULL &&
             !walk->replay(
                 walk->user, entry.index, walk->image + offset + JOURNAL_ENTRY_BYTES, entry.length_bytes, error))
             return false;
@@ -358,7 +360,50 @@ static void begin_file(Walk *walk, unsigned slot)
     walk->batch_offset_bytes = 0;
 }
 
-/* All files but the newest. */
+/* The first index that a file with a number above @number and up to @last begins with (J7): what is left of the log before it. */
+static uint64_t find_end(const VvJournal *journal, uint64_t number, uint64_t last)
+{
+    uint64_t end = UINT64_MAX;
+
+    for (unsigned i = 0; i < VV_JOURNAL_FILES_MAX; i++) {
+        const JournalFile *file = &journal->files[i];
+
+        if (file->fd >= 0 && file->good_head && file->number > number && file->number <= last)
+            end = MIN(end, file->first_index);
+    }
+    return end;
+}
+
+static void set_gap_error(const Walk *walk, unsigned next, GError **error)
+{
+    g_autofree char *name = slot_name(walk->journal, next);
+    g_autofree char *why = g_strdup_printf("file %s, which follows, begins with entry %" G_GUINT64_FORMAT, name,
+        walk->journal->files[next].first_index);
+
+    set_entry_error(walk, why, error);
+}
+
+/* The file in the walk, up to entry @end of the file @next. */
+static bool follow_to(Walk *walk, unsigned next, uint64_t end, GError **error)
+{
+    const JournalFile *following = &walk->journal->files[next];
+    JournalEntry entry;
+    uint64_t offset;
+
+    if (!load_image(walk, walk->slot, error) || !follow(walk, end, error))
+        return false;
+    if (walk->next_index != following->first_index || walk->crc != following->previous_crc) {
+        set_gap_error(walk, next, error);
+        return false;
+    }
+    if (walk->journal->log != NULL && find_entry(walk, &offset, &entry))
+        walk->journal->files[walk->slot].replaced = true; /* J9 */
+    walk->incarnation = MAX(walk->incarnation, following->incarnation);
+    begin_file(walk, next);
+    return true;
+}
+
+/* All files but the newest. In a log those are skipped that a later one has replaced from their first entry on. */
 static bool follow_older(Walk *walk, uint64_t first, uint64_t last, GError **error)
 {
     const VvJournal *journal = walk->journal;
@@ -379,18 +424,12 @@ static bool follow_older(Walk *walk, uint64_t first, uint64_t last, GError **err
                 number + 1, number, last);
             return false;
         }
-        if (!load_image(walk, walk->slot, error) || !follow(walk, journal->files[next].first_index, error))
-            return false;
-        if (walk->next_index != journal->files[next].first_index || walk->crc != journal->files[next].previous_crc) {
-            g_autofree char *name = slot_name(journal, next);
-            g_autofree char *why = g_strdup_printf(
-                "file %s, which follows, begins with entry %" G_GUINT64_FORMAT, name, journal->files[next].first_index);
-
-            set_entry_error(walk, why, error);
-            return false;
+        if (journal->log != NULL && journal->files[next].first_index >= find_end(journal, number + 1, last)) {
+            walk->journal->files[next].replaced = true;
+            continue;
         }
-        walk->incarnation = MAX(walk->incarnation, journal->files[next].incarnation);
-        begin_file(walk, next);
+        if (!follow_to(walk, next, journal->files[next].first_index, error))
+            return false;
     }
     return true;
 }
@@ -547,8 +586,18 @@ static void make_ready(const Walk *walk, uint64_t first)
     vv_journal_update_usage(journal);
 }
 
-VvJournal *vv_journal_open(const char *path, const VvJournalIdentity *identity, uint64_t applied_index, bool read_only,
-    const VvRunOps *ops, VvJournalReplayFunc replay, void *user, GError **error)
+/* J9: what a released file holds is not known, and a file with a bad header may be one that was about to be used. */
+static void doubt_free_files(VvJournal *journal, uint64_t first)
+{
+    for (unsigned i = 0; i < VV_JOURNAL_FILES_MAX; i++) {
+        JournalFile *file = &journal->files[i];
+
+        file->replaced = file->replaced || (file->fd >= 0 && (!file->good_head || (file->number > 0 && file->number < first)));
+    }
+}
+
+static VvJournal *open_journal(const char *path, const VvJournalIdentity *identity, uint64_t applied_index, bool read_only,
+    bool log, const VvRunOps *ops, VvJournalReplayFunc replay, void *user, GError **error)
 {
     g_autoptr(VvJournal) journal = vv_journal_new(path, identity, ops);
     g_autofree uint8_t *image = g_malloc0(VV_JOURNAL_FILE_BYTES);
@@ -561,6 +610,8 @@ VvJournal *vv_journal_open(const char *path, const VvJournalIdentity *identity, 
     uint64_t first = 0, last = 0;
 
     journal->read_only = read_only;
+    if (log)
+        vv_journal_make_log(journal);
     if (!check_names(journal, error))
         return NULL;
     for (unsigned i = 0; i < VV_JOURNAL_FILES_MAX; i++) {
@@ -573,5 +624,19 @@ VvJournal *vv_journal_open(const char *path, const VvJournalIdentity *identity, 
     if (!read_only && !repair(&walk, error))
         return NULL;
     make_ready(&walk, first);
+    if (log)
+        doubt_free_files(journal, first);
     return g_steal_pointer(&journal);
+}
+
+VvJournal *vv_journal_open(const char *path, const VvJournalIdentity *identity, uint64_t applied_index, bool read_only,
+    const VvRunOps *ops, VvJournalReplayFunc replay, void *user, GError **error)
+{
+    return open_journal(path, identity, applied_index, read_only, false, ops, replay, user, error);
+}
+
+VvJournal *vv_journal_open_log(const char *path, const VvJournalIdentity *identity, uint64_t applied_index, bool read_only,
+    const VvRunOps *ops, GError **error)
+{
+    return open_journal(path, identity, applied_index, read_only, true, ops, NULL, NULL, error);
 }

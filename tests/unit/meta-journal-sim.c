@@ -39,13 +39,20 @@ static ino_t inode_of(int fd)
     return st.st_ino;
 }
 
-/* What is durable may be written again, but only with the bytes that it holds. */
+static bool is_zeroes(const Write *write)
+{
+    return write->after[0] == 0 && memcmp(write->after, write->after + 1, write->length_bytes - 1) == 0;
+}
+
+/* What is durable may be written again, but only with the bytes that it holds; or a file is wiped from its first entry on. */
 static void check_overwrite(Sim *sim, const Write *write)
 {
     uint64_t end = GPOINTER_TO_SIZE(g_hash_table_lookup(sim->durable_ends, GSIZE_TO_POINTER(write->inode)));
 
     if (write->offset == 0 && memcmp(write->before, write->after, write->length_bytes) != 0)
         g_hash_table_remove(sim->durable_ends, GSIZE_TO_POINTER(write->inode)); /* put to use again */
+    else if (write->offset == FIRST_OFFSET && write->length_bytes > 32768 && is_zeroes(write))
+        g_hash_table_remove(sim->durable_ends, GSIZE_TO_POINTER(write->inode));
     else if (write->offset < end)
         g_assert_cmpint(memcmp(write->before, write->after, MIN(write->length_bytes, end - write->offset)), ==, 0);
 }
