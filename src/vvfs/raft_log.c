@@ -241,12 +241,15 @@ int vv_raft_log_store_vote(VvRaftLog *log, uint64_t term, uint64_t vote)
 
 int vv_raft_log_append(VvRaftLog *log, const VvRaftEntry *entries, unsigned count, uint64_t ticket)
 {
-    Write *write = g_new0(Write, 1);
+    Write *write;
 
     g_assert(count > 0);
+    VV_LOCKED(&log->lock);
+    if (log->error != 0) /* RL3 */
+        return -EIO;
+    write = g_new0(Write, 1);
     write->ticket = ticket;
     write->entries = g_ptr_array_new_with_free_func(kept_unref);
-    VV_LOCKED(&log->lock);
     for (unsigned i = 0; i < count; i++) {
         Kept *kept = kept_new(&entries[i]);
 
@@ -255,7 +258,7 @@ int vv_raft_log_append(VvRaftLog *log, const VvRaftEntry *entries, unsigned coun
     }
     g_queue_push_tail(log->writes, write);
     pthread_cond_signal(&log->changed);
-    return log->error != 0 ? -EIO : 0;
+    return 0;
 }
 
 static int read_journal(VvRaftLog *log, uint64_t index, VvRaftEntry *ret_entry)

@@ -8,7 +8,7 @@
  *
  * RL1 What is in memory is the log as Raft knows it; the journal follows, in the order of the appends.
  * RL2 Entries leave memory from the front, when they are durable, and only while there are more than VV_RAFT_TAIL_BYTES.
- * RL3 The first failure is the last: stored() tells it once, and nothing is written any more.
+ * RL3 The first failure is the last: stored() tells it once, and nothing is taken or written any more.
  *
  * Threads: the log's own; Raft's one thread calls all below. Locks: journal lock > queue lock. */
 #ifndef VV_RAFT_LOG_H

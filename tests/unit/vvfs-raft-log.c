@@ -290,6 +290,7 @@ static void test_full(Node *n, gconstpointer data)
     VvRaftLogOptions options = {
         .journal = n->f.journal, .vote = n->vote, .stored = stored_cb, .full = make_room, .user = n
     };
+    VvRaftEntry more = { .term = 1, .type = VV_RAFT_COMMAND }, got;
     unsigned failed = 0;
 
     (void) data;
@@ -308,8 +309,11 @@ static void test_full(Node *n, gconstpointer data)
         report = pop_report(n, WAIT_SECONDS);
         g_assert_nonnull(report);
         failed += report->result == -ENOSPC;
+        more.index = i + 1;
     }
     g_assert_cmpuint(failed, ==, 1);
+    g_assert_cmpint(vv_raft_log_append(n->log, &more, 1, more.index), ==, -EIO);
+    g_assert_cmpint(vv_raft_log_read(n->log, more.index, &got), ==, -ENODATA); /* and nothing of it is kept */
 }
 
 /* ---- under Raft, as the sole voter */
