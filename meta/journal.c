@@ -251,13 +251,15 @@ static int plain_sync(void *user, int fd)
     return fdatasync(fd) == 0 ? 0 : -errno;
 }
 
+const VvRunOps vv_run_ops_plain = { .write = plain_write, .sync = plain_sync };
+
 VvJournal *vv_journal_new(const char *path, const VvJournalIdentity *identity, const VvRunOps *ops)
 {
     VvJournal *journal = g_new0(VvJournal, 1);
 
     journal->path = g_strdup(path);
     journal->identity = *identity;
-    journal->ops = ops != NULL ? *ops : (VvRunOps){ .write = plain_write, .sync = plain_sync };
+    journal->ops = ops != NULL ? *ops : vv_run_ops_plain;
     journal->seed = vv_journal_seed(identity);
     for (unsigned i = 0; i < VV_JOURNAL_FILES_MAX; i++)
         journal->files[i].fd = -1;

@@ -37,6 +37,7 @@ typedef struct {
     int (*sync)(void *user, int fd); /* fdatasync */
     void *user;
 } VvRunOps;
+extern const VvRunOps vv_run_ops_plain;
 
 /* Called for each entry with index > @applied_index, in order. A false return stops open with that error. */
 typedef bool (*VvJournalReplayFunc)(void *user, uint64_t index, const uint8_t *body, size_t length_bytes,

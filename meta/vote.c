@@ -29,20 +29,6 @@ struct VvVote {
     Copy now;
 };
 
-static int plain_write(void *user, int fd, const void *data, size_t length_bytes, uint64_t offset)
-{
-    (void) user;
-    return vv_pwrite_full(fd, data, length_bytes, offset);
-}
-
-static int plain_sync(void *user, int fd)
-{
-    (void) user;
-    return fdatasync(fd) == 0 ? 0 : -errno;
-}
-
-static const VvRunOps plain = { .write = plain_write, .sync = plain_sync };
-
 static int write_copies(int fd, const VvRunOps *ops, const Copy *copy)
 {
     uint8_t sector[VV_SECTOR_BYTES] = { 0 };
@@ -80,7 +66,7 @@ bool vv_vote_create(const char *directory, const VvUuid *pool, uint64_t term, ui
     g_autofree char *path = g_build_filename(directory, VV_VOTE_FILE, NULL), *fresh = g_strconcat(path, ".new", NULL);
     vv_autofd int fd = open(fresh, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     Copy copy = { .pool = *pool, .sequence = 1, .term = term, .vote = vote };
-    int err = fd < 0 ? -errno : write_copies(fd, &plain, &copy);
+    int err = fd < 0 ? -errno : write_copies(fd, &vv_run_ops_plain, &copy);
 
     if (err == 0 && (fsync(fd) != 0 || rename(fresh, path) != 0))
         err = -errno;
@@ -153,7 +139,7 @@ VvVote *vv_vote_open(const char *directory, const VvUuid *pool, const VvRunOps *
     vote = g_new0(VvVote, 1);
     vote->fd = fd;
     fd = -1;
-    vote->ops = ops != NULL ? *ops : plain;
+    vote->ops = ops != NULL ? *ops : vv_run_ops_plain;
     vote->now = copy;
     /* What is read may be in the page cache only, and one copy may be lost. */
     err = vv_vote_set(vote, copy.term, copy.vote);
