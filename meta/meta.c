@@ -185,8 +185,7 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, const VvOpening *o
     VvUuid uuid;
     if (!vv_meta_identify(meta->directory, &name, &uuid, error))
         return false;
-    meta->store = vv_store_open_as(map, meta->read_only,
-        opening->trial ? VV_STORE_TRIAL : opening->whole ? VV_STORE_WHOLE : opening->quick ? VV_STORE_QUICK : VV_STORE_PLAIN, error);
+    meta->store = vv_store_open_as(map, meta->read_only, opening->map_check, error);
     if (meta->store == NULL || !vvm_catalog_load(meta, error))
         return false;
     if (!vv_uuid_equal(&uuid, &meta->pool.uuid)) {

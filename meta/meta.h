@@ -11,6 +11,7 @@
 
 #include "catalog.h"
 #include "journal.h"
+#include "map_check.h"
 #include "ops.h"
 #include "page.h"
 #include "sums.h"
@@ -59,7 +60,7 @@ typedef struct {
     /* Called, unless NULL, with the number of the opening before this one, when nothing is written yet. False: it must not be opened. */
     bool (*check)(void *user, uint64_t before, GError **error);
     void *user;
-    bool quick, whole, trial; /* leaves of the map are checked afterwards; all at once; with new checksums on trial (store.h) */
+    VvMapCheck map_check; /* the other: VV_MAP_BY_SIZE */
 } VvOpening;
 VvMeta *vv_meta_open_as(
     const char *directory, bool read_only, const VvRunOps *run_ops, const VvOpening *opening, GError **error);

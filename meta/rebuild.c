@@ -16,7 +16,7 @@ static void first_finding_cb(void *user, const VvCheckError *found)
 
 static bool check_trial(const char *directory, GError **error)
 {
-    VvOpening opening = { .trial = true };
+    VvOpening opening = { .map_check = VV_MAP_TRIAL };
     g_autoptr(VvMeta) meta = vv_meta_open_as(directory, true, NULL, &opening, error);
     g_autofree char *finding = NULL;
     if (meta == NULL)

@@ -259,17 +259,7 @@ static bool watch_map(VvStore *store, GError **error)
     return store->watch != NULL;
 }
 
-static VvSums *open_sums(const char *path, VvStoreHow how, GError **error)
-{
-    static const VvSumsWhen when[] = { [VV_STORE_PLAIN] = VV_SUMS_BY_SIZE,
-        [VV_STORE_QUICK] = VV_SUMS_LATE,
-        [VV_STORE_WHOLE] = VV_SUMS_AT_ONCE,
-        [VV_STORE_TRIAL] = VV_SUMS_AT_ONCE };
-
-    return vv_sums_open(path, how == VV_STORE_TRIAL ? VV_SUMS_NEW_FILE : VV_SUMS_FILE, when[how], error);
-}
-
-static VvStore *open_store(const char *path, bool read_only, bool create, VvStoreHow how, GError **error)
+static VvStore *open_store(const char *path, bool read_only, bool create, VvMapCheck check, GError **error)
 {
     g_autoptr(VvStore) store = g_new0(VvStore, 1);
     MDB_stat stat;
@@ -279,7 +269,7 @@ static VvStore *open_store(const char *path, bool read_only, bool create, VvStor
     store->read_only = read_only;
     pthread_mutex_init(&store->lock, NULL);
     if (!create)
-        store->sums = open_sums(path, how, error);
+        store->sums = vv_sums_open(path, check, error);
     if (!create && store->sums == NULL)
         return NULL;
     if ((rc = open_env(path, read_only ? MDB_RDONLY : 0, &store->env)) != 0 ||
@@ -326,7 +316,7 @@ bool vv_store_create(const char *path, GError **error)
         vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "metadata store %s: exists already", path);
         return false;
     }
-    store = open_store(path, false, true, VV_STORE_PLAIN, error);
+    store = open_store(path, false, true, VV_MAP_BY_SIZE, error);
     if (store == NULL || !vv_sums_create(path, error))
         return false;
     rc = vv_sync_directory(path);
@@ -339,10 +329,10 @@ bool vv_store_create(const char *path, GError **error)
 
 VvStore *vv_store_open(const char *path, bool read_only, GError **error)
 {
-    return vv_store_open_as(path, read_only, VV_STORE_PLAIN, error);
+    return vv_store_open_as(path, read_only, VV_MAP_BY_SIZE, error);
 }
 
-VvStore *vv_store_open_as(const char *path, bool read_only, VvStoreHow how, GError **error)
+VvStore *vv_store_open_as(const char *path, bool read_only, VvMapCheck check, GError **error)
 {
     uint64_t bytes = 0;
     int rc = stat_data(path, &bytes);
@@ -362,7 +352,7 @@ VvStore *vv_store_open_as(const char *path, bool read_only, VvStoreHow how, GErr
         vv_set_error(error, VV_ERROR_DAMAGED, path, NULL, "metadata store %s: data.mdb is empty", path);
         return NULL;
     }
-    return open_store(path, read_only, false, how, error);
+    return open_store(path, read_only, false, check, error);
 }
 
 bool vv_store_rebuild(const char *path, GError **error) { return vv_sums_rebuild(path, error); }

@@ -9,6 +9,8 @@
 #ifndef VV_STORE_H
 #define VV_STORE_H
 
+#include "map_check.h"
+
 #include <glib.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,11 +50,8 @@ bool vv_store_create(const char *path, GError **error);
  * nobody may be writing, which the pool's lock sees to. Errors: damaged, io, not-found. Free with vv_store_close; no
  * transaction may be open then (asserted). */
 VvStore *vv_store_open(const char *path, bool read_only, GError **error);
-/* Quick: leaves of the map are checked afterwards, as they always are in a large one: somebody waits. What they hold is told by errors then,
- * -EUCLEAN or -EIO, of the reads that need it. Whole: all is checked before it opens, however large. Trial: the same, with the checksums
- * that vv_store_rebuild has made. */
-typedef enum { VV_STORE_PLAIN, VV_STORE_QUICK, VV_STORE_WHOLE, VV_STORE_TRIAL } VvStoreHow;
-VvStore *vv_store_open_as(const char *path, bool read_only, VvStoreHow how, GError **error);
+/* The other: VV_MAP_BY_SIZE. */
+VvStore *vv_store_open_as(const char *path, bool read_only, VvMapCheck check, GError **error);
 /* The checksums are lost, but the map is in order: make new ones, for a trial (store_rebuild.h has the errors). */
 bool vv_store_rebuild(const char *path, GError **error);
 /* The trial is over, and closed: @take them for good, or remove them; then the map is as it was before. */

@@ -613,12 +613,12 @@ static void set_open_error(const VvSums *sums, int err, GError **error)
 uint64_t vv_sums_at_once_bytes = VV_MAP_AT_ONCE_BYTES;
 
 /* The walk goes by keys, so what is compared whole is asked of the medium in its own order first. */
-static int verify_all(VvSums *sums, VvSumsWhen when)
+static int verify_all(VvSums *sums, VvMapCheck check)
 {
     uint64_t count_pages = vv_get_u64(sums->meta + META_AT_LAST_PAGE) + 1, data_bytes = count_pages * sums->page_bytes;
     int err;
 
-    if (when == VV_SUMS_LATE || (when == VV_SUMS_BY_SIZE && data_bytes > vv_sums_at_once_bytes))
+    if (check == VV_MAP_LATE || (check == VV_MAP_BY_SIZE && data_bytes > vv_sums_at_once_bytes))
         sums->lazy = vv_lazy_new(sums->data_fd, sums->sums_fd, sums->page_bytes, count_pages);
     for (uint64_t at = 0; at < data_bytes && sums->lazy == NULL; at += PREFETCH_BYTES)
         posix_fadvise(sums->data_fd, (off_t) at, PREFETCH_BYTES, POSIX_FADV_WILLNEED);
@@ -633,18 +633,18 @@ static int verify_all(VvSums *sums, VvSumsWhen when)
 
 VvLazy *vv_sums_lazy(const VvSums *sums) { return sums->lazy; }
 
-VvSums *vv_sums_open(const char *path, const char *name, VvSumsWhen when, GError **error)
+VvSums *vv_sums_open(const char *path, VvMapCheck check, GError **error)
 {
     uint64_t began_ns = vv_monotonic_ns();
     int err = 0;
-    VvSums *sums = sums_new(path, name, 0, &err);
+    VvSums *sums = sums_new(path, check == VV_MAP_TRIAL ? VV_SUMS_NEW_FILE : VV_SUMS_FILE, 0, &err);
 
     if (err == 0)
         err = read_roots(sums);
     if (err == 0)
         err = lengthen(sums);
     if (err == 0)
-        err = verify_all(sums, when);
+        err = verify_all(sums, check);
     if (err == 0)
         err = vvs_restore_metas(sums->path, sums->data_fd, sums->page_bytes, sums->meta); /* C1 */
     if (err != 0) {

@@ -4,6 +4,7 @@
 #ifndef VV_STORE_SUMS_H
 #define VV_STORE_SUMS_H
 
+#include "map_check.h"
 #include "store_lazy.h"
 
 #include <glib.h>
@@ -17,11 +18,10 @@ typedef struct VvSums VvSums;
 bool vv_sums_create(const char *path, GError **error);
 /* A larger map has its leaves compared in the background (C4): limits.h says how large. Tests set it. */
 extern uint64_t vv_sums_at_once_bytes;
-typedef enum { VV_SUMS_BY_SIZE, VV_SUMS_LATE, VV_SUMS_AT_ONCE } VvSumsWhen;
-/* @name: of the file of sums, VV_SUMS_FILE but on trial. Check every page that is in use in PATH/data.mdb, which no LMDB environment may
- * have open; VV_SUMS_LATE, or by its size: all but those of vv_sums_lazy. A commit that was not certified is undone, LMDB's two headers are mended, and the file is made as long as its header says. Errors: damaged (says which page),
- * not-found (no sums), unsupported, io. */
-VvSums *vv_sums_open(const char *path, const char *name, VvSumsWhen when, GError **error);
+/* Check every page that is in use in PATH/data.mdb, which no LMDB environment may have open, with VV_SUMS_FILE or, on trial, with
+ * VV_SUMS_NEW_FILE; by @check, all or all but those of vv_sums_lazy. A commit that was not certified is undone, LMDB's two headers are
+ * mended, and the file is made as long as its header says. Errors: damaged (says which page), not-found (no sums), unsupported, io. */
+VvSums *vv_sums_open(const char *path, VvMapCheck check, GError **error);
 /* What is not compared yet; NULL: nothing. Borrowed until vv_sums_close. */
 VvLazy *vv_sums_lazy(const VvSums *sums);
 void vv_sums_close(VvSums *sums);

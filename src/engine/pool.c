@@ -463,7 +463,7 @@ static bool start_parts(VvPool *pool, GError **error)
 
 static bool open_meta(VvPool *pool, GError **error)
 {
-    VvOpening opening = { .check = vv_pending_check_cb, .user = pool, .quick = pool->options.takes_over };
+    VvOpening opening = { .check = vv_pending_check_cb, .user = pool, .map_check = pool->options.takes_over ? VV_MAP_LATE : VV_MAP_BY_SIZE };
 
     while (opening.number == 0)
         vv_random_bytes(&opening.number, sizeof opening.number);

@@ -509,7 +509,7 @@ static VvMeta *open_to_check(const char *directory, bool repair, const char *nam
     g_autofree char *object = g_strdup(name),
                     *message = g_strdup("the checksums of the map were lost, and everything else is in order: they are made anew");
     VvCheckError made = { .code = "sums", .object = object, .message = message, .repaired = true };
-    VvOpening opening = { .whole = true };
+    VvOpening opening = { .map_check = VV_MAP_WHOLE };
     VvMeta *meta = vv_meta_open_as(directory, !repair, NULL, &opening, ret_failure);
     g_autoptr(GError) why = NULL;
 

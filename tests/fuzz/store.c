@@ -50,8 +50,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
     memcpy(sums + 512, sums, 512);
     write_file("data.mdb", pages, sizeof pages);
     write_file("sums", sums, sizeof sums);
-    for (VvSumsWhen when = VV_SUMS_LATE; when <= VV_SUMS_AT_ONCE; when++) {
-        VvSums *opened = vv_sums_open(fuzz_folder(), VV_SUMS_FILE, when, &error);
+    for (VvMapCheck check = VV_MAP_LATE; check <= VV_MAP_WHOLE; check++) {
+        VvSums *opened = vv_sums_open(fuzz_folder(), check, &error);
         uint64_t offset;
         g_assert_true((opened == NULL) == (error != NULL));
         if (opened != NULL && vv_sums_lazy(opened) != NULL)

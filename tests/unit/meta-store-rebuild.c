@@ -95,7 +95,7 @@ static void rebuild(Fixture *f)
 static void look(Fixture *f)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VvStore) store = vv_store_open_as(f->path, true, VV_STORE_TRIAL, &error);
+    g_autoptr(VvStore) store = vv_store_open_as(f->path, true, VV_MAP_TRIAL, &error);
 
     g_assert_no_error(error);
     expect(store, "second");
