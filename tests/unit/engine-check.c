@@ -3,6 +3,7 @@
  * checksums is told as such, and mended. */
 #include "engine-pool.h"
 #include "error.h"
+#include "meta-ops-test.h"
 #include "meta_private.h"
 #include "store_sums.h"
 #include "store_sums_private.h"
@@ -17,15 +18,6 @@ typedef struct {
     char *sums;
     GPtrArray *found; /* "code: message" */
 } Fixture;
-
-static void commit(VvMeta *meta, VvOps *ops)
-{
-    uint64_t index;
-    g_assert_cmpint(vv_meta_log(meta, ops, &index), ==, 0);
-    g_assert_cmpint(vv_meta_sync(meta), ==, 0);
-    g_assert_cmpint(vv_meta_apply(meta, index, ops), ==, 0);
-    vv_ops_free(ops);
-}
 
 static uint64_t add_lun(VvMeta *meta, VvOps *ops)
 {
@@ -104,10 +96,10 @@ static void set_up(Fixture *f, gconstpointer data)
         add_region(ops, lun, region);
         if (region % 64 != 63)
             continue;
-        commit(meta, ops);
+        test_commit(meta, ops);
         ops = vv_ops_new();
     }
-    commit(meta, ops);
+    test_commit(meta, ops);
     g_assert_cmpint(vv_meta_checkpoint(meta), ==, 0);
     vv_meta_close(meta);
     rewrite_pages(f);

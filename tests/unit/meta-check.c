@@ -2,6 +2,7 @@
 /* `pool check` and `--repair`: each kind of damage, made in the store behind the metadata's back, is told by its code; what
  * can be mended without guessing is, and nothing else is touched. */
 #include "codec.h"
+#include "meta-ops-test.h"
 #include "meta_private.h"
 
 #include <glib.h>
@@ -14,15 +15,6 @@ typedef struct {
     GPtrArray *codes; /* of what the last check told */
     bool all_repaired;
 } Fixture;
-
-static void commit(VvMeta *meta, VvOps *ops)
-{
-    uint64_t index;
-    g_assert_cmpint(vv_meta_log(meta, ops, &index), ==, 0);
-    g_assert_cmpint(vv_meta_sync(meta), ==, 0);
-    g_assert_cmpint(vv_meta_apply(meta, index, ops), ==, 0);
-    vv_ops_free(ops);
-}
 
 /* A disk, a LUN with a segment, two blocks written, a snapshot, one of the blocks written again. */
 static void fill(Fixture *f, VvMeta *meta)
@@ -58,7 +50,7 @@ static void fill(Fixture *f, VvMeta *meta)
             op->snapshot_create.name = g_strdup("s");
         }
     }
-    commit(meta, ops);
+    test_commit(meta, ops);
     g_assert_cmpint(vv_meta_checkpoint(meta), ==, 0);
 }
 

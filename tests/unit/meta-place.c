@@ -2,6 +2,7 @@
 /* Disks chosen for a family: the record and its hostile forms, what apply and loading refuse, where space is looked for, what
  * `pool check` tells. */
 #include "codec.h"
+#include "meta-ops-test.h"
 #include "error.h"
 #include "meta_private.h"
 
@@ -111,16 +112,6 @@ typedef struct {
     uint64_t disks[2], db, db_family, web, web_family;
 } Fixture;
 
-static int try_ops(VvMeta *meta, VvOps *ops)
-{
-    uint64_t index;
-    g_assert_cmpint(vv_meta_log(meta, ops, &index), ==, 0);
-    g_assert_cmpint(vv_meta_sync(meta), ==, 0);
-    int result = vv_meta_apply(meta, index, ops);
-    vv_ops_free(ops);
-    return result;
-}
-
 static void add_disk(Fixture *f, VvOps *ops, unsigned number)
 {
     VvOp *op = vv_ops_add(ops, VV_OP_DISK_ADD);
@@ -175,7 +166,7 @@ static void set_up(Fixture *f, gconstpointer data)
     add_disk(f, ops, 1);
     f->db = add_lun(f, ops, "db", &f->disks[1], &f->db_family);
     f->web = add_lun(f, ops, "web", NULL, &f->web_family);
-    g_assert_cmpint(try_ops(f->meta, ops), ==, 0);
+    g_assert_cmpint(test_try_ops(f->meta, ops), ==, 0);
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
@@ -208,17 +199,17 @@ static void test_find_run(Fixture *f, gconstpointer data)
     uint32_t number = 0;
     while (vv_space_find_run(f->meta, VV_SEGMENT_SHIFT_MIN, chosen(f), NULL, &copy)) {
         g_assert_cmpuint(copy.disk_id, ==, f->disks[1]);
-        g_assert_cmpint(try_ops(f->meta, grant(f->db_family, number++, copy)), ==, 0);
+        g_assert_cmpint(test_try_ops(f->meta, grant(f->db_family, number++, copy)), ==, 0);
     }
     g_assert_cmpuint(number, ==, vv_meta_disk(f->meta, f->disks[1])->unit_count);
     g_assert_true(vv_space_find_run(f->meta, VV_SEGMENT_SHIFT_MIN, NULL, NULL, &copy)); /* others have space */
     g_assert_cmpuint(copy.disk_id, ==, f->disks[0]);
-    g_assert_cmpint(try_ops(f->meta, grant(f->web_family, 0, copy)), ==, 0);
+    g_assert_cmpint(test_try_ops(f->meta, grant(f->web_family, 0, copy)), ==, 0);
 }
 
 static void assert_damage(Fixture *f, VvOps *ops)
 {
-    g_assert_cmpint(try_ops(f->meta, ops), ==, -EUCLEAN);
+    g_assert_cmpint(test_try_ops(f->meta, ops), ==, -EUCLEAN);
     g_assert_nonnull(vv_meta_failure(f->meta));
 }
 
@@ -242,7 +233,7 @@ static void test_remove_chosen(Fixture *f, gconstpointer data)
     (void) data;
     VvOps *ops = vv_ops_new();
     vv_ops_add(ops, VV_OP_DISK_REMOVE)->disk_remove.id = f->disks[0]; /* nobody chose it */
-    g_assert_cmpint(try_ops(f->meta, ops), ==, 0);
+    g_assert_cmpint(test_try_ops(f->meta, ops), ==, 0);
     ops = vv_ops_new();
     vv_ops_add(ops, VV_OP_DISK_REMOVE)->disk_remove.id = f->disks[1];
     assert_damage(f, ops);
@@ -269,12 +260,12 @@ static void test_adopt(Fixture *f, gconstpointer data)
     const VvLun *db = vv_meta_lun(f->meta, f->db), *web = vv_meta_lun(f->meta, f->web);
     g_assert_true(vv_space_may_adopt(f->meta, web, db->branch)); /* a clone lies where its family lies */
     g_assert_false(vv_space_may_adopt(f->meta, db, web->branch));
-    g_assert_cmpint(try_ops(f->meta, adopt(f, f->web, f->db)), ==, 0);
+    g_assert_cmpint(test_try_ops(f->meta, adopt(f, f->web, f->db)), ==, 0);
     g_assert_cmpuint(vv_meta_branch(f->meta, vv_meta_lun(f->meta, f->web)->branch)->family, ==, f->db_family);
     VvOps *ops = vv_ops_new();
     uint64_t family, same = add_lun(f, ops, "same", &f->disks[1], &family), any = add_lun(f, ops, "any", NULL, &family);
-    g_assert_cmpint(try_ops(f->meta, ops), ==, 0);
-    g_assert_cmpint(try_ops(f->meta, adopt(f, same, f->db)), ==, 0);
+    g_assert_cmpint(test_try_ops(f->meta, ops), ==, 0);
+    g_assert_cmpint(test_try_ops(f->meta, adopt(f, same, f->db)), ==, 0);
     assert_damage(f, adopt(f, f->db, any));
 }
 
@@ -321,7 +312,7 @@ static void test_check(Fixture *f, gconstpointer data)
     (void) data;
     g_autofree char *told = NULL;
     VvFamily family = { .id = f->db_family, .next_segment = 1, .disks = vv_disk_set_new(&f->disks[0], 1) };
-    g_assert_cmpint(try_ops(f->meta, grant(f->db_family, 0, (VvCopy){ .disk_id = f->disks[1] })), ==, 0);
+    g_assert_cmpint(test_try_ops(f->meta, grant(f->db_family, 0, (VvCopy){ .disk_id = f->disks[1] })), ==, 0);
     g_assert_cmpint(vv_meta_check(f->meta, false, note, &told), ==, 0);
     g_assert_null(told);
     g_assert_cmpint(vv_meta_checkpoint(f->meta), ==, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What tells a successor how far the process before it came: each LUN's sequence, and the number drawn at each opening. */
 #include "codec.h"
+#include "meta-ops-test.h"
 #include "error.h"
 #include "meta_private.h"
 #include "util.h"
@@ -46,15 +47,6 @@ static void remove_folder(const char *path)
     g_assert_cmpint(g_rmdir(path), ==, 0);
 }
 
-static void run(VvMeta *meta, VvOps *ops)
-{
-    uint64_t index = 0;
-    g_assert_cmpint(vv_meta_log(meta, ops, &index), ==, 0);
-    g_assert_cmpint(vv_meta_sync(meta), ==, 0);
-    g_assert_cmpint(vv_meta_apply(meta, index, ops), ==, 0);
-    vv_ops_free(ops);
-}
-
 static void map(VvMeta *meta, uint64_t sequence)
 {
     VvOps *ops = vv_ops_new();
@@ -62,7 +54,7 @@ static void map(VvMeta *meta, uint64_t sequence)
     op->map.lun = LUN;
     op->map.sequence = sequence;
     op->map.size_bytes = UINT64_MAX;
-    run(meta, ops);
+    test_commit(meta, ops);
 }
 
 static uint64_t sequence(VvMeta *meta)
@@ -85,7 +77,7 @@ static void test_sequence(void)
     op->lun_create.size_bytes = 1 << 20;
     op->lun_create.branch = 3;
     op->lun_create.family = 2;
-    run(meta, ops);
+    test_commit(meta, ops);
     g_assert_cmpuint(sequence(meta), ==, 0);
     map(meta, 7);
     map(meta, 0); /* the engine's own: nobody's writes */
