@@ -68,6 +68,7 @@ static const struct {
     VvErrorCode code;
 } errnos[] = {
     { ENOENT, VV_ERROR_NOT_FOUND },
+    { EREMOTE, VV_ERROR_NO_COORDINATOR },
     { ENODATA, VV_ERROR_NOT_FOUND },
     { ENOTDIR, VV_ERROR_NOT_FOUND },
     { ENXIO, VV_ERROR_NOT_FOUND },

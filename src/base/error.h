@@ -17,6 +17,7 @@
  *   EINTR      a request was interrupted before it reached a disk
  *   EINVAL     offset or length that the caller should have refused
  *   ESTALE     the object is gone
+ *   EREMOTE    the data is on disks of another node, which this one does not reach
  *   ESHUTDOWN  the pool is being closed */
 
 /* The codes of CLI.md section 4, in its order. */

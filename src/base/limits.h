@@ -40,7 +40,9 @@
 #endif
 #define VV_JOURNAL_FILES_MAX 16u
 #define VV_JOURNAL_KEPT_BYTES (2u << 20) /* of the last file: for entries that free something, 4,000 small ones */
+#ifndef VV_ENTRY_BYTES_MAX /* tests/fuzz/journal */
 #define VV_ENTRY_BYTES_MAX (1u << 20) /* 1,024 regions of 256 changes of 12 bytes do not fit: the builder splits */
+#endif
 #define VV_ENTRY_REGIONS_MAX 1024u    /* DESIGN section 5 */
 #define VV_RECLAIM_BATCH_PAGES 512u   /* page visits per reclaim op at most: each touches at most two regions' pages */
 #define VV_MOVE_VISITS_MAX 1024u      /* branches and pages per move op, as a reclaim op: a region with more stays where it is */
@@ -120,6 +122,7 @@
 #define VV_VOTERS_MAX 7u /* DESIGN section 6: more make every commit slower and none safer */
 #define VV_ENTRY_BODY_BYTES_MAX (VV_ENTRY_BYTES_MAX - (64u << 10)) /* what is left for 4,096 LUNs and all holders */
 #define VV_CLUSTER_MESSAGE_BYTES_MAX (VV_ENTRY_BYTES_MAX + (64u << 10)) /* one entry and its header: more entries take more messages */
+#define VV_RAFT_NUMBER_MAX ((uint64_t) 1 << 62) /* index or term that a peer may name: no sum with it wraps; 10^9 a second need 146 years */
 #define VV_SYNC_CHUNK_BYTES (256u << 10) /* of a state on its way: some ms of a 1 Gbit/s link, so nobody waits long behind one */
 #define VV_SYNC_STATE_BYTES_MAX ((uint64_t) 1 << 40)
 #define VV_QUIESCES_MAX 64u /* open at once; those of one set of LUNs wait for each other */
@@ -131,6 +134,15 @@
 #define VV_SEGMENTS_OWNED_MAX (1u << 20) /* 1 PiB of segments of 1 GiB */
 #define VV_CLUSTER_REQUESTS_KEPT 1024u /* results of requests, in the replicated state */
 #define VV_CLUSTER_REQUESTS_PER_CLIENT 64u /* ... so that one client cannot push out the others' */
+#define VV_MEMBER_BYTES_MAX 1536u /* of a node's or an invite's record, in the map: two of the longest name, 8 addresses; stays on its leaf */
+#define VV_MEMBER_ADDRESSES_MAX 8u
+#define VV_MEMBER_ADDRESS_BYTES_MAX 64u
+#define VV_MEMBER_SOFTWARE_BYTES_MAX 32u
+#define VV_INVITES_MAX 256u /* open or used at a time: what a site makes in a day, and few enough to look through */
+#define VV_INVITE_SECONDS_MAX (30u * 86400u) /* an invitation that nobody used for a month is a leak */
+#define VV_INVITE_KEPT_SECONDS 86400u /* after it has expired, so that who comes late, or asks again, is told why */
+#define VV_INVITE_SECONDS 3600u /* unless --ttl says otherwise */
+#define VV_NODE_RECORDS_MAX 4096u /* of all that ever joined; those that left are kept, so that their ids stay refused */
 #define VV_PROPOSALS_MAX 256u /* of one node that are not applied yet: a flush waits beyond */
 
 /* ---- administration */

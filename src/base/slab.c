@@ -8,18 +8,14 @@
 #include "slab.h"
 
 #include "limits.h"
+#include "pinned.h"
 #include "util.h"
 
-#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* 5.14 */
-#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 #define MALLOCED 1
@@ -123,8 +119,8 @@ static void area_init(void)
     if (base == MAP_FAILED)
         g_error("no address space of %u MiB is to be had", VV_SLAB_BYTES_MAX >> 20);
     (void) madvise(base, VV_SLAB_BYTES_MAX, MADV_NOHUGEPAGE);
-    if (area.to_be_locked) /* shared, so that it counts once: as locked, and not as anonymous too */
-        (void) mmap(base, VV_SLAB_RESERVE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (area.to_be_locked)
+        vv_pin_share(base, VV_SLAB_RESERVE_BYTES);
     area.base = base;
     for (unsigned i = 0; i < CLASSES; i++) {
         vv_mutex_init_short(&area.classes[i].lock);
@@ -175,13 +171,7 @@ static unsigned find_chunks(unsigned count, ChunkState state)
 /* The pages of absent chunks. Without area.lock, unless nothing is started. */
 static bool populate(unsigned first, unsigned count)
 {
-    size_t bytes = (size_t) count * VV_SLAB_CHUNK_BYTES;
-    if (madvise(chunk_memory(first), bytes, MADV_POPULATE_WRITE) == 0)
-        return true;
-    if (errno != EINVAL)
-        return false;
-    memset(chunk_memory(first), 0, bytes);
-    return true;
+    return vv_pin_populate(chunk_memory(first), (size_t) count * VV_SLAB_CHUNK_BYTES);
 }
 
 static void add_free(unsigned first, unsigned count)

@@ -11,6 +11,7 @@
 /* ---- by hash */
 
 #define BUCKETS_MIN 64u
+#define BUCKETS_KEPT 256u /* by vv_set_empty: 2 KiB */
 
 struct VvSetNode {
     VvSetNode *next;
@@ -34,6 +35,22 @@ void vv_set_clear(VvSet *set)
     }
     vv_slab_put(set->buckets);
     vv_set_init(set, set->hash, set->equal, set->element_bytes);
+}
+
+void vv_set_empty(VvSet *set)
+{
+    if (set->bucket_count > BUCKETS_KEPT) {
+        vv_set_clear(set);
+        return;
+    }
+    for (unsigned i = 0; i < set->bucket_count && set->count > 0; i++) {
+        for (VvSetNode *node = set->buckets[i]; node; set->count--) {
+            VvSetNode *next = node->next;
+            vv_slab_put(node);
+            node = next;
+        }
+        set->buckets[i] = NULL;
+    }
 }
 
 static VvSetNode **bucket_of(const VvSet *set, const void *key)

@@ -25,6 +25,7 @@ typedef struct {
 
 void vv_set_init(VvSet *set, GHashFunc hash, GEqualFunc equal, size_t element_bytes);
 void vv_set_clear(VvSet *set); /* to as it was after init */
+void vv_set_empty(VvSet *set); /* of its elements; for who fills it again and again: a small set keeps its memory */
 /* NULL: there is none. */
 void *vv_set_find(const VvSet *set, const void *key);
 /* A copy of @element, whose key is not there yet. */
