@@ -2,6 +2,7 @@
 /* Applying ops: the one place that changes a pool's metadata, a deterministic function of state and op (I5).
  *
  * The proposer has validated; what does not fit here is damage or a programmer's error, and fails the pool. */
+#include "member_table.h"
 #include "meta_private.h"
 
 #include <errno.h>
@@ -503,6 +504,11 @@ int vvm_apply_op(VvMeta *meta, const VvOp *op)
         return apply_job_step(meta, op);
     case VV_OP_REQUEST:
         return apply_request(meta, op);
+    case VV_OP_MEMBER_SET:
+        vvm_member_set(meta, op->member_set.kind, op->member_set.id, op->member_set.body, op->member_set.body_bytes);
+        if (meta->hooks != NULL && meta->hooks->member_set != NULL)
+            meta->hooks->member_set(meta->hooks_user);
+        return 0;
     default:
         return bad(meta, "op", (uint64_t) op->kind);
     }

@@ -2,6 +2,7 @@
 /* The catalog in memory: objects, their indexes and lists, and which of them differ from the checkpoint's records.
  * Loading it from the store: load.c. */
 #include "codec.h"
+#include "member_table.h"
 #include "meta_private.h"
 
 #include <string.h>
@@ -107,6 +108,7 @@ void vvm_catalog_init(VvMeta *meta)
     meta->family_list = g_ptr_array_new();
     meta->orphan_luns = g_ptr_array_new();
     meta->orphan_snapshots = g_ptr_array_new();
+    meta->members = g_ptr_array_new_with_free_func(g_free);
     meta->requests = g_hash_table_new(g_str_hash, g_str_equal);
     vv_set_init(&meta->pieces, vvm_piece_hash, vvm_piece_equal, sizeof(VvPiece));
     vv_set_init(&meta->dirty, dirty_hash, dirty_equal, sizeof(VvDirtyKey));
@@ -132,7 +134,7 @@ void vvm_catalog_clear(VvMeta *meta)
     for (unsigned i = 0; i < G_N_ELEMENTS(tables); i++)
         g_clear_pointer(tables[i], g_hash_table_unref);
     GPtrArray **lists[] = { &meta->lun_list, &meta->disk_list, &meta->job_list, &meta->family_list, &meta->orphan_luns,
-                            &meta->orphan_snapshots };
+                            &meta->orphan_snapshots, &meta->members };
     for (unsigned i = 0; i < G_N_ELEMENTS(lists); i++)
         g_clear_pointer(lists[i], g_ptr_array_unref);
     VvRequestRecord *request;
@@ -195,6 +197,12 @@ bool vvm_record_encode(VvMeta *meta, const VvDirtyKey *key, GByteArray *out)
         if (job != NULL)
             vvm_job_encode(job, out);
         return job != NULL;
+    }
+    case VV_TABLE_MEMBER: {
+        const VvMemberRecord *member = vv_meta_member(meta, (uint8_t) key->b, key->a);
+        if (member != NULL)
+            vvm_member_encode(member, out);
+        return member != NULL;
     }
     default:
         g_assert_not_reached();

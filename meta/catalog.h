@@ -141,6 +141,8 @@ typedef struct {
     uint64_t opening;       /* drawn at every start: who remembers it knows whether anybody else opened the pool since. 0: never */
     uint64_t opening_before; /* not stored: the one before this start */
     uint64_t applied_index;
+    uint64_t member_count;  /* records of table member */
+    bool is_cluster;        /* there is a base: base.h */
     GHashTable *settings;   /* text -> text */
 } VvPoolInfo;
 

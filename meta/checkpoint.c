@@ -8,7 +8,9 @@
  *
  * A commit that fails keeps batch and generation for the next try, so nothing is lost but time and memory. After an entry
  * that could not be applied to its end no batch is made: the next start applies it from its beginning. */
+#include "base_private.h"
 #include "codec.h"
+#include "faultpoint.h"
 #include "slab.h"
 #include "sums_private.h"
 
@@ -102,6 +104,12 @@ static void batch_add_dirty(VvMeta *meta, VvBatch *batch, const VvDirtyKey *key)
         key_bytes = 16;
         break;
     }
+    case VV_TABLE_MEMBER:
+        there = vvm_record_encode(meta, key, value);
+        bytes[0] = (uint8_t) key->b;
+        vv_put_be64(bytes + 1, key->a);
+        key_bytes = 9;
+        break;
     case VV_TABLE_LUN:
     case VV_TABLE_SNAPSHOT:
         there = vvm_record_encode(meta, key, value);
@@ -124,6 +132,9 @@ static void batch_make(VvMeta *meta)
     VvSetIter iter;
     const VvDirtyKey *key;
     VvBatch *batch = g_new0(VvBatch, 1);
+    vvm_base_batch(meta);
+    if (vvm_base_missing(meta))
+        vvm_dirty(meta, VV_TABLE_POOL, 0, 0);
     batch->index = meta->pool.applied_index;
     batch->records = g_ptr_array_new_with_free_func(vv_slab_put);
     vv_set_begin(&meta->dirty, &iter);
@@ -179,10 +190,13 @@ static int batch_write(VvMeta *meta)
     vvm_overlay_index_foreach(&meta->writing, write_index, &w);
     if (w.result == 0)
         w.result = vvm_sums_write(&meta->writing, w.txn);
+    if (w.result == 0)
+        w.result = vvm_base_write(meta, w.txn);
     if (w.result != 0) {
         vv_store_abort(w.txn);
         return w.result;
     }
+    vv_may_die(VV_DIE_CHECKPOINT_WRITTEN);
     return vv_store_commit(w.txn);
 }
 
@@ -212,25 +226,45 @@ uint64_t vv_meta_overlay_bytes(VvMeta *meta)
     return bytes;
 }
 
+/* Read or write lock. Repair changes the index without an entry. */
+static bool is_clean(const VvMeta *meta)
+{
+    return meta->pool.applied_index == meta->checkpoint_index && meta->dirty.count == 0 && meta->filling.bytes == 0 &&
+           !vvm_base_missing(meta);
+}
+
+/* Of what is new; 0 also if there is nothing. */
+static int batch_prepare(VvMeta *meta)
+{
+    vv_meta_read_lock(meta);
+    bool clean = is_clean(meta);
+    vv_meta_read_unlock(meta);
+    if (clean)
+        return 0;
+    if (!vvm_base_hold(meta))
+        return -EIO;
+    vvm_write_lock(meta);
+    bool failed = vv_meta_failure(meta) != NULL; /* half an entry may be applied: nothing new is stored */
+    if (!failed)
+        batch_make(meta);
+    vvm_write_unlock(meta);
+    vvm_base_resume(meta);
+    return failed ? -EIO : 0;
+}
+
 /* Write the batch there is, else what is new. *ret_left: it was a batch left by an earlier try, so there is more. */
 static int checkpoint_once(VvMeta *meta, bool *ret_left)
 {
-    vvm_write_lock(meta);
     *ret_left = meta->batch != NULL;
-    bool clean = meta->pool.applied_index == meta->checkpoint_index && meta->dirty.count == 0 &&
-                 meta->filling.bytes == 0; /* repair changes the index without an entry */
-    bool failed = vv_meta_failure(meta) != NULL; /* half an entry may be applied: nothing new is stored */
-    if (meta->batch == NULL && !clean && !failed)
-        batch_make(meta);
-    bool nothing = meta->batch == NULL;
-    vvm_write_unlock(meta);
-    if (nothing)
-        return clean ? 0 : -EIO;
+    int prepared = *ret_left ? 0 : batch_prepare(meta);
+    if (prepared != 0 || meta->batch == NULL)
+        return prepared;
 
     int result = batch_write(meta);
     if (result != 0)
-        return result == -ENOSPC ? -ENOSPC : -EIO;
+        return result == -ENOSPC || result == -EUCLEAN || result == -ENOMEM || result == -ESHUTDOWN ? result : -EIO;
 
+    vv_may_die(VV_DIE_CHECKPOINT_COMMITTED);
     VvOverlay written;
     vvm_write_lock(meta);
     uint64_t index = meta->batch->index;
@@ -239,11 +273,17 @@ static int checkpoint_once(VvMeta *meta, bool *ret_left)
     vvm_overlay_init(&meta->writing);
     g_clear_pointer(&meta->batch, vvm_batch_free);
     vvm_pieces_trim(meta);
+    bool of_cluster = vvm_base_written(meta);
     vvm_write_unlock(meta);
     vvm_overlay_clear(&written);
+    if (of_cluster) {
+        vvm_base_stored(meta, index);
+        return 0;
+    }
     pthread_mutex_lock(&meta->log_lock);
     vv_journal_release(meta->journal, index);
     pthread_mutex_unlock(&meta->log_lock);
+    vv_may_die(VV_DIE_CHECKPOINT_RELEASED);
     return 0;
 }
 

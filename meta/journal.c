@@ -62,6 +62,7 @@
 
 #include "codec.h"
 #include "error.h"
+#include "faultpoint.h"
 #include "journal_private.h"
 
 #include <errno.h>
@@ -283,6 +284,11 @@ void vv_journal_close(VvJournal *journal)
 
 bool vv_journal_create(const char *path, const VvJournalIdentity *identity, GError **error)
 {
+    return vv_journal_create_at(path, identity, 1, error);
+}
+
+bool vv_journal_create_at(const char *path, const VvJournalIdentity *identity, uint64_t first_index, GError **error)
+{
     g_autoptr(VvJournal) journal = vv_journal_new(path, identity, NULL);
     g_autofree char *name = vv_journal_file_name(path, 0, false);
     JournalHead head = make_head(identity);
@@ -294,7 +300,7 @@ bool vv_journal_create(const char *path, const VvJournalIdentity *identity, GErr
     }
     err = create_file(journal, 1, &head); /* the spare one first: file 0 makes it a journal */
     head.number = 1;
-    head.first_index = 1;
+    head.first_index = first_index;
     if (err == 0)
         err = create_file(journal, 0, &head);
     if (err != 0) {
@@ -341,9 +347,11 @@ static int sync_batch(VvJournal *journal)
 
     if (err != 0)
         return err;
+    vv_may_die(VV_DIE_JOURNAL_WRITTEN);
     err = journal->ops.sync(journal->ops.user, journal->files[journal->current].fd);
     if (err != 0)
         return fail(journal, err);
+    vv_may_die(VV_DIE_JOURNAL_SYNCED);
     journal->buffer_offset += journal_align(journal->buffer_used_bytes, VV_SECTOR_BYTES);
     journal->buffer_used_bytes = 0;
     journal->batch = false;
@@ -482,6 +490,7 @@ int vv_journal_append_as(
     journal->last_index = entry.index;
     vv_journal_update_usage(journal);
     *ret_index = entry.index;
+    vv_may_die(VV_DIE_JOURNAL_APPENDED);
     return 0;
 }
 

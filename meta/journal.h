@@ -45,6 +45,8 @@ typedef bool (*VvJournalReplayFunc)(void *user, uint64_t index, const uint8_t *b
 
 /* Make the first two files in the existing, empty directory @path. First index is 1. */
 bool vv_journal_create(const char *path, const VvJournalIdentity *identity, GError **error);
+/* The same for a map that holds all entries before @first_index. */
+bool vv_journal_create_at(const char *path, const VvJournalIdentity *identity, uint64_t first_index, GError **error);
 
 /* Replay, then be ready to append after the last good entry. @applied_index: what the store holds; entries up to it
  * may be missing, but the chain must reach it or begin right after it (else: damaged).

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define JOURNAL_WINDOW_BYTES (64u << 10) /* read at once */
 #define JOURNAL_MARK_BYTES (64u << 10) /* read at most to find an entry; a full journal has 2,048 marks of 32 bytes */
 
 static VvJournalMark *mark_at(const VvJournalLog *log, unsigned i)
@@ -33,6 +34,7 @@ void vv_journal_log_free(VvJournalLog *log)
         return;
     g_array_unref(log->marks);
     g_byte_array_unref(log->body);
+    g_free(log->window.bytes);
     g_free(log);
 }
 
@@ -70,10 +72,34 @@ void vv_journal_forget_free(VvJournal *journal)
 
 /* ---- reading */
 
+/* From the file, whose bytes up to @end_offset are there for good. Entries are small and read in order: one call of the system for many. */
+static int read_file(const VvJournal *journal, unsigned slot, uint64_t offset, uint8_t *data, size_t length_bytes, uint64_t end_offset)
+{
+    const JournalFile *file = &journal->files[slot];
+    VvJournalWindow *window = &journal->log->window;
+
+    if (length_bytes > JOURNAL_WINDOW_BYTES)
+        return vv_pread_full(file->fd, data, length_bytes, offset);
+    if (window->number != file->number || offset < window->offset || offset + length_bytes > window->offset + window->length_bytes) {
+        size_t window_bytes = (size_t) MIN(end_offset - offset, JOURNAL_WINDOW_BYTES);
+
+        if (window->bytes == NULL)
+            window->bytes = g_malloc(JOURNAL_WINDOW_BYTES);
+        window->length_bytes = 0;
+        if (vv_pread_full(file->fd, window->bytes, window_bytes, offset) != 0) /* it may be shorter, or bad further on */
+            return vv_pread_full(file->fd, data, length_bytes, offset);
+        window->number = file->number;
+        window->offset = offset;
+        window->length_bytes = window_bytes;
+    }
+    memcpy(data, window->bytes + (offset - window->offset), length_bytes);
+    return 0;
+}
+
 /* Bytes of a file as they are or will be: the end of the current one may be in the buffer only. */
 static int read_bytes(const VvJournal *journal, unsigned slot, uint64_t offset, uint8_t *data, size_t length_bytes)
 {
-    uint64_t end = offset + length_bytes;
+    uint64_t end = offset + length_bytes, end_offset;
     size_t from_file = length_bytes;
     int err;
 
@@ -81,7 +107,8 @@ static int read_bytes(const VvJournal *journal, unsigned slot, uint64_t offset, 
         return -ENODATA;
     if (slot == journal->current && end > journal->buffer_offset)
         from_file = offset < journal->buffer_offset ? (size_t) (journal->buffer_offset - offset) : 0;
-    if (from_file > 0 && (err = vv_pread_full(journal->files[slot].fd, data, from_file, offset)) != 0)
+    end_offset = slot == journal->current ? journal->buffer_offset : VV_JOURNAL_FILE_BYTES;
+    if (from_file > 0 && (err = read_file(journal, slot, offset, data, from_file, end_offset)) != 0)
         return err;
     if (from_file == length_bytes)
         return 0;
@@ -192,6 +219,27 @@ int vv_journal_get(VvJournal *journal, uint64_t index, VvJournalItem *ret_item)
 uint64_t vv_journal_first_index(VvJournal *journal)
 {
     return journal->log->marks->len > 0 ? mark_at(journal->log, 0)->index : journal->last_index + 1;
+}
+
+uint64_t vv_journal_recent_index(VvJournal *journal, uint64_t bytes)
+{
+    const VvJournalLog *log = journal->log;
+    uint64_t index = journal->last_index + 1, taken = 0;
+
+    for (unsigned i = log->marks->len; i-- > 0;) {
+        const VvJournalMark *mark = mark_at(log, i), *next = i + 1 < log->marks->len ? mark_at(log, i + 1) : NULL;
+        uint64_t end = VV_JOURNAL_FILE_BYTES; /* the rest of a file is gone with it */
+
+        if (next != NULL && next->slot == mark->slot)
+            end = next->offset;
+        else if (next == NULL)
+            end = journal->buffer_offset + journal->buffer_used_bytes;
+        taken += end - MIN(mark->offset, end);
+        if (taken > bytes)
+            break;
+        index = mark->index;
+    }
+    return index;
 }
 
 /* ---- replacing a suffix */

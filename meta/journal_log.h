@@ -44,5 +44,7 @@ int vv_journal_put(VvJournal *journal, const VvJournalItem *item);
 int vv_journal_get(VvJournal *journal, uint64_t index, VvJournalItem *ret_item);
 /* The first that can be read; last + 1 if none can. */
 uint64_t vv_journal_first_index(VvJournal *journal);
+/* The first of those that take the last @bytes of the log, or fewer by what a mark is exact to; last + 1 if none can be read. */
+uint64_t vv_journal_recent_index(VvJournal *journal, uint64_t bytes);
 
 #endif

@@ -92,10 +92,18 @@ typedef struct {
     uint32_t crc; /* of the entry before */
 } VvJournalCursor;
 
+/* A piece of a file, read at once. It is of the file's use with this number; what is on the medium there does not change before the next. */
+typedef struct {
+    uint8_t *bytes; /* owned; NULL: none yet */
+    uint64_t number, offset;
+    size_t length_bytes;
+} VvJournalWindow;
+
 typedef struct {
     GArray *marks;        /* VvJournalMark, by index */
     VvJournalCursor next; /* behind the last read */
     GByteArray *body;     /* of the last read */
+    VvJournalWindow window;
 } VvJournalLog;
 
 struct VvJournal {

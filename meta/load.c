@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Filling the catalog from the store at start. What a record leaves out (indexes, kids, sums) is derived here. */
+#include "base_private.h"
 #include "codec.h"
 #include "error.h"
+#include "member_table.h"
 #include "meta_private.h"
 
 #include <errno.h>
@@ -138,6 +140,15 @@ static bool load_request(VvMeta *meta, const uint8_t *key, size_t key_bytes, con
     return request != NULL;
 }
 
+static bool load_member(VvMeta *meta, const uint8_t *key, size_t key_bytes, const uint8_t *value, size_t value_bytes)
+{
+    VvMemberRecord *member = key_bytes == 9 ? vvm_member_decode(key[0], vv_get_be64(key + 1), value, value_bytes) : NULL;
+    if (member != NULL)
+        vvm_member_set(meta, member->kind, member->id, member->body, member->body_bytes);
+    g_free(member);
+    return member != NULL;
+}
+
 static bool load_table(VvMeta *meta, VvStoreRead *read, VvTable table, LoadFunc load, GError **error)
 {
     const uint8_t *key, *value;
@@ -161,6 +172,21 @@ static bool load_table(VvMeta *meta, VvStoreRead *read, VvTable table, LoadFunc 
         return true;
     vv_set_error_errno(error, result, meta->directory, "cannot read table %s of pool directory %s", vv_table_name(table),
                        meta->directory);
+    return false;
+}
+
+/* The pool's record tells how many there are: a node that is missing would be let in again. */
+static bool load_members(VvMeta *meta, VvStoreRead *read, GError **error)
+{
+    uint64_t count = meta->pool.member_count;
+    meta->pool.member_count = 0;
+    if (!load_table(meta, read, VV_TABLE_MEMBER, load_member, error))
+        return false;
+    if (meta->pool.member_count == count)
+        return true;
+    vv_set_error(error, VV_ERROR_DAMAGED, meta->directory, NULL,
+                 "pool directory %s: table member has %" G_GUINT64_FORMAT " records instead of %" G_GUINT64_FORMAT, meta->directory,
+                 meta->pool.member_count, count);
     return false;
 }
 
@@ -220,6 +246,12 @@ bool vvm_catalog_load(VvMeta *meta, GError **error)
                      meta->directory);
     for (unsigned i = 0; ok && i < G_N_ELEMENTS(order); i++)
         ok = load_table(meta, read, order[i].table, order[i].load, error);
+    ok = ok && load_members(meta, read, error);
+    if (ok && !vvm_base_load(meta, read)) {
+        vv_set_error(error, VV_ERROR_DAMAGED, meta->directory, NULL,
+                     "pool directory %s: the record of what the cluster's log has brought is damaged", meta->directory);
+        ok = false;
+    }
     vv_store_read_end(read);
     ok = ok && link_branches(meta, error);
     vv_set_clear(&meta->dirty);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The metadata's life: create, open and replay, log, apply, close. Checkpoints: checkpoint.c. */
+#include "base_private.h"
 #include "error.h"
-#include "meta_private.h"
+#include "journal_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,7 @@
 static char *path_in(const char *directory, const char *name) { return g_build_filename(directory, name, NULL); }
 
 /* ---- the identity file: what makes a directory a pool's */
-static bool identity_write(const char *directory, const VvMetaCreate *create, GError **error)
+bool vv_meta_write_identity(const char *directory, const VvMetaCreate *create, GError **error)
 {
     g_autofree char *uuid = vv_uuid_format(&create->uuid), *path = path_in(directory, "vvfs-pool"),
                     *fresh = path_in(directory, "vvfs-pool.new");
@@ -72,7 +73,7 @@ damaged:
 }
 
 /* ---- create */
-static VvMeta *meta_new(const char *directory, bool read_only)
+VvMeta *vvm_new(const char *directory, bool read_only)
 {
     VvMeta *meta = g_new0(VvMeta, 1);
     meta->directory = g_strdup(directory);
@@ -124,7 +125,7 @@ bool vv_meta_create(const char *directory, const VvMetaCreate *create, GError **
     g_autofree char *map = path_in(directory, "map"), *journal = path_in(directory, "journal");
     if (!make_folder(map, error) || !make_folder(journal, error) || !vv_store_create(map, error))
         return false;
-    g_autoptr(VvMeta) meta = meta_new(directory, false);
+    g_autoptr(VvMeta) meta = vvm_new(directory, false);
     meta->pool.uuid = create->uuid;
     meta->pool.name = g_strdup(create->name);
     meta->pool.created_ns = create->created_ns;
@@ -152,7 +153,7 @@ bool vv_meta_create(const char *directory, const VvMetaCreate *create, GError **
         vv_set_error_errno(error, result, directory, "cannot reserve %u MiB in %s", VV_RESERVE_FILE_BYTES >> 20, directory);
         return false;
     }
-    return identity_write(directory, create, error);
+    return vv_meta_write_identity(directory, create, error);
 }
 
 /* ---- open */
@@ -208,7 +209,10 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, const VvOpening *o
         }
     }
     VvJournalIdentity identity = journal_identity(meta);
-    meta->journal = vv_journal_open(journal, &identity, meta->pool.applied_index, meta->read_only, run_ops, replay_entry, meta, error);
+    if (meta->cluster != NULL) /* what follows the base is applied when the cluster says that it is committed */
+        meta->journal = vv_journal_open_log(journal, &identity, meta->pool.applied_index, meta->read_only, run_ops, error);
+    else
+        meta->journal = vv_journal_open(journal, &identity, meta->pool.applied_index, meta->read_only, run_ops, replay_entry, meta, error);
     if (meta->journal == NULL)
         return false;
     meta->reserved_counter = MAX(meta->reserved_counter, meta->pool.next_counter);
@@ -219,7 +223,7 @@ static bool open_parts(VvMeta *meta, const VvRunOps *run_ops, const VvOpening *o
 
 VvMeta *vv_meta_open_as(const char *directory, bool read_only, const VvRunOps *run_ops, const VvOpening *opening, GError **error)
 {
-    VvMeta *meta = meta_new(directory, read_only);
+    VvMeta *meta = vvm_new(directory, read_only);
     VvOpening drawn = *opening;
     while (drawn.number == 0)
         vv_random_bytes(&drawn.number, sizeof drawn.number);
@@ -250,6 +254,7 @@ bool vv_meta_watch(VvMeta *meta, void (*trouble)(void *user, const char *why), v
 }
 
 void vv_meta_unwatch(VvMeta *meta) { vv_store_unwatch(meta->store); }
+void vv_meta_give_up_check(VvMeta *meta) { vv_store_give_up_check(meta->store); }
 
 void vv_meta_close(VvMeta *meta)
 {
@@ -259,6 +264,7 @@ void vv_meta_close(VvMeta *meta)
     vvm_overlay_clear(&meta->writing);
     vvm_batch_free(meta->batch);
     g_clear_pointer(&meta->store, vv_store_close);
+    vvm_cluster_free(meta->cluster);
     pthread_rwlock_destroy(&meta->lock);
     pthread_mutex_destroy(&meta->turnstile);
     pthread_mutex_destroy(&meta->id_lock);

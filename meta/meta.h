@@ -35,6 +35,7 @@ typedef struct {
     void (*segment_shrunk)(void *user, const VvSegment *segment, uint8_t old_shift);
     void (*job_added)(void *user, const VvJob *job);
     void (*job_ended)(void *user, const VvJob *job);
+    void (*member_set)(void *user); /* a record of table member */
 } VvMetaHooks;
 
 typedef struct {
@@ -47,6 +48,8 @@ typedef struct {
  * "vvfs-pool" last (so a pool directory without it is an unfinished one). */
 bool vv_meta_create(const char *directory, const VvMetaCreate *create, GError **error);
 
+/* The identity file alone, whole and durable: the last thing that makes a directory a pool's. */
+bool vv_meta_write_identity(const char *directory, const VvMetaCreate *create, GError **error);
 /* The identity file: name and UUID of the pool in @directory. Errors: not-found (no pool there), unsupported (newer
  * format), damaged. */
 bool vv_meta_identify(const char *directory, char **ret_name, VvUuid *ret_uuid, GError **error);
@@ -72,6 +75,9 @@ bool vv_meta_rebuild_sums(const char *directory, GError **error);
  * be read (@why), and reads that need it fail. Until vv_meta_unwatch. */
 bool vv_meta_watch(VvMeta *meta, void (*trouble)(void *user, const char *why), void *user, GError **error);
 void vv_meta_unwatch(VvMeta *meta);
+/* What of the map was not compared with its checksums yet is left for the next start: a checkpoint, which needs all of it, gets -ESHUTDOWN, also
+ * one under way. Before vv_meta_close; nothing that has to be stored may come any more. [any] */
+void vv_meta_give_up_check(VvMeta *meta);
 void vv_meta_close(VvMeta *meta);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvMeta, vv_meta_close)
 
@@ -108,7 +114,9 @@ bool vv_meta_checkpoint_due(VvMeta *meta);
 bool vv_meta_overlay_is_full(VvMeta *meta);
 uint64_t vv_meta_overlay_bytes(VvMeta *meta); /* memory of both. [any] */
 /* Write everything applied so far to the store, release the journal. Blocks on the disk; not on appliers, save while
- * generations are switched. 0, -ENOSPC (what was applied stays in memory and in the journal), -EIO (also when the pool has failed). */
+ * generations are switched. The first one after the start of a large map waits until all of it was compared with its checksums. 0, -ENOSPC
+ * (what was applied stays in memory and in the journal), -EUCLEAN, -ENOMEM (the map: vv_meta_watch tells more), -ESHUTDOWN (that was given
+ * up), -EIO (also when the pool has failed). */
 int vv_meta_checkpoint(VvMeta *meta);
 /* There is so little room for the map that nothing may make it larger: what removes and discards needs it (room.c). Changes at
  * checkpoints. [any] */

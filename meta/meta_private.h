@@ -38,7 +38,7 @@ struct VvMeta {
     char *directory;
     bool read_only;
     VvStore *store;
-    VvJournal *journal;
+    VvJournal *journal; struct VvMetaCluster *cluster; /* NULL: a pool of one node; base.c */
     const VvMetaHooks *hooks; /* NULL in replay */
     void *hooks_user;
 
@@ -51,7 +51,7 @@ struct VvMeta {
     GHashTable *luns, *lun_names;           /* id -> VvLun (orphans too), name -> VvLun */
     GHashTable *snapshots, *snapshot_names; /* id -> VvSnapshot; "lun id/name" -> VvSnapshot */
     GHashTable *branches, *families, *disks, *jobs;
-    GPtrArray *lun_list, *disk_list, *job_list, *family_list, *orphan_luns, *orphan_snapshots;
+    GPtrArray *lun_list, *disk_list, *job_list, *family_list, *orphan_luns, *orphan_snapshots, *members;
     GHashTable *requests;                   /* id -> VvRequestRecord */
     GQueue request_queue, mount_requests;   /* VvRequestRecord, oldest first; the mount's own apart */
     VvSet pieces;                           /* VvPiece as its own key */
@@ -65,8 +65,7 @@ struct VvMeta {
     VvStoreRead *apply_read;                /* the applier's transaction while an entry is applied */
     struct { uint64_t family; uint32_t segment, first, count; } freed; /* run not told to the hook yet */
 
-    pthread_mutex_t id_lock;
-    uint64_t reserved_counter; /* id_lock: ids handed out, applied or not */
+    pthread_mutex_t id_lock; uint64_t reserved_counter; /* ids handed out, applied or not */
     char *_Atomic failure; _Atomic bool cramped; _Atomic uint64_t room_bytes, used_bytes, beyond_bytes; /* room.c */ _Atomic uint64_t reclaim_ns; /* reclaim.c */
 };
 
@@ -180,7 +179,8 @@ VvBranch *vvm_branch_hang(VvMeta *meta, VvSnapshot *point, uint64_t id, uint64_t
 /* ---- reclaim.c */
 int vvm_reclaim(VvMeta *meta, uint64_t branch, uint32_t count);
 
-/* ---- meta.c: the write lock, and the read lock for who takes it again and again */
+/* ---- meta.c: the write lock, and the read lock for who takes it again and again; one that is empty, without store and journal */
+VvMeta *vvm_new(const char *directory, bool read_only);
 void vvm_write_lock(VvMeta *meta);
 void vvm_write_unlock(VvMeta *meta);
 void vvm_slice_lock(VvMeta *meta); /* unlock: vv_meta_read_unlock */

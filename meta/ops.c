@@ -16,6 +16,7 @@
 #include "ops.h"
 
 #include "codec.h"
+#include "limits.h"
 
 #include <errno.h>
 
@@ -279,6 +280,22 @@ static void visit_move(OpVisit *v, VvOp *op)
         v->in->bad = true;
 }
 
+static void visit_member(OpVisit *v, VvOp *op)
+{
+    visit_u8(v, &op->member_set.kind);
+    visit_u64(v, &op->member_set.id);
+    visit_u32(v, &op->member_set.body_bytes);
+    if (v->out != NULL) {
+        vv_write_bytes(v->out, op->member_set.body, op->member_set.body_bytes);
+    } else if (v->in != NULL) {
+        const uint8_t *body = vv_read_bytes(v->in, op->member_set.body_bytes);
+        op->member_set.body = body != NULL ? g_memdup2(body, op->member_set.body_bytes) : NULL;
+        v->in->bad = v->in->bad || op->member_set.kind == 0 || op->member_set.body_bytes > VV_MEMBER_BYTES_MAX;
+    } else {
+        g_clear_pointer(&op->member_set.body, g_free);
+    }
+}
+
 static void visit_job(OpVisit *v, VvOp *op)
 {
     switch (op->kind) {
@@ -538,6 +555,9 @@ static void op_visit(OpVisit *v, VvOp *op)
     case VV_OP_JOB_ADD:
     case VV_OP_JOB_STEP:
         visit_job(v, op);
+        break;
+    case VV_OP_MEMBER_SET:
+        visit_member(v, op);
         break;
     default:
         visit_other(v, op);

@@ -39,6 +39,7 @@ typedef enum {
     VV_OP_MOVE = 24,          /* a region's blocks to other places that hold the same bytes: move.c */
     VV_OP_JOB_ADD = 25,       /* a job that is not made by a removal; it gets its number at apply */
     VV_OP_JOB_STEP = 26,      /* how far it is; nothing if it has ended */
+    VV_OP_MEMBER_SET = 27,    /* a record of table member: member_table.h */
     VV_N_OPS,
 } VvOpKind;
 
@@ -90,6 +91,7 @@ typedef struct {
         struct { uint8_t kind; uint64_t lun; uint64_t total; uint64_t created_ns; uint64_t rate_bytes; /* scrub */ } job_add; /* a repack, not if the LUN has one; or a scrub, not if there is one */
         struct { uint64_t id; uint64_t cursor; uint64_t done; uint64_t total; bool scrub; uint64_t disk, errors; /* scrub */ } job_step;
         struct { uint64_t time_ns; char *id; char *result; } request; /* JSON text */
+        struct { uint8_t kind; uint64_t id; uint8_t *body; uint32_t body_bytes; } member_set; /* without body: it goes */
     };
 } VvOp;
 

@@ -16,8 +16,11 @@
  *   family  0x8000  the disks that its segments may lie on (disk_set.c); without it: any. Who does not know it would put
  *                   them elsewhere
  *   pool    1       u64, drawn at each opening for writing
+ *   pool    0x8000  u64 number of records of table member; without it: none. Who does not know them would serve the pool without its nodes
+ *   pool    0x8001  u64 1: there is a base (base.h). Who does not know it would log what no other node agrees to
  *   lun     1       u64 sequence of the newest change that its map holds */
 #include "codec.h"
+#include "member_table.h"
 #include "meta_private.h"
 
 #include <string.h>
@@ -27,8 +30,10 @@
 #define TAIL_MUST_KNOW 0x8000u
 #define TAIL_FAMILY_DISKS 0x8000u
 #define TAIL_POOL_OPENING 1u
+#define TAIL_POOL_CLUSTER 0x8001u
 #define TAIL_LUN_SEQUENCE 1u
 #define TAIL_FAMILY_SUMS 0x8001u
+#define TAIL_POOL_MEMBERS 0x8000u
 
 static guint record_begin(GByteArray *out, VvTable table, uint64_t id)
 {
@@ -92,20 +97,31 @@ static void write_tail_number(GByteArray *out, uint16_t type, uint64_t value)
     vv_write_u64(out, value);
 }
 
-/* Of a table whose records have one number of @type in their tails, and nothing that must be known: *ret_value is 0 without it. */
-static bool record_close_number(VvReader *in, uint16_t type, uint64_t *ret_value)
+/* Of a table whose records have numbers of these types (0: none) in their tails, and nothing else that must be known. 0 without them. */
+static bool record_close_numbers(VvReader *in, const uint16_t types[2], uint64_t ret_values[2])
 {
-    *ret_value = 0;
+    ret_values[0] = ret_values[1] = 0;
     while (!in->bad && vv_reader_left(in) > 0) {
         uint16_t found = vv_read_u16(in), length_bytes = vv_read_u16(in);
-        if (found >= TAIL_MUST_KNOW || (found == type && length_bytes != sizeof *ret_value))
+        unsigned which = found == types[0] ? 0 : 1;
+        bool known = found == types[which];
+        if ((!known && found >= TAIL_MUST_KNOW) || (known && length_bytes != sizeof *ret_values))
             return false;
-        if (found == type)
-            *ret_value = vv_read_u64(in);
+        if (known)
+            ret_values[which] = vv_read_u64(in);
         else
             vv_read_bytes(in, length_bytes);
     }
     return !in->bad;
+}
+
+static bool record_close_number(VvReader *in, uint16_t type, uint64_t *ret_value)
+{
+    const uint16_t types[2] = { type, type };
+    uint64_t values[2];
+    bool good = record_close_numbers(in, types, values);
+    *ret_value = values[0];
+    return good;
 }
 
 static void write_uuid(GByteArray *out, const VvUuid *uuid) { vv_write_bytes(out, uuid->bytes, sizeof uuid->bytes); }
@@ -121,6 +137,27 @@ static void text_into(VvReader *in, size_t max_bytes, char **text)
 {
     g_free(*text);
     *text = vv_read_string(in, max_bytes);
+}
+
+static bool read_pool_tail(VvReader *in, VvPoolInfo *pool)
+{
+    uint64_t cluster = 0;
+    pool->opening = pool->member_count = 0;
+    while (!in->bad && vv_reader_left(in) > 0) {
+        uint16_t type = vv_read_u16(in), length_bytes = vv_read_u16(in);
+        uint64_t *number = type == TAIL_POOL_OPENING ? &pool->opening
+                         : type == TAIL_POOL_MEMBERS ? &pool->member_count
+                         : type == TAIL_POOL_CLUSTER ? &cluster
+                                                     : NULL;
+        if (number != NULL ? length_bytes != sizeof *number : type >= TAIL_MUST_KNOW)
+            return false;
+        if (number != NULL)
+            *number = vv_read_u64(in);
+        else
+            vv_read_bytes(in, length_bytes);
+    }
+    pool->is_cluster = cluster == 1;
+    return !in->bad && cluster <= 1;
 }
 
 /* pool: uuid, name, created, id tag, next counter, next job, lineage, incarnation, applied index, settings */
@@ -144,6 +181,8 @@ void vvm_pool_encode(const VvMeta *meta, GByteArray *out)
         vv_write_string(out, g_hash_table_lookup(pool->settings, k->data));
     }
     write_tail_number(out, TAIL_POOL_OPENING, pool->opening);
+    write_tail_number(out, TAIL_POOL_MEMBERS, pool->member_count);
+    write_tail_number(out, TAIL_POOL_CLUSTER, pool->is_cluster);
     record_end(out, start);
 }
 
@@ -172,7 +211,7 @@ bool vvm_pool_decode(VvMeta *meta, const uint8_t *bytes, size_t length_bytes)
             g_free(value);
         }
     }
-    return record_close_number(&in, TAIL_POOL_OPENING, &pool->opening);
+    return read_pool_tail(&in, pool);
 }
 
 /* disk: uuid, name, path, size, incarnation, created, state */
@@ -531,6 +570,25 @@ VvRequestRecord *vvm_request_decode(const uint8_t *bytes, size_t length_bytes)
     request->id = g_steal_pointer(&id);
     request->result = g_strndup((const char *) result, result_bytes);
     return request;
+}
+
+/* member: kind, body (to the end: it has no tail, its owner gives it versions) */
+void vvm_member_encode(const VvMemberRecord *member, GByteArray *out)
+{
+    guint start = record_begin(out, VV_TABLE_MEMBER, member->id);
+    vv_write_u8(out, member->kind);
+    vv_write_bytes(out, member->body, member->body_bytes);
+    record_end(out, start);
+}
+
+VvMemberRecord *vvm_member_decode(uint8_t kind, uint64_t id, const uint8_t *bytes, size_t length_bytes)
+{
+    VvReader in = vv_reader(bytes, length_bytes);
+    if (!record_open(&in, VV_TABLE_MEMBER, id) || kind == 0 || vv_read_u8(&in) != kind)
+        return NULL;
+    size_t body_bytes = vv_reader_left(&in);
+    return body_bytes > 0 && body_bytes <= VV_MEMBER_BYTES_MAX ? vvm_member_new(kind, id, vv_read_bytes(&in, body_bytes), (uint32_t) body_bytes)
+                                                               : NULL;
 }
 
 /* A piece of a free bitmap: crc32c of what follows and of the key, u32 number of free blocks, 1 KiB of bits little-endian. */

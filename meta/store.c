@@ -7,7 +7,8 @@
  *
  * Invariants:
  *   S1  Every commit is synchronous: no MDB_NOSYNC, MDB_NOMETASYNC, MDB_WRITEMAP or MDB_MAPASYNC, ever.
- *   S2  Tables are opened once, before anybody else has the store; their handles never change after that.
+ *   S2  Tables are opened once, before anybody else has the store; their handles never change after that. Only "member" may be made later,
+ *       by the transaction that has its first record: a pool that never had one is as it was before there was such a table.
  *   S3  A pooled read holds a reader slot but no view (mdb_txn_reset), so it keeps no old pages from being reused.
  *   S4  The data file is at least as long as LMDB's header says. LMDB reads through a mapping, where a missing tail is a
  *       SIGBUS and not an error. LMDB itself leaves the file short where a transaction took pages at the end and gave them
@@ -64,27 +65,10 @@
 _Static_assert(sizeof(size_t) == 8, "the store maps 1 TiB of address space");
 _Static_assert(VV_PAGE_VALUE_BYTES_MAX == (4096 - 16) / 2 - 2 - 8 - 24, "LMDB's largest node on a 4 KiB leaf");
 
-static const char *const table_names[VV_N_TABLES] = {
-    [VV_TABLE_POOL] = "pool",
-    [VV_TABLE_DISK] = "disk",
-    [VV_TABLE_FAMILY] = "family",
-    [VV_TABLE_SEGMENT] = "segment",
-    [VV_TABLE_LUN] = "lun",
-    [VV_TABLE_BRANCH] = "branch",
-    [VV_TABLE_SNAPSHOT] = "snapshot",
-    [VV_TABLE_ORPHAN] = "orphan",
-    [VV_TABLE_JOB] = "job",
-    [VV_TABLE_REQUEST] = "request",
-    [VV_TABLE_FREE] = "free",
-    [VV_TABLE_SUM] = "sum",
-    [VV_TABLE_PAGE] = "page",
-    [VV_TABLE_INDEX] = "index",
-};
-
 struct VvStore {
     char *path;                  /* owned */
     MDB_env *env;                /* owned */
-    MDB_dbi tables[VV_N_TABLES]; /* S2 */
+    _Atomic MDB_dbi tables[VV_N_TABLES]; /* S2; 0: not there */
     VvSums *sums;                /* owned; its certifying is the writer's */
     VvMapWatch *watch;           /* owned; NULL while it is made */
     size_t page_bytes;
@@ -100,6 +84,7 @@ struct VvStoreTxn {
     VvStore *store; /* borrowed */
     MDB_txn *txn;   /* owned */
     int error;      /* S5: 0 or the first -errno */
+    MDB_dbi made;   /* table "member", which it has made: nobody else's before it is committed; 0: none */
 };
 
 struct VvStoreRead {
@@ -110,12 +95,6 @@ struct VvStoreRead {
     bool renewed[VV_N_TABLES];        /* the cursor belongs to this view */
     bool placed[VV_N_TABLES];         /* the cursor stands on a record */
 };
-
-const char *vv_table_name(VvTable table)
-{
-    g_assert(table < VV_N_TABLES);
-    return table_names[table];
-}
 
 /* ---- LMDB's codes stop here */
 
@@ -138,6 +117,7 @@ static int store_errno(int rc)
     case MDB_BAD_DBI:
     case VVL_DAMAGED:
         return -EUCLEAN;
+    case VVL_NO_MEMORY:
     case MDB_READERS_FULL:
     case MDB_TXN_FULL:
     case MDB_CURSOR_FULL:
@@ -195,8 +175,14 @@ static int open_tables(VvStore *store, bool create)
     MDB_txn *txn = NULL;
     int rc = mdb_txn_begin(store->env, NULL, store->read_only ? MDB_RDONLY : 0, &txn);
 
-    for (unsigned i = 0; rc == 0 && i < VV_N_TABLES; i++)
-        rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &store->tables[i]);
+    for (unsigned i = 0; rc == 0 && i < VV_N_TABLES; i++) {
+        MDB_dbi table = 0;
+
+        rc = mdb_dbi_open(txn, vv_table_name(i), create && i != VV_TABLE_MEMBER ? MDB_CREATE : 0, &table);
+        if (rc == MDB_NOTFOUND && i == VV_TABLE_MEMBER)
+            rc = 0;
+        store->tables[i] = table;
+    }
     if (txn != NULL && rc == 0)
         return mdb_txn_commit(txn);
     if (txn != NULL)
@@ -247,11 +233,14 @@ static int lengthen_file(VvStore *store)
 static bool watch_map(VvStore *store, GError **error)
 {
     uint8_t *base = NULL;
+    uint64_t first_key = 0;
     MDB_envinfo info;
     int rc = vvl_info(store->env, &info);
 
+    if (rc == 0 && vv_sums_first_key(store->sums, &first_key) != 0)
+        rc = VVL_DAMAGED;
     if (rc == 0)
-        rc = vvl_base(store->env, (uint32_t) store->page_bytes, &base);
+        rc = vvl_base(store->env, first_key, &base);
     if (rc == 0)
         store->watch = vv_map_watch_new(store->path, base, info.me_mapsize, vv_sums_lazy(store->sums), error);
     else
@@ -406,6 +395,7 @@ bool vv_store_watch(VvStore *store, VvStoreTroubleFunc trouble, void *user, GErr
 
 void vv_store_unwatch(VvStore *store) { vv_map_watch_stop(store->watch); }
 int vv_store_check(VvStore *store) { return vv_map_watch_finish(store->watch); }
+void vv_store_give_up_check(VvStore *store) { vv_map_watch_give_up(store->watch); }
 char *vv_store_trouble(VvStore *store) { return vv_map_watch_trouble(store->watch); }
 
 int vv_store_usage(VvStore *store, uint64_t *ret_file_bytes, uint64_t *ret_free_bytes)
@@ -568,6 +558,20 @@ static int latch(VvStoreTxn *txn, int rc)
     return err;
 }
 
+/* S2. LMDB lets go of the handle if the transaction comes to nothing. */
+static int make_table(VvStoreTxn *txn, VvTable table)
+{
+    g_assert(table == VV_TABLE_MEMBER);
+    return latch(txn, vvl_make_table(txn->txn, vv_table_name(table), &txn->made));
+}
+
+static MDB_dbi table_of(const VvStoreTxn *txn, VvTable table)
+{
+    MDB_dbi found = txn->store->tables[table];
+
+    return found != 0 ? found : txn->made;
+}
+
 int vv_store_put(
     VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes, const void *value, size_t value_bytes)
 {
@@ -575,9 +579,11 @@ int vv_store_put(
     MDB_val v = { .mv_size = value_bytes, .mv_data = (void *) value };
 
     g_assert(table < VV_N_TABLES && key_bytes > 0);
+    if (txn->error == 0 && table_of(txn, table) == 0)
+        make_table(txn, table);
     if (txn->error != 0)
         return txn->error;
-    return latch(txn, vvl_put(txn->txn, txn->store->tables[table], &k, &v));
+    return latch(txn, vvl_put(txn->txn, table_of(txn, table), &k, &v));
 }
 
 int vv_store_delete(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes)
@@ -586,9 +592,9 @@ int vv_store_delete(VvStoreTxn *txn, VvTable table, const void *key, size_t key_
     int rc;
 
     g_assert(table < VV_N_TABLES && key_bytes > 0);
-    if (txn->error != 0)
+    if (txn->error != 0 || table_of(txn, table) == 0)
         return txn->error;
-    rc = vvl_del(txn->txn, txn->store->tables[table], &k);
+    rc = vvl_del(txn->txn, table_of(txn, table), &k);
     return rc == MDB_NOTFOUND ? 0 : latch(txn, rc);
 }
 
@@ -614,6 +620,8 @@ int vv_store_commit(VvStoreTxn *txn)
         abort_txn(txn);
     } else {
         err = latch(txn, vvl_commit(txn->txn));
+        if (err == 0 && txn->made != 0)
+            txn->store->tables[VV_TABLE_MEMBER] = txn->made;
         if (err == -EIO && host_left_bytes(txn->store) < HOST_FULL_BYTES) /* a short write, which LMDB calls an I/O error */
             err = -ENOSPC;
         if (err == 0 && lengthen_file(txn->store) != 0)
@@ -687,7 +695,7 @@ int vv_store_get(VvStoreRead *read, VvTable table, const void *key, size_t key_b
     int rc;
 
     g_assert(table < VV_N_TABLES && key_bytes > 0);
-    rc = vvl_get(read->txn, read->store->tables[table], &k, &v);
+    rc = read->store->tables[table] == 0 ? MDB_NOTFOUND : vvl_get(read->txn, read->store->tables[table], &k, &v);
     if (rc != 0)
         return store_errno(rc);
     *ret_value = v.mv_data;
@@ -737,6 +745,8 @@ int vv_store_seek(VvStoreRead *read, VvTable table, VvSeek how, const void *key,
 
     g_assert(table < VV_N_TABLES && key_bytes > 0);
     read->placed[table] = false;
+    if (read->store->tables[table] == 0)
+        return -ENODATA;
     rc = get_cursor(read, table, &cursor);
     if (rc == 0)
         rc = vvl_cursor_get(cursor, &k, &v, MDB_SET_RANGE);

@@ -32,6 +32,7 @@ typedef enum {
     VV_TABLE_SUM,      /* family be64, segment be64, MiB be64: checksums of places */
     VV_TABLE_PAGE,     /* branch be64, region be64, ~epoch be64 */
     VV_TABLE_INDEX,    /* branch be64, epoch be64, region be64: empty value */
+    VV_TABLE_MEMBER,   /* kind u8, id be64: nodes and invites; made with its first record, so most pools have none */
     VV_N_TABLES,
 } VvTable;
 
@@ -64,8 +65,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvStore, vv_store_close)
 typedef void (*VvStoreTroubleFunc)(void *user, const char *why);
 bool vv_store_watch(VvStore *store, VvStoreTroubleFunc trouble, void *user, GError **error);
 void vv_store_unwatch(VvStore *store); /* it is not called any more; also if there is no watch */
-/* Check at once what opening left. 0, -EUCLEAN, -EIO. Any thread. */
+/* Check at once what opening left. 0, -EUCLEAN, -EIO, -ENOMEM, -ESHUTDOWN. Any thread. */
 int vv_store_check(VvStore *store);
+/* Nobody is to wait for that any longer, and what needs it is refused with -ESHUTDOWN: the store is about to be closed. */
+void vv_store_give_up_check(VvStore *store);
 char *vv_store_trouble(VvStore *store); /* what is wrong with it, or NULL. Any thread */
 
 /* Bytes the data file occupies, and bytes of it that are free pages inside. */
@@ -86,7 +89,7 @@ typedef struct {
 int vv_store_room(VvStore *store, uint64_t wanted_bytes, VvStoreRoom *ret_room);
 
 /* ---- the writer */
-int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn); /* checks first what opening left */
+int vv_store_begin(VvStore *store, VvStoreTxn **ret_txn); /* checks first what opening left, which may take a while: vv_store_check */
 /* The same, without: only for the pool's record (store.c S9). */
 int vv_store_begin_early(VvStore *store, VvStoreTxn **ret_txn);
 int vv_store_put(VvStoreTxn *txn, VvTable table, const void *key, size_t key_bytes, const void *value,

@@ -61,13 +61,37 @@ static void pass_on(int number, siginfo_t *info, void *context)
 
 static _Thread_local struct { uintptr_t address; uint64_t number; unsigned count; } last;
 
+int vv_fault_errno(VvFaultKind kind)
+{
+    switch (kind) {
+    case VV_FAULT_NONE:
+        return 0;
+    case VV_FAULT_UNREADABLE:
+    case VV_FAULT_SUMS_UNREADABLE:
+        return -EIO;
+    case VV_FAULT_NO_MEMORY:
+        return -ENOMEM;
+    default:
+        return -EUCLEAN;
+    }
+}
+
 /* F1 */
-static bool may_go_on(VvFault *fault, uintptr_t address)
+static VvFaultKind ask(VvFault *fault, uintptr_t address)
 {
     last.count = last.address == address && last.number == fault->number ? last.count + 1 : 0;
     last.address = address;
     last.number = fault->number;
-    return fault->admit != NULL && last.count < ADMITTED_MAX && fault->admit(fault->user, address - atomic_load(&fault->base));
+    if (fault->admit == NULL || last.count >= ADMITTED_MAX)
+        return VV_FAULT_DAMAGED;
+    return fault->admit(fault->user, address - atomic_load(&fault->base));
+}
+
+static int trapped_by(VvFaultKind kind)
+{
+    int err = vv_fault_errno(kind);
+
+    return err == -EIO ? VV_TRAPPED_BUS : err == -ENOMEM ? VV_TRAPPED_NO_MEMORY : VV_TRAPPED_CLOSED;
 }
 
 void vv_fault_unblock(void)
@@ -85,20 +109,20 @@ static void handler(int number, siginfo_t *info, void *context)
     uintptr_t address = (uintptr_t) info->si_addr;
     VvFault *fault = info->si_code > 0 ? fault_at(address) : NULL; /* not: somebody's kill(2) */
     int error = errno;
-    bool admitted = false;
+    VvFaultKind kind = VV_FAULT_UNREADABLE;
     jmp_buf *trap;
 
     if (fault != NULL && number == SIGSEGV)
-        admitted = may_go_on(fault, address);
+        kind = ask(fault, address);
     else if (fault != NULL)
-        vv_fault_note(fault, VV_FAULT_UNREADABLE, address - atomic_load(&fault->base));
+        vv_fault_note(fault, kind, address - atomic_load(&fault->base));
     errno = error;
-    if (admitted)
+    if (fault != NULL && kind == VV_FAULT_NONE)
         return;
     trap = vv_fault_trap;
     if (fault != NULL && trap != NULL) {
         vv_fault_unblock(); /* SA_NODEFER does so, save where a sanitizer calls us from a handler of its own */
-        longjmp(*trap, number == SIGBUS ? VV_TRAPPED_BUS : VV_TRAPPED_CLOSED); /* F2 */
+        longjmp(*trap, trapped_by(kind)); /* F2 */
     }
     pass_on(number, info, context);
 }

@@ -22,6 +22,7 @@ struct VvLazy {
     _Atomic uint64_t *words; /* owned: a bit for each page that is not compared */
     _Atomic uint64_t left;   /* bits that are set */
     _Atomic uint64_t next;   /* first word of the chunk that vv_lazy_next takes */
+    _Atomic bool stopped;
     uint8_t *base;           /* NULL: not closed */
     VvFault *fault;          /* borrowed */
 };
@@ -71,7 +72,7 @@ typedef struct {
     uint8_t bytes[SECTOR_BYTES];
 } Sector;
 
-static int compare_page(VvLazy *lazy, uint64_t page, Sector *sector)
+static VvFaultKind compare_page(VvLazy *lazy, uint64_t page, Sector *sector)
 {
     uint32_t crc = vvs_page_crc_begin(page);
     uint8_t bytes[READ_BYTES];
@@ -81,22 +82,24 @@ static int compare_page(VvLazy *lazy, uint64_t page, Sector *sector)
         sector->error = vvs_read_sector(lazy->sums_fd, sector->number, sector->bytes);
     }
     if (sector->error != 0)
-        return sector->error;
+        return sector->error == -EUCLEAN ? VV_FAULT_SUMS_DAMAGED : VV_FAULT_SUMS_UNREADABLE;
     for (uint32_t at = 0; at < lazy->page_bytes; at += READ_BYTES) {
         size_t want = lazy->page_bytes - at < READ_BYTES ? lazy->page_bytes - at : READ_BYTES;
         ssize_t got = pread(lazy->data_fd, bytes, want, (off_t) (page * lazy->page_bytes + at));
 
         if (got != (ssize_t) want)
-            return -EIO;
+            return VV_FAULT_UNREADABLE;
         crc = vv_crc32c(crc, bytes, want);
     }
-    return crc == vv_get_u32(sector->bytes + page % SECTOR_SUMS * 4) ? 0 : -EUCLEAN;
+    return crc == vv_get_u32(sector->bytes + page % SECTOR_SUMS * 4) ? VV_FAULT_NONE : VV_FAULT_DAMAGED;
 }
 
-static void note(VvLazy *lazy, int err, uint64_t page)
+/* Where it is: in data.mdb, or in the file of sums. */
+static uint64_t offset_of(const VvLazy *lazy, VvFaultKind kind, uint64_t page)
 {
-    if (lazy->fault != NULL)
-        vv_fault_note(lazy->fault, err == -EIO ? VV_FAULT_UNREADABLE : VV_FAULT_DAMAGED, page * lazy->page_bytes);
+    bool in_sums = kind == VV_FAULT_SUMS_DAMAGED || kind == VV_FAULT_SUMS_UNREADABLE;
+
+    return in_sums ? SECTORS_AT + page / SECTOR_SUMS * SECTOR_BYTES : page * lazy->page_bytes;
 }
 
 /* L1: open what is compared by now of these pages. False: the kernel does not. */
@@ -123,72 +126,80 @@ static void forget(VvLazy *lazy, uint64_t page)
         atomic_fetch_sub(&lazy->left, 1);
 }
 
-/* Compare what is not yet in the chunk of @word, and open it. The first error, and *ret_page then. */
-static int compare_chunk(VvLazy *lazy, uint64_t word, uint64_t *ret_bytes, uint64_t *ret_page)
+/* Compare what is not yet in the chunk of @word, and open it. The first that is wrong, and *ret_offset then. That the kernel opens no page now is
+ * not noted: who needs one is told, and it is tried again. */
+static VvFaultKind compare_chunk(VvLazy *lazy, uint64_t word, uint64_t *ret_bytes, uint64_t *ret_offset)
 {
     uint64_t first = word / lazy->chunk_words * lazy->chunk_words, end = MIN(first + lazy->chunk_words, lazy->count_words);
     Sector sector = { .number = UINT64_MAX };
-    int result = 0;
+    VvFaultKind result = VV_FAULT_NONE;
 
     for (word = first; word < end; word++) {
         for (uint64_t todo = atomic_load(&lazy->words[word]); todo != 0; todo &= todo - 1) {
             uint64_t page = word * 64 + (unsigned) __builtin_ctzll(todo);
-            int err = compare_page(lazy, page, &sector);
+            VvFaultKind kind = compare_page(lazy, page, &sector);
 
             *ret_bytes += lazy->page_bytes;
-            if (err == 0) {
+            if (kind == VV_FAULT_NONE) {
                 forget(lazy, page);
                 continue;
             }
             if (!is_set(lazy, page)) /* L3 */
                 continue;
-            note(lazy, err, page);
-            if (result == 0)
-                *ret_page = page;
-            result = result == 0 ? err : result;
+            if (lazy->fault != NULL)
+                vv_fault_note(lazy->fault, kind, offset_of(lazy, kind, page));
+            if (result == VV_FAULT_NONE)
+                *ret_offset = offset_of(lazy, kind, page);
+            result = result == VV_FAULT_NONE ? kind : result;
         }
     }
-    if (!open_pages(lazy, first * 64, end * 64) && result == 0) {
-        *ret_page = first * 64;
-        result = -ENOMEM;
+    if (!open_pages(lazy, first * 64, end * 64) && result == VV_FAULT_NONE) {
+        *ret_offset = first * 64 * lazy->page_bytes;
+        result = VV_FAULT_NO_MEMORY;
     }
     return result;
 }
 
-bool vv_lazy_admit(void *user, uint64_t offset)
+VvFaultKind vv_lazy_admit(void *user, uint64_t offset)
 {
     VvLazy *lazy = user;
     uint64_t page = offset / lazy->page_bytes, bytes = 0, bad;
+    VvFaultKind kind = page / 64 < lazy->count_words ? compare_chunk(lazy, page / 64, &bytes, &bad) : VV_FAULT_DAMAGED;
 
-    return page / 64 < lazy->count_words && compare_chunk(lazy, page / 64, &bytes, &bad) != -ENOMEM && !is_set(lazy, page);
+    return kind == VV_FAULT_NONE || kind == VV_FAULT_NO_MEMORY || is_set(lazy, page) ? kind : VV_FAULT_NONE; /* another page's */
 }
 
 bool vv_lazy_next(VvLazy *lazy, uint64_t *ret_bytes)
 {
-    uint64_t word = atomic_fetch_add(&lazy->next, lazy->chunk_words), page = 0;
+    uint64_t word = atomic_fetch_add(&lazy->next, lazy->chunk_words), offset = 0;
 
     *ret_bytes = 0;
     if (word >= lazy->count_words)
         return false;
     posix_fadvise(lazy->data_fd, (off_t) (word * 64 * lazy->page_bytes), (off_t) (lazy->chunk_words * 64 * lazy->page_bytes),
         POSIX_FADV_WILLNEED);
-    compare_chunk(lazy, word, ret_bytes, &page);
+    compare_chunk(lazy, word, ret_bytes, &offset);
     return true;
 }
 
-int vv_lazy_finish(VvLazy *lazy, uint64_t *ret_offset)
-{
-    uint64_t bytes = 0, page = 0;
-    int result = 0;
+void vv_lazy_stop(VvLazy *lazy) { atomic_store(&lazy->stopped, true); }
 
-    while (vv_lazy_left(lazy) > 0 && vv_lazy_next(lazy, &bytes))
+int vv_lazy_finish(VvLazy *lazy, VvFaultKind *ret_kind, uint64_t *ret_offset)
+{
+    uint64_t bytes = 0, offset = 0;
+    VvFaultKind kind = VV_FAULT_NONE;
+
+    while (vv_lazy_left(lazy) > 0 && !atomic_load(&lazy->stopped) && vv_lazy_next(lazy, &bytes))
         continue;
-    for (uint64_t word = 0; word < lazy->count_words && vv_lazy_left(lazy) > 0 && result == 0; word++)
+    for (uint64_t word = 0; word < lazy->count_words && vv_lazy_left(lazy) > 0 && kind == VV_FAULT_NONE; word++) {
+        if (atomic_load(&lazy->stopped))
+            return -ESHUTDOWN;
         if (atomic_load(&lazy->words[word]) != 0)
-            result = compare_chunk(lazy, word, &bytes, &page);
-    if (result != 0)
-        *ret_offset = page * lazy->page_bytes;
-    return result;
+            kind = compare_chunk(lazy, word, &bytes, &offset);
+    }
+    *ret_kind = kind;
+    *ret_offset = offset;
+    return vv_fault_errno(kind);
 }
 
 /* ---- closing */

@@ -25,10 +25,13 @@ uint64_t vv_lazy_left(VvLazy *lazy); /* pages; any thread */
 /* Close the pages in LMDB's mapping at @base; what is found wrong from here on goes to @fault. False: they cannot be closed, or not all. */
 bool vv_lazy_close(VvLazy *lazy, uint8_t *base, VvFault *fault);
 /* VvFaultAdmit. */
-bool vv_lazy_admit(void *lazy, uint64_t offset);
+VvFaultKind vv_lazy_admit(void *lazy, uint64_t offset);
 /* Compare one more chunk. *ret_bytes: what was read for it. False: each one was begun. Any thread. */
 bool vv_lazy_next(VvLazy *lazy, uint64_t *ret_bytes);
-/* Compare all that are left, also those that did not fit before. 0; -EUCLEAN; -EIO: *ret_offset is where. Any thread. */
-int vv_lazy_finish(VvLazy *lazy, uint64_t *ret_offset);
+/* Compare all that are left, also those that did not fit before. 0; -EUCLEAN, -EIO, -ENOMEM: *ret_kind is what is wrong and *ret_offset where;
+ * -ESHUTDOWN: some are left, and it is not to go on. Any thread. */
+int vv_lazy_finish(VvLazy *lazy, VvFaultKind *ret_kind, uint64_t *ret_offset);
+/* Who is in vv_lazy_finish, or will be, is not to wait for it any longer. */
+void vv_lazy_stop(VvLazy *lazy);
 
 #endif

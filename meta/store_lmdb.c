@@ -2,6 +2,7 @@
 #include "store_lmdb.h"
 
 #include "codec.h"
+#include "store.h"
 #include "store_fault.h"
 #include "store_sums_private.h"
 #include "util.h"
@@ -25,12 +26,39 @@
     case VV_TRAPPED_BUS:                                                                                                      \
         rc = VVL_UNREADABLE;                                                                                                  \
         break;                                                                                                                \
+    case VV_TRAPPED_NO_MEMORY:                                                                                                \
+        rc = VVL_NO_MEMORY;                                                                                                   \
+        break;                                                                                                                \
     default:                                                                                                                  \
         rc = VVL_DAMAGED;                                                                                                     \
         break;                                                                                                                \
     }                                                                                                                         \
     vv_fault_trap = NULL;                                                                                                     \
     return rc
+
+static const char *const table_names[VV_N_TABLES] = {
+    [VV_TABLE_POOL] = "pool",
+    [VV_TABLE_DISK] = "disk",
+    [VV_TABLE_FAMILY] = "family",
+    [VV_TABLE_SEGMENT] = "segment",
+    [VV_TABLE_LUN] = "lun",
+    [VV_TABLE_BRANCH] = "branch",
+    [VV_TABLE_SNAPSHOT] = "snapshot",
+    [VV_TABLE_ORPHAN] = "orphan",
+    [VV_TABLE_JOB] = "job",
+    [VV_TABLE_REQUEST] = "request",
+    [VV_TABLE_FREE] = "free",
+    [VV_TABLE_SUM] = "sum",
+    [VV_TABLE_PAGE] = "page",
+    [VV_TABLE_INDEX] = "index",
+    [VV_TABLE_MEMBER] = "member",
+};
+
+const char *vv_table_name(VvTable table)
+{
+    g_assert(table < VV_N_TABLES);
+    return table_names[table];
+}
 
 void vvl_on_assert(MDB_env *env, const char *text)
 {
@@ -45,6 +73,7 @@ int vvl_renew(MDB_txn *txn) { TRAPPED(mdb_txn_renew(txn)); }
 int vvl_commit(MDB_txn *txn) { TRAPPED(mdb_txn_commit(txn)); }
 int vvl_info(MDB_env *env, MDB_envinfo *ret_info) { TRAPPED(mdb_env_info(env, ret_info)); }
 int vvl_put(MDB_txn *txn, MDB_dbi table, MDB_val *key, MDB_val *value) { TRAPPED(mdb_put(txn, table, key, value, 0)); }
+int vvl_make_table(MDB_txn *txn, const char *name, MDB_dbi *ret_table) { TRAPPED(mdb_dbi_open(txn, name, MDB_CREATE, ret_table)); }
 int vvl_del(MDB_txn *txn, MDB_dbi table, MDB_val *key) { TRAPPED(mdb_del(txn, table, key, NULL)); }
 
 /* What a value's pages cannot give is to be known here, where there is a trap, and not by who looks at it. */
@@ -84,8 +113,9 @@ int vvl_cursor_renew(MDB_txn *txn, MDB_cursor *cursor) { TRAPPED(mdb_cursor_rene
 
 static int open_main(MDB_txn *txn, MDB_dbi *ret_table) { TRAPPED(mdb_dbi_open(txn, NULL, 0, ret_table)); }
 
-/* LMDB does not tell. But each of its pages begins with its number, and the table of tables has one, which was compared. */
-int vvl_base(MDB_env *env, uint32_t page_bytes, uint8_t **ret_base)
+/* LMDB does not tell, but it tells where in memory a key is. Nothing follows from the address itself: where the file's pages are larger than
+ * the system's, the mapping need not begin at a multiple of them. */
+int vvl_base(MDB_env *env, uint64_t first_key, uint8_t **ret_base)
 {
     MDB_txn *txn = NULL;
     MDB_cursor *cursor = NULL;
@@ -100,9 +130,7 @@ int vvl_base(MDB_env *env, uint32_t page_bytes, uint8_t **ret_base)
     if (rc == 0)
         rc = vvl_cursor_get(cursor, &key, &value, MDB_FIRST);
     if (rc == 0) {
-        uint8_t *page = (uint8_t *) key.mv_data - (uintptr_t) key.mv_data % page_bytes;
-
-        *ret_base = page - vv_get_u64(page) * page_bytes;
+        *ret_base = (uint8_t *) key.mv_data - first_key;
         rc = vv_get_u32(*ret_base + PAGE_HEAD_BYTES) == META_MAGIC ? 0 : EINVAL;
     }
     if (cursor != NULL)

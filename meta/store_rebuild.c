@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Sums are lost if their file is missing, or in it both copies of a root, or sectors, are damaged. New ones vouch for whatever is there, so
+/* Sums are lost if their file is missing, or in it both copies of a root, or sectors, are damaged; not if the medium does not give them, which may
+ * pass, and they would tell more than can be found without them: who knows better moves the file away. New ones vouch for whatever is there, so
  * first everything is held against everything that is left:
  *
  *   - a page whose sector of sums is whole must fit its sum: else it is the map that is damaged, and not the sums;
@@ -372,8 +373,11 @@ static int rebuild(Rebuild *r, const char *path)
     err = try_headers(r, meta);
     if (err != 0)
         return err;
-    if (r->count_lost == 0 && vvs_has_root(r->sums_fd))
+    err = r->sums_fd >= 0 ? vvs_check_root(r->sums_fd) : -EUCLEAN;
+    if (err == 0 && r->count_lost == 0)
         return -EEXIST;
+    if (err != 0 && err != -EUCLEAN)
+        return err;
     fd = open_in(path, VV_SUMS_NEW_FILE, O_RDWR | O_CREAT | O_TRUNC);
     if (fd < 0)
         return fd;
@@ -397,6 +401,8 @@ bool vv_sums_rebuild(const char *path, GError **error)
         vv_set_error(error, VV_ERROR_DAMAGED, path, NULL, "%s/data.mdb itself is damaged: %s", path, r.why);
     else if (err == -EEXIST)
         vv_set_error(error, VV_ERROR_CONFLICT, path, NULL, "%s/%s is whole", path, VV_SUMS_FILE);
+    else if (err == -EIO)
+        vv_set_error(error, VV_ERROR_IO, path, VV_SUMS_UNREADABLE_HINT, "metadata store %s: the map or its checksums cannot be read", path);
     else if (err != 0)
         vv_set_error_errno(error, err, path, "metadata store %s: making %s anew", path, VV_SUMS_FILE);
     vv_close_fd(&r.data_fd);

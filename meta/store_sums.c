@@ -42,7 +42,9 @@
 #include <unistd.h>
 
 /* ---- the file's own */
+#ifndef CACHE_SECTORS /* tests/fuzz makes one for each input */
 #define CACHE_SECTORS 2048u         /* 1 MiB: the sums of 1 GiB of pages */
+#endif
 #define PREFETCH_BYTES (128u << 10) /* what the kernel reads ahead at once whatever it is asked for */
 #define ROOT_BYTES 512u
 #define ROOT_AT_META 32u
@@ -76,7 +78,7 @@ struct VvSums {
     GArray *fresh; /* NewPage: in use now and not before */
     GArray *freed; /* uint64_t: how many, and those the other way round */
     SectorCache *cache; /* owned, while pages are verified */
-    char *why;                    /* owned: what -EUCLEAN was about */
+    char *why;                    /* owned: what -EUCLEAN or -EIO was about */
 };
 
 static int damaged(VvSums *sums, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -90,6 +92,14 @@ static int damaged(VvSums *sums, const char *format, ...)
     sums->why = g_strdup_vprintf(format, args);
     va_end(args);
     return -EUCLEAN;
+}
+
+/* A read failed with @err; @file: what of. */
+static int unreadable(VvSums *sums, int err, const char *file, uint64_t offset)
+{
+    if (sums->why == NULL)
+        sums->why = g_strdup_printf("%s at offset %" G_GUINT64_FORMAT, file, offset);
+    return err;
 }
 
 /* ---- pages in use */
@@ -162,7 +172,7 @@ static int compare_sum(VvSums *sums, uint64_t page, uint32_t crc)
         if (err == -EUCLEAN)
             return damaged(sums, "%s at offset %" G_GUINT64_FORMAT, VV_SUMS_FILE, SECTORS_AT + number * SECTOR_BYTES);
         if (err != 0)
-            return err;
+            return unreadable(sums, err, VV_SUMS_FILE, SECTORS_AT + number * SECTOR_BYTES);
     }
     if (vv_get_u32(sector + page % SECTOR_SUMS * 4) != crc)
         return damaged(sums, "page %" G_GUINT64_FORMAT " of data.mdb", page);
@@ -189,7 +199,7 @@ static int take_page(VvSums *sums, uint64_t page, uint8_t *bytes)
         return err;
     err = vv_pread_full(sums->data_fd, bytes, sums->page_bytes, page * sums->page_bytes);
     if (err != 0)
-        return err;
+        return unreadable(sums, err, "data.mdb", page * sums->page_bytes);
     fresh.crc = page_crc(page, bytes, sums->page_bytes);
     if (sums->verify) {
         err = compare_sum(sums, page, fresh.crc);
@@ -404,7 +414,9 @@ static int read_roots(VvSums *sums)
         uint8_t root[ROOT_BYTES];
         int err = read_root(sums, copy, root);
 
-        if (err == -EIO || err == -EOPNOTSUPP)
+        if (err == -EIO)
+            return unreadable(sums, err, VV_SUMS_FILE, (uint64_t) copy * ROOT_BYTES);
+        if (err == -EOPNOTSUPP)
             return err;
         all_bad[copy / 2] = all_bad[copy / 2] && err == -EUCLEAN;
         if (err == -EUCLEAN)
@@ -603,6 +615,8 @@ static void set_open_error(const VvSums *sums, int err, GError **error)
         vv_set_error(error, VV_ERROR_DAMAGED, sums->path,
             "Nothing was changed. Look at the medium of this directory; the disks are not concerned.",
             "metadata store %s is damaged: %s", sums->path, sums->why);
+    else if (err == -EIO && sums->why != NULL)
+        vv_set_error(error, VV_ERROR_IO, sums->path, VV_SUMS_UNREADABLE_HINT, "metadata store %s cannot be read: %s", sums->path, sums->why);
     else if (err == -EOPNOTSUPP)
         vv_set_error(error, VV_ERROR_UNSUPPORTED, sums->path, "use the newer vvfs that made it",
             "metadata store %s: %s is of a newer format", sums->path, VV_SUMS_FILE);
@@ -618,7 +632,8 @@ static int verify_all(VvSums *sums, VvMapCheck check)
     uint64_t count_pages = vv_get_u64(sums->meta + META_AT_LAST_PAGE) + 1, data_bytes = count_pages * sums->page_bytes;
     int err;
 
-    if (check == VV_MAP_LATE || (check == VV_MAP_BY_SIZE && data_bytes > vv_sums_at_once_bytes))
+    bool closes = sums->page_bytes % (uint64_t) sysconf(_SC_PAGESIZE) == 0; /* what is smaller than the system's cannot be closed alone */
+    if (closes && (check == VV_MAP_LATE || (check == VV_MAP_BY_SIZE && data_bytes > vv_sums_at_once_bytes)))
         sums->lazy = vv_lazy_new(sums->data_fd, sums->sums_fd, sums->page_bytes, count_pages);
     for (uint64_t at = 0; at < data_bytes && sums->lazy == NULL; at += PREFETCH_BYTES)
         posix_fadvise(sums->data_fd, (off_t) at, PREFETCH_BYTES, POSIX_FADV_WILLNEED);
@@ -632,6 +647,28 @@ static int verify_all(VvSums *sums, VvMapCheck check)
 }
 
 VvLazy *vv_sums_lazy(const VvSums *sums) { return sums->lazy; }
+
+int vv_sums_first_key(const VvSums *sums, uint64_t *ret_offset)
+{
+    g_autofree uint8_t *bytes = g_malloc(sums->page_bytes);
+    uint64_t page = vv_get_u64(sums->meta + META_AT_TREES + TREE_BYTES + TREE_AT_ROOT);
+
+    for (unsigned depth = 0; depth < TREE_DEPTH_MAX && page != NO_PAGE; depth++) {
+        int err = vv_pread_full(sums->data_fd, bytes, sums->page_bytes, page * sums->page_bytes);
+        size_t node_at;
+
+        if (err != 0)
+            return err;
+        node_at = vv_get_u16(bytes + PAGE_HEAD_BYTES);
+        if (node_at + NODE_HEAD_BYTES > sums->page_bytes)
+            break;
+        *ret_offset = page * sums->page_bytes + node_at + NODE_HEAD_BYTES;
+        if (vv_get_u16(bytes + 10) == PAGE_LEAF)
+            return 0;
+        page = child_of(bytes + node_at);
+    }
+    return -EUCLEAN;
+}
 
 VvSums *vv_sums_open(const char *path, VvMapCheck check, GError **error)
 {
@@ -659,13 +696,13 @@ VvSums *vv_sums_open(const char *path, VvMapCheck check, GError **error)
 }
 
 /* ---- for store_rebuild.c */
-bool vvs_has_root(int sums_fd)
+int vvs_check_root(int sums_fd)
 {
     VvSums sums = { .sums_fd = sums_fd, .path = (char *) VV_SUMS_FILE };
-    bool has = sums_fd >= 0 && read_roots(&sums) == 0;
+    int err = read_roots(&sums);
 
     g_free(sums.why);
-    return has;
+    return err;
 }
 
 int vvs_write_new(int sums_fd, const uint8_t *meta, uint32_t page_bytes, GArray *pages)

@@ -22,6 +22,8 @@ extern uint64_t vv_sums_at_once_bytes;
  * VV_SUMS_NEW_FILE; by @check, all or all but those of vv_sums_lazy. A commit that was not certified is undone, LMDB's two headers are
  * mended, and the file is made as long as its header says. Errors: damaged (says which page), not-found (no sums), unsupported, io. */
 VvSums *vv_sums_open(const char *path, VvMapCheck check, GError **error);
+/* Where in data.mdb, as it was opened, the first key of LMDB's table of tables is. 0; -EIO; -EUCLEAN. */
+int vv_sums_first_key(const VvSums *sums, uint64_t *ret_offset);
 /* What is not compared yet; NULL: nothing. Borrowed until vv_sums_close. */
 VvLazy *vv_sums_lazy(const VvSums *sums);
 void vv_sums_close(VvSums *sums);

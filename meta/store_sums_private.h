@@ -45,6 +45,8 @@ int vvs_note_metas(int new_fd, int data_fd, uint32_t page_bytes, const uint8_t *
 int vvs_put_back_metas(int new_fd, int data_fd);
 
 /* ---- the file of sums */
+#define VV_SUMS_UNREADABLE_HINT \
+    "Nothing was changed. Look at the medium of this directory. If it is map/sums, and stays so: move it away, and vvfs-admin pool check --repair."
 #define SECTOR_BYTES 512u
 #define SECTOR_SUMS 127u
 #define SECTORS_AT 4096u
@@ -59,8 +61,8 @@ typedef struct {
 int vvs_read_sector(int sums_fd, uint64_t number, uint8_t *sector);
 /* What a page's sum begins with. */
 uint32_t vvs_page_crc_begin(uint64_t page);
-/* Is there a root, and none of those damaged that may be the newest? -1: no file, so no. */
-bool vvs_has_root(int sums_fd);
+/* 0: there is a root, and none of those damaged that may be the newest; -EUCLEAN; -EIO: one cannot be read; -EOPNOTSUPP: of a newer format. */
+int vvs_check_root(int sums_fd);
 /* Write a whole file: the header it vouches for, and all pages in use (NewPage; sorted then). Durable; 0 or -errno. */
 int vvs_write_new(int sums_fd, const uint8_t *meta, uint32_t page_bytes, GArray *pages);
 

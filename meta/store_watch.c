@@ -3,6 +3,7 @@
 
 #include "error.h"
 #include "limits.h"
+#include "store_sums.h"
 #include "util.h"
 
 #include <errno.h>
@@ -24,10 +25,20 @@ struct VvMapWatch {
     void *user;
 };
 
-static char *trouble_text(const char *path, int err, uint64_t offset)
+static char *trouble_text(const char *path, VvFaultKind kind, uint64_t offset)
 {
-    return err == -EIO ? g_strdup_printf("%s/data.mdb cannot be read at offset %" G_GUINT64_FORMAT, path, offset)
-                       : g_strdup_printf("%s/data.mdb is damaged at offset %" G_GUINT64_FORMAT, path, offset);
+    switch (kind) {
+    case VV_FAULT_UNREADABLE:
+        return g_strdup_printf("%s/data.mdb cannot be read at offset %" G_GUINT64_FORMAT, path, offset);
+    case VV_FAULT_SUMS_UNREADABLE:
+        return g_strdup_printf("%s/" VV_SUMS_FILE " cannot be read at offset %" G_GUINT64_FORMAT, path, offset);
+    case VV_FAULT_SUMS_DAMAGED:
+        return g_strdup_printf("%s/" VV_SUMS_FILE " is damaged at offset %" G_GUINT64_FORMAT, path, offset);
+    case VV_FAULT_NO_MEMORY:
+        return g_strdup_printf("%s/data.mdb cannot be mapped at offset %" G_GUINT64_FORMAT, path, offset);
+    default:
+        return g_strdup_printf("%s/data.mdb is damaged at offset %" G_GUINT64_FORMAT, path, offset);
+    }
 }
 
 char *vv_map_watch_trouble(VvMapWatch *watch)
@@ -35,12 +46,13 @@ char *vv_map_watch_trouble(VvMapWatch *watch)
     uint64_t offset = 0;
     VvFaultKind kind = vv_fault_get(watch->fault, &offset);
 
-    return kind == VV_FAULT_NONE ? NULL : trouble_text(watch->path, kind == VV_FAULT_UNREADABLE ? -EIO : -EUCLEAN, offset);
+    return kind == VV_FAULT_NONE ? NULL : trouble_text(watch->path, kind, offset);
 }
 
 VvMapWatch *vv_map_watch_new(const char *path, uint8_t *base, size_t bytes, VvLazy *lazy, GError **error)
 {
     VvMapWatch *watch = g_new0(VvMapWatch, 1);
+    VvFaultKind kind = VV_FAULT_NONE;
     uint64_t offset = 0;
     int err = 0;
 
@@ -48,13 +60,13 @@ VvMapWatch *vv_map_watch_new(const char *path, uint8_t *base, size_t bytes, VvLa
     watch->lazy = lazy;
     watch->fault = vv_fault_new(base, bytes, lazy != NULL ? vv_lazy_admit : NULL, lazy);
     if (lazy != NULL && (watch->fault == NULL || !vv_lazy_close(lazy, base, watch->fault)))
-        err = vv_lazy_finish(lazy, &offset);
+        err = vv_lazy_finish(lazy, &kind, &offset);
     if (err == 0 && watch->fault != NULL)
         return watch;
     if (err != 0) {
-        g_autofree char *text = trouble_text(path, err, offset);
+        g_autofree char *text = trouble_text(path, kind, offset);
 
-        vv_set_error(error, err == -EIO ? VV_ERROR_IO : VV_ERROR_DAMAGED, path,
+        vv_set_error(error, err == -EIO ? VV_ERROR_IO : err == -ENOMEM ? VV_ERROR_LIMIT : VV_ERROR_DAMAGED, path,
             "Nothing was changed. Look at the medium of this directory; the disks are not concerned.", "metadata store: %s", text);
     } else {
         vv_set_error(error, VV_ERROR_INTERNAL, path, NULL, "metadata store %s: this process has too many open", path);
@@ -79,8 +91,14 @@ int vv_map_watch_finish(VvMapWatch *watch)
     VvFaultKind kind = vv_fault_get(watch->fault, &offset);
 
     if (kind != VV_FAULT_NONE && watch->lazy != NULL && vv_lazy_left(watch->lazy) > 0)
-        return kind == VV_FAULT_UNREADABLE ? -EIO : -EUCLEAN; /* the rest does not make it better, and takes its time */
-    return watch->lazy == NULL || vv_lazy_left(watch->lazy) == 0 ? 0 : vv_lazy_finish(watch->lazy, &offset);
+        return vv_fault_errno(kind); /* the rest does not make it better, and takes its time */
+    return watch->lazy == NULL || vv_lazy_left(watch->lazy) == 0 ? 0 : vv_lazy_finish(watch->lazy, &kind, &offset);
+}
+
+void vv_map_watch_give_up(VvMapWatch *watch)
+{
+    if (watch->lazy != NULL)
+        vv_lazy_stop(watch->lazy);
 }
 
 /* ---- the thread */

@@ -19,8 +19,10 @@ void vv_map_watch_free(VvMapWatch *watch);
 /* The thread. @trouble is called in it, once. */
 bool vv_map_watch_start(VvMapWatch *watch, VvStoreTroubleFunc trouble, void *user, GError **error);
 void vv_map_watch_stop(VvMapWatch *watch);
-/* Compare what is left now, beside the thread. 0, -EUCLEAN, -EIO. Any thread. */
+/* Compare what is left now, beside the thread. 0, -EUCLEAN, -EIO, -ENOMEM, -ESHUTDOWN: given up. Any thread. */
 int vv_map_watch_finish(VvMapWatch *watch);
+/* What is left then stays so: who waits in vv_map_watch_finish, or comes to it, gets -ESHUTDOWN. Any thread. */
+void vv_map_watch_give_up(VvMapWatch *watch);
 /* What is wrong, or NULL. Any thread. */
 char *vv_map_watch_trouble(VvMapWatch *watch);
 

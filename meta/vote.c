@@ -3,6 +3,7 @@
 
 #include "codec.h"
 #include "error.h"
+#include "faultpoint.h"
 #include "limits.h"
 
 #include <errno.h>
@@ -45,6 +46,8 @@ static int write_copies(int fd, const VvRunOps *ops, const Copy *copy)
         err = ops->write(ops->user, fd, sector, sizeof sector, (uint64_t) i * VOTE_STRIDE);
         if (err == 0)
             err = ops->sync(ops->user, fd);
+        if (err == 0)
+            vv_may_die(i == 0 ? VV_DIE_VOTE_FIRST : VV_DIE_VOTE_WRITTEN);
     }
     return err;
 }

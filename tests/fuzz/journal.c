@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A journal of one or two files with any contents is opened and replayed. The input is cut into pieces {u8 what, u16 length, bytes}:
+/* A journal of one or two files with any contents is opened and replayed, and once more as a log whose entries are read back. The input is cut into pieces {u8 what, u16 length, bytes}:
  * what & 3: 0 a header's fields, 1 an entry's header's, 2 an entry's body, 3 raw; & 4: to the second file; & 8: checksums are left as
- * they are; & 16: at the next sector. */
+ * they are; & 16: at the next sector; & 96: the entry's kind in a log, & 128: of another term. */
 #include "codec.h"
 #include "fuzz.h"
+#include "journal_log.h"
 #include "journal_private.h"
 
 #include <fcntl.h>
@@ -40,8 +41,9 @@ static void put_head(Image *image, VvReader *in, bool keep)
 }
 
 /* An entry with a body of the bytes that are left. */
-static void put_entry(Image *image, VvReader *in, bool keep)
+static void put_entry(Image *image, VvReader *in, unsigned what)
 {
+    bool keep = (what & 8) != 0;
     JournalEntry entry = { .index = vv_read_u8(in), .incarnation = vv_read_u8(in), .durable_index = vv_read_u8(in) };
     uint8_t bytes[JOURNAL_ENTRY_BYTES];
     uint8_t how = vv_read_u8(in);
@@ -50,7 +52,8 @@ static void put_entry(Image *image, VvReader *in, bool keep)
     static const uint8_t zeroes[8];
     if (body == NULL)
         return;
-    entry.flags = how & 1;
+    entry.flags = (how & 1) | (what >> 5 & 3) << JOURNAL_ENTRY_KIND_SHIFT;
+    entry.term = what & 96 ? 1 + (what >> 7) : 0;
     entry.previous_crc = image->previous_crc;
     entry.length_bytes = (uint32_t) left + (how & 2 ? 1u << (how >> 3) : 0);
     entry.body_crc = vv_crc32c(0, body, left) ^ (how & 4);
@@ -74,6 +77,26 @@ static bool seen(void *user, uint64_t index, const uint8_t *body, size_t length_
     return true;
 }
 
+/* Whatever can be read is what the index says, from the first on, in order and not. */
+static void read_log(uint64_t applied_index)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VvJournal) log = vv_journal_open_log(fuzz_folder(), &identity, applied_index, true, NULL, &error);
+    VvJournalItem item;
+    uint64_t last;
+
+    g_assert_true((log == NULL) == (error != NULL));
+    if (log == NULL)
+        return;
+    last = vv_journal_last_index(log);
+    for (uint64_t i = vv_journal_first_index(log); i <= last; i++)
+        if (vv_journal_get(log, i, &item) == 0)
+            g_assert_true(item.index == i && item.length_bytes <= VV_ENTRY_BYTES_MAX);
+    for (uint64_t i = last + 2; i-- > 0 && last - i < 300;)
+        if (vv_journal_get(log, i, &item) == 0)
+            g_assert_true(item.index == i && i != 0 && i <= last);
+}
+
 static void open_images(const Image images[2], uint64_t applied_index)
 {
     g_autoptr(GError) error = NULL;
@@ -88,6 +111,7 @@ static void open_images(const Image images[2], uint64_t applied_index)
     g_assert_true((journal == NULL) == (error != NULL));
     if (journal != NULL)
         g_assert_cmpuint(vv_journal_last_index(journal), >=, next - 1);
+    read_log(applied_index);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
@@ -114,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
             put(image, piece.data, piece_bytes);
             break;
         default:
-            put_entry(image, &piece, (what & 8) != 0);
+            put_entry(image, &piece, what);
             break;
         }
         images[1].previous_crc = what & 4 ? images[1].previous_crc : images[0].previous_crc;

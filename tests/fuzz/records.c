@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Records of each table, pieces of free bitmaps and labels of disks, of any bytes (families: family.c). The first byte chooses.
+/* Records of each table, bodies of nodes and invites, pieces of free bitmaps and labels of disks, of any bytes (families: family.c). The first byte chooses.
  * What is taken is written again as a record that is taken and written the same. */
 #include "codec.h"
 #include "disk_private.h"
 #include "fuzz.h"
+#include "member_table.h"
+#include "members.h"
 #include "meta_private.h"
 
 #define ID 7u
+#define MEMBER_KIND 1u
+#define NODE_BODY 100u   /* first bytes of the bodies in table member */
+#define INVITE_BODY 101u
 
 static GByteArray *record_of(VvTable table, uint64_t id, const uint8_t *data, size_t length_bytes)
 {
@@ -81,6 +86,13 @@ static GByteArray *again(VvTable table, const GByteArray *record)
         }
         break;
     }
+    case VV_TABLE_MEMBER: {
+        VvMemberRecord *member = vvm_member_decode(MEMBER_KIND, ID, record->data, record->len);
+        if ((good = member != NULL))
+            vvm_member_encode(member, out);
+        g_free(member);
+        break;
+    }
     default:
         break;
     }
@@ -122,12 +134,37 @@ static void try_label(const uint8_t *data, size_t length_bytes)
     fuzz_assert_same(&label, sizeof label, &back, sizeof back);
 }
 
+/* What decodes is in range, which encoding asserts, and is the only way to write it. */
+static void try_node(const uint8_t *data, size_t length_bytes)
+{
+    g_auto(VvNodeRecord) node = { .id = 0 };
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    if (!vv_node_record_decode(ID, data, length_bytes, &node))
+        return;
+    vv_node_record_encode(&node, out);
+    fuzz_assert_same(out->data, out->len, data, length_bytes);
+}
+
+static void try_invite(const uint8_t *data, size_t length_bytes)
+{
+    g_auto(VvInviteRecord) invite = { .id = 0 };
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    if (!vv_invite_record_decode(ID, data, length_bytes, &invite))
+        return;
+    vv_invite_record_encode(&invite, out);
+    fuzz_assert_same(out->data, out->len, data, length_bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
 {
     if (length_bytes == 0 || length_bytes > VV_RPC_LINE_BYTES_MAX)
         return 0;
     if (data[0] < VV_N_TABLES && data[0] != VV_TABLE_FREE)
         try_record((VvTable) data[0], data + 1, length_bytes - 1);
+    else if (data[0] == NODE_BODY)
+        try_node(data + 1, length_bytes - 1);
+    else if (data[0] == INVITE_BODY)
+        try_invite(data + 1, length_bytes - 1);
     else if (data[0] == VV_TABLE_FREE)
         try_piece(data + 1, length_bytes - 1);
     else

@@ -362,7 +362,7 @@ static void child(const char *directory, uint64_t steps)
 {
     pthread_t threads[LUNS];
     Actor actors[LUNS] = { { .lun = NULL } };
-    vv_pending_die = model->die_point >= 0 ? die : NULL;
+    vv_die_hook = model->die_point >= 0 ? die : NULL;
     open_pool(directory);
     compare_everything();
     model->running = true;
@@ -386,7 +386,7 @@ static void run_round(const char *directory)
     bool over = false;
     int status;
     model->running = false;
-    model->die_point = how < 5 ? (int) (next_random(&model->random) % VV_N_DIES) : -1;
+    model->die_point = how < 5 ? (int) (next_random(&model->random) % (VV_DIE_ADOPTED + 1)) : -1;
     model->die_countdown = model->die_point >= VV_DIE_ANNOUNCED ? 1 : 1 + (int) (next_random(&model->random) % 60);
     pid_t pid = fork();
     if (pid == 0)

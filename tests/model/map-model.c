@@ -5,6 +5,7 @@
  *
  * VV_MODEL_SEED repeats one run, VV_MODEL_RUNS and VV_MODEL_STEPS set the length. A failure prints the seed. */
 #include "map-state.h"
+#include "member_table.h"
 
 #include "error.h"
 #include "share.h"
@@ -313,6 +314,33 @@ static bool op_reclaim(Model *m, unsigned count)
     return true;
 }
 
+/* A record of table member is put, changed or taken away. */
+static void op_member(Model *m)
+{
+    unsigned i = pick(m, MEMBERS);
+    VvOps *ops = vv_ops_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_MEMBER_SET);
+    m->members[i] = pick(m, 3) > 0 ? m->next_value++ : 0;
+    op->member_set.kind = (uint8_t) (1 + i % 2);
+    op->member_set.id = 1 + i / 2;
+    if (m->members[i] != 0) {
+        op->member_set.body = g_memdup2(&m->members[i], sizeof m->members[i]);
+        op->member_set.body_bytes = sizeof m->members[i];
+    }
+    commit(m, ops);
+}
+
+static void check_members(Model *m)
+{
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        const VvMemberRecord *member = vv_meta_member(m->meta, (uint8_t) (1 + i % 2), 1 + i / 2);
+        bool same = member == NULL ? m->members[i] == 0
+                                   : member->body_bytes == sizeof m->members[i] && memcmp(member->body, &m->members[i], sizeof m->members[i]) == 0;
+        if (!same)
+            fail(m, "the record of member %u is not what was put", i);
+    }
+}
+
 static uint64_t used_blocks(Model *m)
 {
     VvSpaceSummary space;
@@ -543,6 +571,8 @@ static void step(Model *m)
         open_meta(m);
     } else if (k < 9) {
         op_exclusive(m);
+    } else if (k < 11) {
+        op_member(m);
     } else if (k < 14) {
         Object *o = pick_object(m, pick(m, 2) == 0, true);
         if (o != NULL && o->orphan)
@@ -626,6 +656,7 @@ static void run(uint64_t seed, unsigned steps)
     for (unsigned i = 0; i < steps; i++) {
         step(&m);
         check_reads(&m);
+        check_members(&m);
         if (i % 5 == 0)
             check_meta(&m);
     }

@@ -13,6 +13,7 @@
 #define CELLS (REGIONS * SPOTS)
 #define OBJECTS_MAX 24u
 #define DISKS 4u
+#define MEMBERS 6u
 #define SUMMED (1u << 31) /* in a value: its place has a checksum, which in this model is the value */
 
 extern const unsigned spot_block[SPOTS];
@@ -41,6 +42,7 @@ typedef struct {
     GHashTable *chosen; /* family -> VvDiskSet that was chosen for it */
     unsigned restricted;
     unsigned failed_checkpoints, passed;
+    uint32_t members[MEMBERS]; /* what the record of kind 1 + i % 2, id 1 + i / 2 says; 0: there is none */
     struct { VvPageKey key; VvPage page; uint64_t family; } told[REGIONS]; /* what a head sees since the last entry; branch 0: not told */
 } Model;
 

@@ -44,6 +44,12 @@ static VvOps *sample(void)
             op->move.runs[0] = (VvMoveRun){ .first = 3, .count = 4, .from = vv_place(1, 0, false), .to = vv_place(2, 7, false) };
             op->move.runs[1] = (VvMoveRun){ .first = 7, .count = 249, .from = vv_place(0, 9, false), .to = vv_place(2, 11, false) };
             break;
+        case VV_OP_MEMBER_SET:
+            op->member_set.kind = 1;
+            op->member_set.id = 3;
+            op->member_set.body = g_memdup2("\0body", 5);
+            op->member_set.body_bytes = 5;
+            break;
         case VV_OP_REQUEST:
             op->request.id = g_strdup("id");
             op->request.result = g_strnfill(100000, 'x'); /* longer than a short text can be */

@@ -286,11 +286,11 @@ static int how_it_ends(void (*run)(void))
 
 static uint8_t *mapped;
 
-static bool admit_all(void *user, uint64_t offset)
+static VvFaultKind admit_all(void *user, uint64_t offset)
 {
     (void) user;
     (void) offset;
-    return true;
+    return VV_FAULT_NONE;
 }
 
 static void elsewhere(void)

@@ -11,7 +11,8 @@
 #include <sys/syscall.h>
 
 #define PAGE_BYTES 4096u
-#define PAGES 64u             /* a chunk */
+#define CHUNK_PAGES 64u
+#define PAGES 250u            /* fewer than 256, so that the last has a byte that tells it */
 #define MAPPED_BYTES (1u << 20) /* more, as LMDB does */
 
 typedef struct {
@@ -28,7 +29,22 @@ static struct {
     void *user;
 } held; /* a read to come: somebody else has his turn before it */
 
-/* Instead of the one in libc. */
+static struct {
+    int fd;
+    off_t at;
+} failing = { .fd = -1 }; /* reads that the medium refuses */
+static bool no_memory;
+
+/* Instead of those in libc. */
+int mprotect(void *memory, size_t length_bytes, int protection)
+{
+    if (no_memory) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return (int) syscall(SYS_mprotect, memory, length_bytes, protection);
+}
+
 ssize_t pread64(int fd, void *bytes, size_t length_bytes, off_t at);
 ssize_t pread64(int fd, void *bytes, size_t length_bytes, off_t at)
 {
@@ -37,6 +53,10 @@ ssize_t pread64(int fd, void *bytes, size_t length_bytes, off_t at)
 
         held.run = NULL;
         run(held.user);
+    }
+    if (fd == failing.fd && at == failing.at) {
+        errno = EIO;
+        return -1;
     }
     return syscall(SYS_pread64, fd, bytes, length_bytes, at);
 }
@@ -84,9 +104,10 @@ static void tear_down(Fixture *f, gconstpointer data)
 static void overtake(void *user)
 {
     Fixture *f = user;
+    VvFaultKind kind;
     uint64_t offset;
 
-    g_assert_cmpint(vv_lazy_finish(f->lazy, &offset), ==, 0);
+    g_assert_cmpint(vv_lazy_finish(f->lazy, &kind, &offset), ==, 0);
     write_page(f, 9, 0xff);
 }
 
@@ -110,20 +131,97 @@ static void test_overtaken(Fixture *f, gconstpointer data)
 static void test_damaged(Fixture *f, gconstpointer data)
 {
     uint64_t bytes = 0, offset = 0;
+    VvFaultKind kind = VV_FAULT_NONE;
 
     (void) data;
     g_assert_cmpint(vv_pwrite_full(f->data_fd, "x", 1, 9 * PAGE_BYTES + 100), ==, 0);
     g_assert_true(vv_lazy_next(f->lazy, &bytes));
     g_assert_cmpint(vv_fault_get(f->fault, &offset), ==, VV_FAULT_DAMAGED);
     g_assert_cmpuint(offset, ==, 9 * PAGE_BYTES);
-    g_assert_cmpuint(vv_lazy_left(f->lazy), ==, 1);
-    g_assert_cmpint(vv_lazy_finish(f->lazy, &offset), ==, -EUCLEAN);
+    g_assert_cmpuint(vv_lazy_left(f->lazy), ==, 1 + PAGES - CHUNK_PAGES);
+    g_assert_cmpint(vv_lazy_finish(f->lazy, &kind, &offset), ==, -EUCLEAN);
+    g_assert_cmpint(kind, ==, VV_FAULT_DAMAGED);
+}
+
+/* It is its sum that is wrong, and not the page: the sums are named, and where in them. */
+static void test_sums_damaged(Fixture *f, gconstpointer data)
+{
+    uint64_t bytes = 0, offset = 0;
+    VvFaultKind kind = VV_FAULT_NONE;
+
+    (void) data;
+    g_assert_cmpint(vv_pwrite_full(f->sums_fd, "x", 1, SECTORS_AT + 100), ==, 0);
+    g_assert_true(vv_lazy_next(f->lazy, &bytes));
+    g_assert_cmpint(vv_fault_get(f->fault, &offset), ==, VV_FAULT_SUMS_DAMAGED);
+    g_assert_cmpuint(offset, ==, SECTORS_AT);
+    g_assert_cmpint(vv_lazy_finish(f->lazy, &kind, &offset), ==, -EUCLEAN);
+    g_assert_cmpint(kind, ==, VV_FAULT_SUMS_DAMAGED);
+}
+
+/* The medium does not give a page, or its sum. */
+static void test_unreadable(Fixture *f, gconstpointer data)
+{
+    bool sums = data != NULL;
+    VvFaultKind kind = VV_FAULT_NONE;
+    uint64_t offset = 0;
+
+    failing.fd = sums ? f->sums_fd : f->data_fd;
+    failing.at = sums ? SECTORS_AT : 9 * PAGE_BYTES;
+    g_assert_cmpint(vv_lazy_finish(f->lazy, &kind, &offset), ==, -EIO);
+    g_assert_cmpint(kind, ==, sums ? VV_FAULT_SUMS_UNREADABLE : VV_FAULT_UNREADABLE);
+    g_assert_cmpint(offset, ==, failing.at);
+    g_assert_cmpint(vv_lazy_admit(f->lazy, 9 * PAGE_BYTES), ==, kind);
+    g_assert_cmpint(vv_lazy_admit(f->lazy, 10 * PAGE_BYTES), ==, sums ? kind : VV_FAULT_NONE);
+    failing.fd = -1;
+    g_assert_cmpint(vv_lazy_finish(f->lazy, &kind, &offset), ==, 0);
+}
+
+/* The kernel has no memory for one range more: who needs a page is told so, nothing is wrong with the map, and later it opens. */
+static void test_no_memory(Fixture *f, gconstpointer data)
+{
+    uint64_t bytes = 0, offset = 0;
+
+    (void) data;
+    no_memory = true;
+    g_assert_true(vv_lazy_next(f->lazy, &bytes));
+    g_assert_cmpint(vv_lazy_admit(f->lazy, 9 * PAGE_BYTES), ==, VV_FAULT_NO_MEMORY);
+    g_assert_cmpint(vv_fault_get(f->fault, &offset), ==, VV_FAULT_NONE);
+    no_memory = false;
+    g_assert_cmpint(f->base[9 * PAGE_BYTES], ==, 10);
+}
+
+static void stop(void *user)
+{
+    Fixture *f = user;
+
+    vv_lazy_stop(f->lazy);
+}
+
+/* Who waits for all of it is let go while a chunk is compared: that is the last one. */
+static void test_stopped(Fixture *f, gconstpointer data)
+{
+    VvFaultKind kind;
+    uint64_t offset;
+
+    (void) data;
+    held.fd = f->data_fd;
+    held.at = 9 * PAGE_BYTES;
+    held.user = f;
+    held.run = stop;
+    g_assert_cmpint(vv_lazy_finish(f->lazy, &kind, &offset), ==, -ESHUTDOWN);
+    g_assert_cmpuint(vv_lazy_left(f->lazy), ==, PAGES - CHUNK_PAGES);
+    g_assert_cmpint(f->base[(PAGES - 1) * PAGE_BYTES], ==, PAGES); /* reads go on */
 }
 
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/meta/store-lazy/overtaken", Fixture, NULL, set_up, test_overtaken, tear_down);
+    g_test_add("/meta/store-lazy/sums-damaged", Fixture, NULL, set_up, test_sums_damaged, tear_down);
+    g_test_add("/meta/store-lazy/unreadable", Fixture, NULL, set_up, test_unreadable, tear_down);
+    g_test_add("/meta/store-lazy/sums-unreadable", Fixture, "", set_up, test_unreadable, tear_down);
+    g_test_add("/meta/store-lazy/no-memory", Fixture, NULL, set_up, test_no_memory, tear_down);
+    g_test_add("/meta/store-lazy/stopped", Fixture, NULL, set_up, test_stopped, tear_down);
     g_test_add("/meta/store-lazy/damaged", Fixture, NULL, set_up, test_damaged, tear_down);
     return g_test_run();
 }

@@ -7,8 +7,11 @@
 #include "store_sums_private.h"
 #include "util.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 typedef struct {
     char *path, *data, *sums;
@@ -18,6 +21,24 @@ typedef struct {
     char *sums_bytes; /* before they were lost */
     gsize sums_length_bytes;
 } Fixture;
+
+static struct {
+    ino_t inode; /* 0: none */
+    off_t at;
+} failing; /* reads that the medium refuses */
+
+/* Instead of the one in libc. */
+ssize_t pread64(int fd, void *bytes, size_t length_bytes, off_t at);
+ssize_t pread64(int fd, void *bytes, size_t length_bytes, off_t at)
+{
+    struct stat st;
+
+    if (failing.inode != 0 && at == failing.at && fstat(fd, &st) == 0 && st.st_ino == failing.inode) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, bytes, length_bytes, at);
+}
 
 static void put(Fixture *f, const char *value)
 {
@@ -246,6 +267,29 @@ static void test_free(Fixture *f, gconstpointer data)
     expect(f->store, "odd");
 }
 
+/* What the medium does not give is not lost: it may come back, and says more than can be found without it. */
+static void test_unreadable(Fixture *f, gconstpointer data)
+{
+    static const off_t places[] = { 0, SECTORS_AT };
+    g_autofree char *fresh = g_build_filename(f->path, "sums.new", NULL);
+    struct stat st;
+
+    (void) data;
+    write_file(f->sums, f->sums_bytes, f->sums_length_bytes);
+    g_assert_cmpint(stat(f->sums, &st), ==, 0);
+    failing.inode = st.st_ino;
+    for (unsigned i = 0; i < G_N_ELEMENTS(places); i++) {
+        g_autoptr(GError) error = NULL;
+
+        failing.at = places[i];
+        g_assert_false(vv_store_rebuild(f->path, &error));
+        g_assert_error(error, VV_ERROR, VV_ERROR_IO);
+        g_assert_nonnull(strstr(vv_error_get_hint(error), "map/sums"));
+        g_assert_false(g_file_test(fresh, G_FILE_TEST_EXISTS));
+    }
+    failing.inode = 0;
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -256,5 +300,6 @@ int main(int argc, char **argv)
     ADD("taken", "short", test_taken);
     ADD("gone-on", NULL, test_gone_on);
     ADD("free", NULL, test_free);
+    ADD("unreadable", NULL, test_unreadable);
     return g_test_run();
 }
