@@ -74,7 +74,7 @@ static const VvMeshEvents events = { .up = up_cb, .message = message_cb, .place 
 static void ask(Bench *bench, VvPeer *peer, uint16_t kind)
 {
     VvOutgoing out = { .kind = kind, .body = memory, .body_bytes = kind == SMALL ? 64 : 48 };
-    VvRequest request = {
+    VvPeerRequest request = {
         .timeout_ms = 30000, .into = memory + 2 * MIB, .into_bytes = MIB, .done = done_cb, .user = bench
     };
 

@@ -131,12 +131,22 @@ static GArray *ends_with(const VvCluster *cluster, const VvClusterState *state)
     return ends;
 }
 
-bool vv_cluster_may_load(VvCluster *cluster, const uint8_t *data, size_t data_bytes)
+/* What comes from a peer may be any state: entries go on where Raft says. */
+static VvClusterState *decode_at(uint64_t index, const uint8_t *data, size_t data_bytes)
 {
     g_autoptr(VvClusterState) state = vv_state_decode(data, data_bytes);
+
+    return state && state->applied_index == index ? g_steal_pointer(&state) : NULL;
+}
+
+bool vv_cluster_may_load(VvCluster *cluster, uint64_t index, const uint8_t *data, size_t data_bytes)
+{
+    g_autoptr(VvClusterState) state = decode_at(index, data, data_bytes);
     g_autoptr(GArray) ends = state ? ends_with(cluster, state) : NULL;
 
-    for (guint i = 0; ends && cluster->ops.may_apply && i < ends->len; i++)
+    if (!state)
+        return false;
+    for (guint i = 0; cluster->ops.may_apply && i < ends->len; i++)
         if (!cluster->ops.may_apply(cluster->user, &g_array_index(ends, VvEntry, i)))
             return false;
     return true;
@@ -148,9 +158,9 @@ static void session_ended(VvCluster *cluster, uint64_t node, uint64_t session)
         cluster->ops.ended(cluster->user, (VvHolder) { node, session });
 }
 
-bool vv_cluster_load(VvCluster *cluster, uint64_t now_ms, const uint8_t *data, size_t data_bytes)
+bool vv_cluster_load(VvCluster *cluster, uint64_t now_ms, uint64_t index, const uint8_t *data, size_t data_bytes)
 {
-    VvClusterState *state = vv_state_decode(data, data_bytes);
+    VvClusterState *state = decode_at(index, data, data_bytes);
     g_autoptr(GArray) ends = state ? ends_with(cluster, state) : NULL;
 
     if (!state)
@@ -217,12 +227,33 @@ static void confirm(VvCluster *cluster, uint64_t from, const VvFields *fields)
         send_fields(cluster, from, VV_MESSAGE_CONFIRMED, fields);
 }
 
+/* Voters alone can lead and confirm, members alone ask for changes. Whom Raft follows is heard even if our configuration is too old to know it.
+ * Members' own messages name their session, and the coordinator compares it. */
+static bool may_come_from(VvCluster *cluster, uint64_t from, uint16_t kind)
+{
+    bool member = from == cluster->config.id, voter = member;
+    VvRaftRole role;
+    uint64_t id;
+
+    for (unsigned i = 0; !member && vv_raft_member(cluster->raft, i, &id, &role); i++) {
+        member = id == from;
+        voter = member && role == VV_RAFT_VOTER;
+    }
+    if (vv_message_is_coordinators(kind))
+        return voter || from == vv_raft_leader(cluster->raft);
+    return kind == VV_MESSAGE_CONFIRMED ? voter : kind != VV_MESSAGE_REQUEST || member;
+}
+
 bool vv_cluster_receive(VvCluster *cluster, uint64_t now_ms, uint64_t from, uint16_t kind, const uint8_t *body, size_t body_bytes)
 {
     VvFields fields;
 
     if (!vv_message_decode(kind, body, body_bytes, &fields))
         return false;
+    if (!may_come_from(cluster, from, kind)) {
+        vv_fields_clear(&fields);
+        return true;
+    }
     cluster->now_ms = now_ms;
     if (cluster->changed)
         follow_raft(cluster, now_ms);

@@ -40,14 +40,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvCluster, vv_cluster_free)
 
 /* May this state, which a state sync brought, take the place of ours now: may all sessions end that it ends? Ask in VvRaftOps.sync_ready,
  * and let nothing of the disks be served between that and vv_cluster_load. */
-bool vv_cluster_may_load(VvCluster *cluster, const uint8_t *data, size_t data_bytes);
-/* The state of a checkpoint: at the start, or after a state sync. False: it does not decode. */
-bool vv_cluster_load(VvCluster *cluster, uint64_t now_ms, const uint8_t *data, size_t data_bytes);
+bool vv_cluster_may_load(VvCluster *cluster, uint64_t index, const uint8_t *data, size_t data_bytes);
+/* The state of a checkpoint: at the start, or after a state sync. False: it does not decode, or is not that of entries up to @index. */
+bool vv_cluster_load(VvCluster *cluster, uint64_t now_ms, uint64_t index, const uint8_t *data, size_t data_bytes);
 
 /* False: not now. -EUCLEAN in vv_cluster_error: a committed entry that does not decode; the node must stop. */
 bool vv_cluster_apply(VvCluster *cluster, uint64_t now_ms, const VvRaftEntry *entry);
 void vv_cluster_changed(VvCluster *cluster);
-/* False: the message does not decode. */
+/* False: the message does not decode. One that its sender's role does not allow is ignored; @from is as the transport knows it, and a guest's
+ * were sorted out there (vv_message_may_be_guests). */
 bool vv_cluster_receive(VvCluster *cluster, uint64_t now_ms, uint64_t from, uint16_t kind, const uint8_t *body, size_t body_bytes);
 void vv_cluster_work(VvCluster *cluster, uint64_t now_ms);
 uint64_t vv_cluster_deadline(const VvCluster *cluster);

@@ -257,7 +257,8 @@ static void take_proposal(VvCoordinator *c, uint64_t from, const VvFields *field
     if (!vv_entry_has_seq(entry.kind) || entry.f.node != from || entry.f.session != fields->session || entry.f.seq != fields->seq)
         return;
     /* Out of order or a second time: apply would refuse it. The node asks again for what is missing. */
-    if (vv_rule(VV_RULE_SEQUENCE) && (!node || node->session != entry.f.session || node->seq + 1 != entry.f.seq))
+    if (!node || (vv_rule(VV_RULE_APPLY_SESSION) && node->session != entry.f.session) ||
+        (vv_rule(VV_RULE_SEQUENCE) && node->seq + 1 != entry.f.seq))
         return;
     vvc_propose(c, &entry, NULL);
 }

@@ -326,7 +326,7 @@ void vvc_quiesce_applied(VvCoordinator *c, uint64_t now_ms, const VvEntry *entry
 
 /* ---- removal: everybody lets go, then the space comes back */
 
-static VvcDrop *find_drop(VvCoordinator *c, const VvRemoval *removal)
+static VvcDrop *find_drop(VvCoordinator *c, const VvPendingRemoval *removal)
 {
     VvcDrop *drop;
 
@@ -384,7 +384,7 @@ static GArray *live_answers(const VvCoordinator *c, const VvcDrop *drop)
 void vvc_work_drops(VvCoordinator *c, uint64_t now_ms)
 {
     for (guint i = 0; i < MIN(c->applied->removals->len, DROPS_AT_ONCE); i++) {
-        const VvRemoval *removal = &g_array_index(c->applied->removals, VvRemoval, i);
+        const VvPendingRemoval *removal = &g_array_index(c->applied->removals, VvPendingRemoval, i);
         VvcDrop *drop = find_drop(c, removal);
         bool due = !drop->proposed && vvc_due(now_ms, &drop->sent_ms, c->config.session_ms / 8), all = true;
 

@@ -21,7 +21,7 @@ static const struct {
     [VV_ENTRY_SNAPSHOT] = { VV_FIELD_QUIESCE | VV_FIELD_LUNS | VV_FIELD_HOLDERS | VV_FIELD_BODY, "snapshot" },
     [VV_ENTRY_REMOVE] = { VV_FIELD_OBJECT | VV_FIELD_BODY, "remove" },
     [VV_ENTRY_PURGE] = { VV_FIELD_OBJECT | VV_FIELD_REMOVAL | VV_FIELD_HOLDERS | VV_FIELD_BODY, "purge" },
-    [VV_ENTRY_FENCED] = { VV_FIELD_NODE, "fenced" },
+    [VV_ENTRY_FENCED] = { VV_FIELD_NODE | VV_FIELD_SESSION, "fenced" },
     [VV_ENTRY_NODE_ADD] = { VV_FIELD_NODE | VV_FIELD_BODY, "node-add" },
     [VV_ENTRY_NODE_SET] = { VV_FIELD_NODE | VV_FIELD_BODY, "node-set" },
     [VV_ENTRY_NODE_REMOVE] = { VV_FIELD_NODE, "node-remove" },

@@ -30,7 +30,7 @@ typedef enum {
     VV_ENTRY_SNAPSHOT = 8,     /* quiesce, luns, holders that were quiesced, body */
     VV_ENTRY_REMOVE = 9,       /* object, body: a snapshot disappears */
     VV_ENTRY_PURGE = 10,       /* object, removal, holders that dropped it, body: its space comes back */
-    VV_ENTRY_FENCED = 11,      /* node: nothing of its ended sessions can still land */
+    VV_ENTRY_FENCED = 11,      /* node, session: ended, and nothing of it or of earlier ones of the node can still land */
     VV_ENTRY_NODE_ADD = 12,    /* node: must be the next id; body: name and so on */
     VV_ENTRY_NODE_SET = 13,    /* node, body */
     VV_ENTRY_NODE_REMOVE = 14, /* node: its session ends, its id is never used again */

@@ -26,7 +26,7 @@ struct VvGreeting {
     VvGreetingState state;
     bool dialled, strange;
     bool met, told; /* how it ended */
-    bool joining;
+    bool joining, let_in;
     unsigned reason; /* of a goodbye; 0: none */
     int fd;
     SSL *ssl;
@@ -517,6 +517,11 @@ bool vv_greeting_is_joining(const VvGreeting *greeting)
     return greeting->joining;
 }
 
+bool vv_greeting_is_let_in(const VvGreeting *greeting)
+{
+    return greeting->let_in;
+}
+
 unsigned vv_greeting_reason(const VvGreeting *greeting)
 {
     return greeting->reason;
@@ -542,6 +547,7 @@ typedef struct {
     VvJoin *join;
     GByteArray *body;
     char *why;
+    bool let_in;
 } VvJoinAnswer;
 
 static void answer_cb(void *data)
@@ -552,6 +558,7 @@ static void answer_cb(void *data)
     if (greeting && greeting->state == JOINING) {
         g_assert(answer->body->len <= VV_JOINED_BYTES_MAX);
         greeting->why = g_steal_pointer(&answer->why);
+        greeting->let_in = answer->let_in;
         send_frame(greeting, VV_FRAME_JOINED, answer->body);
         greeting->state = PARTING;
         vv_peer_timer_set(greeting->timer, VV_GREETING_MS);
@@ -563,11 +570,11 @@ static void answer_cb(void *data)
     g_free(answer);
 }
 
-static void answer(VvJoin *join, GByteArray *body, char *why)
+static void answer(VvJoin *join, GByteArray *body, char *why, bool let_in)
 {
     VvJoinAnswer *data = g_new(VvJoinAnswer, 1);
 
-    *data = (VvJoinAnswer){ join, body, why };
+    *data = (VvJoinAnswer){ join, body, why, let_in };
     vv_peer_loop_post(join->door, answer_cb, data);
 }
 
@@ -582,7 +589,7 @@ void vv_join_accept(VvJoin *join, const VvJoined *joined)
         return;
     }
     vv_joined_encode(joined, body);
-    answer(join, body, g_strdup_printf("%s joined as node %" G_GUINT64_FORMAT, joined->node_name, joined->node));
+    answer(join, body, g_strdup_printf("%s joined as node %" G_GUINT64_FORMAT, joined->node_name, joined->node), true);
 }
 
 void vv_join_refuse(VvJoin *join, const GError *why)
@@ -590,5 +597,5 @@ void vv_join_refuse(VvJoin *join, const GError *why)
     GByteArray *body = g_byte_array_new();
 
     vv_joined_encode_refusal(why, body);
-    answer(join, body, g_strdup_printf("%s may not join: %s", join->request.name, why->message));
+    answer(join, body, g_strdup_printf("%s may not join: %s", join->request.name, why->message), false);
 }

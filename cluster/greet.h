@@ -51,6 +51,8 @@ bool vv_greeting_is_strange(const VvGreeting *greeting);
 /* Whose certificate it has shown; 0: nobody's yet, or it has none. */
 uint64_t vv_greeting_node(const VvGreeting *greeting);
 bool vv_greeting_is_joining(const VvGreeting *greeting);
+/* It was, and the pool took it: its connection ends as it should. */
+bool vv_greeting_is_let_in(const VvGreeting *greeting);
 /* Of a goodbye that was said or heard (VvGoodbyeReason, or a later one's); 0: none. */
 unsigned vv_greeting_reason(const VvGreeting *greeting);
 

@@ -56,11 +56,12 @@ typedef enum {
     VV_GOODBYE_ENDING = 1,    /* the process ends: dial again later */
     VV_GOODBYE_VERSION = 2,   /* no version, or a feature, in common */
     VV_GOODBYE_POOL = 3,      /* another pool */
-    VV_GOODBYE_NODE = 4,      /* no member, evicted, or not whom the dialler meant */
+    VV_GOODBYE_NODE = 4,      /* no member that is known (yet), or not whom the dialler meant */
     VV_GOODBYE_DUPLICATE = 5, /* another connection of this pair is kept */
     VV_GOODBYE_TWIN = 6,      /* another process has the same node's certificate */
     VV_GOODBYE_PROTOCOL = 7,  /* broke the rules */
     VV_GOODBYE_BUSY = 8,      /* too many connections */
+    VV_GOODBYE_GONE = 9,      /* its id is used up: it left, or was evicted. Not said of an id that is not known */
 } VvGoodbyeReason;
 
 typedef struct {

@@ -181,7 +181,7 @@ static GByteArray *message(VvJoinLine *line, const VvToken *token, const VvJoinR
     return out;
 }
 
-static bool read_answer(VvJoinLine *line, VvJoined *ret_joined, GError **error)
+static bool read_answer(VvJoinLine *line, VvJoined *ret_joined, bool *ret_refused, GError **error)
 {
     uint8_t raw[VV_FRAME_BYTES];
     uint8_t *body;
@@ -195,8 +195,11 @@ static bool read_answer(VvJoinLine *line, VvJoined *ret_joined, GError **error)
         return false;
     }
     body = g_malloc(frame.body_bytes + 1);
-    good =
-        line_read(line, body, frame.body_bytes, error) && vv_joined_decode(body, frame.body_bytes, ret_joined, error);
+    good = line_read(line, body, frame.body_bytes, error);
+    if (good) {
+        *ret_refused = vv_joined_is_refusal(body, frame.body_bytes);
+        good = vv_joined_decode(body, frame.body_bytes, ret_joined, error);
+    }
     OPENSSL_cleanse(body, frame.body_bytes);
     g_free(body);
     return good;
@@ -224,21 +227,22 @@ static bool check_joined(const VvToken *token, VvJoined *joined, GBytes *key, GE
     return true;
 }
 
-/* @ret_final: the pool has decided; another address would say the same. */
+/* @error: not NULL. @ret_final: the pool has decided; another address would say the same, unless this node was busy or talks nonsense. */
 static bool try_address(VvTls *tls, const VvToken *token, const VvJoinRequest *request, const char *text,
     uint64_t deadline_ms, VvJoined *ret_joined, bool *ret_final, GError **error)
 {
     VvJoinLine line = { .fd = -1, .deadline_ms = deadline_ms };
     g_autoptr(GByteArray) out = NULL;
     VvAddress address;
-    bool good;
+    bool good, refused = false;
 
     good = vv_address_parse(text, false, &address, error) && line_connect(&line, &address, error) &&
            line_shake(&line, tls, error);
     if (good) {
         out = message(&line, token, request);
-        good = line_write(&line, out->data, out->len, error) && read_answer(&line, ret_joined, error);
-        *ret_final = good || (*error && g_str_has_prefix((*error)->message, "the pool refused"));
+        good = line_write(&line, out->data, out->len, error) && read_answer(&line, ret_joined, &refused, error);
+        *ret_final = good || (refused && !g_error_matches(*error, VV_ERROR, VV_ERROR_BUSY) &&
+                                 !g_error_matches(*error, VV_ERROR, VV_ERROR_DAMAGED));
     }
     line_close(&line);
     return good;
@@ -252,7 +256,7 @@ static bool join(const VvToken *token, GBytes *key, const char *name, const char
     g_auto(VvJoined) joined = { 0 };
     g_autoptr(GString) tried = g_string_new(NULL);
     uint64_t end_ms = vv_monotonic_ms() + timeout_ms;
-    bool good = false, final = false;
+    bool good = false, final = false, denied = false;
     guint count = g_strv_length(token->addresses);
 
     request.name = g_strdup(name);
@@ -271,12 +275,13 @@ static bool join(const VvToken *token, GBytes *key, const char *name, const char
             g_propagate_error(error, g_steal_pointer(&why));
             return false;
         }
+        denied |= g_error_matches(why, VV_ERROR, VV_ERROR_DENIED);
         if (!good)
             g_string_append_printf(tried, "%s%s: %s", tried->len ? "; " : "", token->addresses[i], why->message);
     }
     if (!good) {
-        vv_set_error(error, VV_ERROR_TIMEOUT, token->pool_name, NULL, "no node of the pool %s could be asked: %s",
-            token->pool_name, tried->str);
+        vv_set_error(error, denied ? VV_ERROR_DENIED : VV_ERROR_TIMEOUT, token->pool_name, NULL,
+            "no node of the pool %s could be asked: %s", token->pool_name, tried->str);
         return false;
     }
     if (!check_joined(token, &joined, key, error))

@@ -293,6 +293,11 @@ static void read_nodes(VvReader *in, GArray *nodes)
         in->bad = true;
 }
 
+bool vv_joined_is_refusal(const uint8_t *bytes, size_t length_bytes)
+{
+    return length_bytes > 0 && bytes[0] == 1;
+}
+
 bool vv_joined_decode(const uint8_t *bytes, size_t length_bytes, VvJoined *ret_joined, GError **error)
 {
     VvReader in = vv_reader(bytes, length_bytes);

@@ -54,12 +54,14 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvJoined, vv_joined_clear)
 void vv_joined_encode(const VvJoined *joined, GByteArray *out);
 void vv_joined_encode_refusal(const GError *why, GByteArray *out);
 /* Total. Error: the refusal, with the code of who refused; VV_ERROR_DAMAGED. */
+bool vv_joined_is_refusal(const uint8_t *bytes, size_t length_bytes);
 bool vv_joined_decode(const uint8_t *bytes, size_t length_bytes, VvJoined *ret_joined, GError **error);
 
 /* Join, as a machine that is no node yet: asks one address of the token after the other until one answers. Blocks, for @timeout_ms at
  * most. @key: the machine's own, made durable before, so that asking again with the same token and key, when an answer was lost, gives
  * the same node id. On success the node's key is in the credentials too, and they belong together (verified).
- * Errors: the pool's refusal (VV_ERROR_STALE, VV_ERROR_DENIED, VV_ERROR_EXISTS, ...), VV_ERROR_TIMEOUT with what each address did. */
+ * Errors: the pool's refusal (VV_ERROR_STALE, VV_ERROR_DENIED, VV_ERROR_EXISTS, ...), which is final unless it is VV_ERROR_BUSY; else, with
+ * what each address did, VV_ERROR_DENIED if one at least closed the door or has another authority's certificate, VV_ERROR_TIMEOUT. */
 bool vv_join(const VvToken *token, GBytes *key, const char *name, const char *const *addresses, const char *software,
     uint64_t timeout_ms, VvJoined *ret_joined, GError **error);
 

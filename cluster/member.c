@@ -73,14 +73,24 @@ static void begin_session(VvMember *m, uint64_t session)
     m->ops.session_changed(m->user, session);
 }
 
-static void open_session(VvMember *m, uint64_t now_ms)
+/* Does the state let us have a session? Only an entry changes that. */
+static bool may_open(const VvMember *m)
 {
     const VvNodeState *node = vv_state_node(m->state, m->config.id);
+
+    return !m->session && m->coordinator && node && !node->removed;
+}
+
+static void open_session(VvMember *m, uint64_t now_ms)
+{
     VvFields fields = { 0 };
 
-    if (m->session || !m->coordinator || !node || node->removed || (vv_rule(VV_RULE_OLD_IO) && m->ops.old_io(m->user)))
+    if (!may_open(m))
         return;
     if (m->asked_open_ms && now_ms < m->asked_open_ms + m->config.session_ms / 4)
+        return;
+    m->looked_open_ms = now_ms;
+    if (vv_rule(VV_RULE_OLD_IO) && m->ops.old_io(m->user))
         return;
     /* The same nonce while this process waits: the session of an earlier ask of it counts from that ask. Its deadline may be past then,
      * and the first renewal mends that. */
@@ -90,7 +100,7 @@ static void open_session(VvMember *m, uint64_t now_ms)
     }
     m->asked_open_ms = now_ms;
     fields.nonce = m->nonce;
-    fields.number = node->last_session;
+    fields.number = vv_state_node(m->state, m->config.id)->last_session;
     vvm_send(m, VV_MESSAGE_OPEN, &fields);
 }
 
@@ -207,7 +217,7 @@ void vv_member_state_replaced(VvMember *m, uint64_t now_ms, const VvClusterState
     m->state = state;
     end_session(m);
     m->nonce = 0;
-    m->asked_open_ms = 0;
+    m->asked_open_ms = m->looked_open_ms = 0;
 }
 
 void vv_member_coordinator(VvMember *m, uint64_t now_ms, uint64_t node, uint64_t term)
@@ -217,7 +227,7 @@ void vv_member_coordinator(VvMember *m, uint64_t now_ms, uint64_t node, uint64_t
     m->coordinator = node;
     m->term = term;
     /* It knows nothing of what was asked before. */
-    m->asked_open_ms = m->renewed_ms = 0;
+    m->asked_open_ms = m->looked_open_ms = m->renewed_ms = 0;
     for (guint i = 0; i < m->wants->len; i++)
         g_array_index(m->wants, VvmWant, i).sent_ms = 0;
     propose_again(m, now_ms, true);
@@ -255,6 +265,7 @@ void vv_member_work(VvMember *m, uint64_t now_ms)
     vvm_work_gates(m, now_ms);
 }
 
+/* What cannot be done now is never due: who drives us would call without end. */
 uint64_t vv_member_deadline(const VvMember *m)
 {
     uint64_t every_ms = m->config.session_ms / 4, next = UINT64_MAX;
@@ -263,8 +274,8 @@ uint64_t vv_member_deadline(const VvMember *m)
         return UINT64_MAX;
     if (m->session)
         next = m->renewed_ms + every_ms;
-    else
-        next = m->asked_open_ms + every_ms;
+    else if (may_open(m))
+        next = MAX(m->asked_open_ms, m->looked_open_ms) + every_ms;
     if (m->proposals->len > 0)
         next = MIN(next, m->proposed_ms + every_ms);
     return next;

@@ -44,6 +44,7 @@ struct VvMember {
     uint64_t deadline_ms;
     uint64_t nonce, open_ms; /* of the open that is waited for; 0: none */
     uint64_t asked_open_ms;
+    uint64_t looked_open_ms; /* whether it could be asked: no more often than it is asked */
     uint64_t renewal; /* number of the newest */
     uint64_t renewed_ms;
     uint64_t sent_ms[VVM_RENEWALS_KEPT]; /* by number */

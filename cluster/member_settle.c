@@ -251,7 +251,7 @@ void vvm_drop(VvMember *m, const VvFields *fields)
     if (fields->session != m->session || m->session == 0 || fields->term < m->state->applied_term)
         return;
     for (guint i = 0; i < m->state->removals->len; i++) {
-        const VvRemoval *removal = &g_array_index(m->state->removals, VvRemoval, i);
+        const VvPendingRemoval *removal = &g_array_index(m->state->removals, VvPendingRemoval, i);
 
         if (removal->object == fields->object && (removal->index == fields->removal || !vv_rule(VV_RULE_DROP_ID)) &&
             !m->ops.uses(m->user, fields->object)) {

@@ -104,6 +104,14 @@ void vvm_mesh_tell(VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, const cha
 }
 
 /* ---- nodes come and go */
+bool vvm_mesh_is_gone(const VvMesh *mesh, uint64_t id)
+{
+    for (guint i = 0; i < mesh->gone->len; i++)
+        if (g_array_index(mesh->gone, uint64_t, i) == id)
+            return true;
+    return false;
+}
+
 typedef struct {
     VvMesh *mesh;
     const GArray *nodes;
@@ -140,7 +148,7 @@ static bool is_listed(const GArray *nodes, uint64_t id)
 
 static void remove_missing(VvMesh *mesh, const GArray *nodes)
 {
-    VvGoodbye goodbye = { .reason = VV_GOODBYE_NODE, .text = "it is not a node of the pool any more" };
+    VvGoodbye goodbye = { .reason = VV_GOODBYE_NODE, .text = VVM_GONE_TEXT };
     GHashTableIter iter;
     void *value;
 
@@ -150,6 +158,7 @@ static void remove_missing(VvMesh *mesh, const GArray *nodes)
 
         if (is_listed(nodes, node->id))
             continue;
+        goodbye.reason = vvm_mesh_is_gone(mesh, node->id) ? VV_GOODBYE_GONE : VV_GOODBYE_NODE;
         each_slot(node, close_slot, &goodbye);
         g_hash_table_iter_steal(&iter);
         node_free(node);
@@ -204,6 +213,27 @@ bool vv_mesh_set_nodes(VvMesh *mesh, const GArray *nodes, GError **error)
         return false;
     vv_peer_loop_run(mesh->door, set_nodes_cb, &set);
     return true;
+}
+
+typedef struct {
+    VvMesh *mesh;
+    const GArray *ids;
+} VvSetGone;
+
+static void set_gone_cb(void *data)
+{
+    const VvSetGone *set = data;
+
+    g_array_set_size(set->mesh->gone, 0);
+    if (set->ids->len > 0)
+        g_array_append_vals(set->mesh->gone, set->ids->data, set->ids->len);
+}
+
+void vv_mesh_set_gone(VvMesh *mesh, const GArray *ids)
+{
+    VvSetGone set = { mesh, ids };
+
+    vv_peer_loop_run(mesh->door, set_gone_cb, &set);
 }
 
 /* ---- life */
@@ -270,13 +300,14 @@ VvMesh *vv_mesh_new(const VvMeshOptions *options, GError **error)
     mesh->times = options->times;
     mesh->greeting_ms = options->greeting_ms;
     mesh->greetings = g_ptr_array_new();
+    mesh->gone = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     mesh->nodes = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, node_free);
     pthread_mutex_init(&mesh->lock, NULL);
     pthread_cond_init(&mesh->ended, NULL);
     mesh->tls = vv_tls_new(options->credentials, error);
     if (mesh->tls)
         fill_hello(mesh, options);
-    if (mesh->tls && start_loops(mesh, error)) {
+    if (mesh->tls && start_loops(mesh, error) && (!options->nodes || vv_mesh_set_nodes(mesh, options->nodes, error))) {
         vv_peer_loop_run(mesh->door, open_door_cb, &open);
         if (open.good)
             return mesh;
@@ -324,6 +355,7 @@ void vv_mesh_free(VvMesh *mesh)
     vv_tls_free(mesh->tls);
     g_hash_table_unref(mesh->nodes);
     g_ptr_array_unref(mesh->greetings);
+    g_array_unref(mesh->gone);
     pthread_cond_destroy(&mesh->ended);
     pthread_mutex_destroy(&mesh->lock);
     g_free(mesh);

@@ -23,8 +23,10 @@ typedef struct VvMesh VvMesh;
 
 typedef enum {
     VV_MESH_STRANGER, /* a connection that came to nothing: what it did */
+    VV_MESH_UNWELCOME, /* a machine that asked to join was not let in: why */
     VV_MESH_REFUSED,  /* a node was refused, or refuses us: why */
     VV_MESH_MISTAKEN, /* another node answers at an address, two processes have one certificate: the configuration is wrong */
+    VV_MESH_GONE,     /* another node says that this one is no node of the pool any more */
     VV_MESH_TROUBLES
 } VvMeshTrouble;
 
@@ -32,6 +34,7 @@ typedef struct {
     /* On the peer's loop. down() comes once for each up(). vv_peer_ours(peer)->purpose and channel tell which it is. */
     void (*up)(VvMesh *mesh, VvPeer *peer, void *user);
     void (*down)(VvMesh *mesh, VvPeer *peer, const char *why, void *user);
+    /* A guest that sends what only members may (message.h) is closed before. */
     void (*message)(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user);
     void *(*place)(
         VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user); /* peer.h; NULL: the transport's memory */
@@ -49,6 +52,7 @@ typedef struct {
     const char *name, *software;
     uint64_t features_required, features_offered;
     const VvAddress *listen; /* NULL: only dials; port 0: any */
+    const GArray *nodes; /* known from the first, as with vv_mesh_set_nodes: else who is faster is turned away; or NULL */
     unsigned channels;       /* data connections to each node, and data loops: 0 is 1 */
     VvPeerTimes times;       /* peer.h */
     uint64_t greeting_ms;    /* 0: VV_GREETING_MS */
@@ -65,6 +69,9 @@ void vv_mesh_free(VvMesh *mesh);
 /* Who there is besides this node (which may be among them): who is new is dialled, whose addresses changed from now on there; who
  * is missing is told so, closed and refused (evicted). Error: vv_known_nodes_check(). */
 bool vv_mesh_set_nodes(VvMesh *mesh, const GArray *nodes, GError **error);
+/* Ids (u64) that are used up: who comes with one is told that it is gone for good, where who is only not known yet may ask again. To be
+ * told before vv_mesh_set_nodes(). */
+void vv_mesh_set_gone(VvMesh *mesh, const GArray *ids);
 /* May strangers ask to join? Not at first: then who has no certificate does not get through the handshake. */
 void vv_mesh_set_joining(VvMesh *mesh, bool on);
 /* The connection that is up, a new reference; NULL: there is none. Channel 0: control; from 1: data, for our requests. */

@@ -62,12 +62,33 @@ static void note_instance(VvMeshNode *node, uint64_t instance)
 }
 
 /* ---- what happens to a greeting */
+
+/* Why not, for people; NULL: it is taken, or there is nothing to tell. */
+static const char *unsettled(const VvMeshSlot *slot, const VvPeerOptions *met, bool *ret_take)
+{
+    VvVerdict verdict = judge(slot, &met->ours, &met->theirs, met->dialled);
+
+    *ret_take = false;
+    if (slot->mesh->stopping)
+        return NULL;
+    if (met->identity.guest != slot->node->guest)
+        return met->identity.guest ? "it has a guest's certificate, and is a member here" : "it has a member's certificate, and is a guest here";
+    if (verdict == TWIN)
+        return "another process has the certificate of this node: was its pool directory copied?";
+    *ret_take = verdict == TAKE;
+    return NULL;
+}
+
+/* The table, and who is here, may have changed since the hello was judged. */
 static void settle(VvMeshSlot *slot, VvPeerOptions *met)
 {
     VvMesh *mesh = slot->mesh;
+    bool take;
+    const char *why = unsettled(slot, met, &take);
 
-    if (mesh->stopping || met->identity.guest != slot->node->guest ||
-        judge(slot, &met->ours, &met->theirs, met->dialled) != TAKE) {
+    if (why)
+        vvm_mesh_tell(mesh, VV_MESH_MISTAKEN, slot->node->id, "node %" G_GUINT64_FORMAT " at %s was refused: %s", slot->node->id, met->address.text, why);
+    if (!take) {
         vv_peer_options_clear(met);
         return;
     }
@@ -110,6 +131,8 @@ static bool heard_cb(VvGreeting *greeting, const VvHello *theirs, const VvIdenti
     if (identity->node == mesh->hello.node)
         return heard_fails(mesh, VV_MESH_MISTAKEN, identity->node, VV_GOODBYE_TWIN, ret_reason, error,
             "it has the certificate of this very node");
+    if (vvm_mesh_is_gone(mesh, identity->node))
+        return heard_fails(mesh, VV_MESH_REFUSED, identity->node, VV_GOODBYE_GONE, ret_reason, error, VVM_GONE_TEXT);
     if (!node || node->guest != identity->guest || (node->guest && vv_tls_self(mesh->tls)->guest))
         return heard_fails(mesh, VV_MESH_REFUSED, identity->node, VV_GOODBYE_NODE, ret_reason, error,
             "it is not, or not any more, a node that this one talks to");
@@ -150,10 +173,11 @@ static void accepted_met_cb(VvGreeting *greeting, VvPeerOptions *met, void *user
 static void accepted_ended_cb(VvGreeting *greeting, const char *why, void *user)
 {
     VvMesh *mesh = user;
+    VvMeshTrouble trouble = vv_greeting_is_joining(greeting) ? VV_MESH_UNWELCOME : VV_MESH_STRANGER;
 
     g_ptr_array_remove(mesh->greetings, greeting);
-    if (vv_greeting_is_strange(greeting) || vv_greeting_reason(greeting) == 0)
-        vvm_mesh_tell(mesh, VV_MESH_STRANGER, 0, "a connection from %s: %s", vv_greeting_address(greeting)->text, why);
+    if (!vv_greeting_is_let_in(greeting) && (vv_greeting_is_strange(greeting) || vv_greeting_reason(greeting) == 0))
+        vvm_mesh_tell(mesh, trouble, 0, "a connection from %s: %s", vv_greeting_address(greeting)->text, why);
 }
 
 static void join_cb(VvJoin *join, void *user)
@@ -337,8 +361,8 @@ static void tell_dial(VvMeshSlot *slot, unsigned reason, const char *text)
     slot->why = g_strdup(text);
     pthread_mutex_unlock(&mesh->lock);
     if (!known && reason != 0 && reason != VV_GOODBYE_ENDING && reason != VV_GOODBYE_DUPLICATE)
-        vvm_mesh_tell(mesh, reason == VV_GOODBYE_TWIN || reason == VV_GOODBYE_NODE ? VV_MESH_MISTAKEN : VV_MESH_REFUSED,
-            slot->node->id, "%s", text);
+        vvm_mesh_tell(mesh, reason == VV_GOODBYE_GONE ? VV_MESH_GONE :
+            reason == VV_GOODBYE_TWIN || reason == VV_GOODBYE_NODE ? VV_MESH_MISTAKEN : VV_MESH_REFUSED, slot->node->id, "%s", text);
 }
 
 static void dialled_ended_cb(VvGreeting *greeting, const char *why, void *user)

@@ -2,6 +2,8 @@
 /* Peers of a mesh: from the door, which made them, to their loop, and back when they are down. */
 #include "mesh_private.h"
 
+#include "message.h"
+
 /* What a peer knows of where it belongs. Its node may be gone, so it is looked up by its id. */
 typedef struct {
     VvMesh *mesh;
@@ -18,6 +20,10 @@ static void message(VvPeer *peer, const VvIncoming *in, void *user)
 {
     const VvMeshLine *line = user;
 
+    if (vv_peer_identity(peer)->guest && !vv_message_may_be_guests(in->kind)) {
+        vv_peer_close(peer, VV_GOODBYE_PROTOCOL, "a guest sent what only members may");
+        return;
+    }
     line->mesh->events->message(line->mesh, peer, in, line->mesh->user);
 }
 

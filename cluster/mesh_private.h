@@ -59,6 +59,7 @@ struct VvMesh {
     VvPeerTimer *accept_again;
     GPtrArray *greetings; /* of those who dialled us, oldest first; borrowed */
     uint64_t dials;
+    GArray *gone; /* u64: ids that are used up */
     bool stopping;
     uint64_t told_since_ms;
     unsigned told[VV_MESH_TROUBLES], suppressed[VV_MESH_TROUBLES]; /* a kind cannot silence another */
@@ -73,6 +74,8 @@ struct VvMesh {
 
 /* ---- mesh.c */
 VvMeshNode *vvm_mesh_node(VvMesh *mesh, uint64_t id);
+bool vvm_mesh_is_gone(const VvMesh *mesh, uint64_t id);
+#define VVM_GONE_TEXT "it is not a node of the pool any more"
 /* NULL: no such channel. */
 VvMeshSlot *vvm_mesh_slot(VvMeshNode *node, VvPurpose purpose, unsigned channel, bool inward);
 void vvm_mesh_tell(VvMesh *mesh, VvMeshTrouble trouble, uint64_t node, const char *format, ...) G_GNUC_PRINTF(4, 5);

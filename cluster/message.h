@@ -34,6 +34,8 @@ typedef enum {
     VV_MESSAGE_PROPOSE = 0x0205,   /* session, seq, body: an entry */
     VV_MESSAGE_REQUEST = 0x0206,   /* body: an entry with a request id and no session: snapshot, remove, config */
 
+    VV_MESSAGE_LEAD = 0x0207,      /* node: hand leadership to it, if it is yours */
+
     /* leases */
     VV_MESSAGE_LEASE = 0x0210,  /* session, range, mode: wanted */
     VV_MESSAGE_RECALL = 0x0211, /* term, session, range, mode that somebody else wants */
@@ -53,6 +55,11 @@ static inline bool vv_message_is_rafts(uint16_t kind)
 {
     return kind >= VV_MESSAGE_RAFT_VOTE && kind < VV_MESSAGE_RAFT_END;
 }
+
+/* Does only who coordinates send it? */
+bool vv_message_is_coordinators(uint16_t kind);
+/* May a guest send it? It neither votes nor leads, has no log, and asks for nothing that changes the pool. */
+bool vv_message_may_be_guests(uint16_t kind);
 
 /* Appends the body of a control message to @out. */
 void vv_message_encode(GByteArray *out, uint16_t kind, const VvFields *fields);

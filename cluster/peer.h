@@ -56,7 +56,7 @@ typedef struct {
     uint32_t into_bytes;
     VvReplyFunc done;
     void *user;
-} VvRequest;
+} VvPeerRequest;
 
 typedef struct {
     void (*message)(VvPeer *peer, const VvIncoming *in, void *user);
@@ -104,7 +104,7 @@ void vv_peer_close(VvPeer *peer, unsigned reason, const char *why);
  * replies), writable() will come; -EMSGSIZE: longer than the other end takes (vv_peer_body_max()). What is refused is
  * not taken: data_done() and done() do not come. */
 int vv_peer_send(VvPeer *peer, const VvOutgoing *out);
-int vv_peer_request(VvPeer *peer, const VvOutgoing *out, const VvRequest *request);
+int vv_peer_request(VvPeer *peer, const VvOutgoing *out, const VvPeerRequest *request);
 /* Once for each request that came. */
 int vv_peer_reply(VvPeer *peer, uint64_t request, const VvOutgoing *out);
 

@@ -162,7 +162,7 @@ int vv_peer_send(VvPeer *peer, const VvOutgoing *out)
     return is_too_long(peer, out) ? -EMSGSIZE : enqueue(peer, send_new(out), 0, 0);
 }
 
-int vv_peer_request(VvPeer *peer, const VvOutgoing *out, const VvRequest *request)
+int vv_peer_request(VvPeer *peer, const VvOutgoing *out, const VvPeerRequest *request)
 {
     VvSend *send;
 

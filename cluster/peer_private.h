@@ -20,7 +20,7 @@ enum { VV_PAUSE_OWNER = 1, VV_PAUSE_PLACE = 2, VV_PAUSE_OUTPUT = 4 };
 typedef struct {
     uint64_t id;
     uint64_t deadline_ms;
-    VvRequest request;
+    VvPeerRequest request;
 } VvAsked;
 
 /* A message on its way to the bufferevent. */

@@ -1,31 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A loop, its thread and its mailbox: an array under a lock and an eventfd. */
+/* A loop, its thread and its mailbox. */
 #include "peerloop.h"
 
 #include "error.h"
+#include "mailbox.h"
 #include "util.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
-
-typedef struct {
-    VvPeerLoopFunc func;
-    void *data;
-} VvPosted;
 
 struct VvPeerLoop {
     struct event_base *base;
     struct event *mail;
-    int fd;
+    VvMailbox *mailbox;
     pthread_t thread;
     bool started;
     bool ending; /* of the thread */
     _Atomic uint64_t late_ms;
-    pthread_mutex_t lock; /* guards posted */
-    GArray *posted;       /* VvPosted */
 };
 
 struct VvPeerTimer {
@@ -36,35 +29,13 @@ struct VvPeerTimer {
     uint64_t due_ms;
 };
 
-/* True: there was something. */
-static bool run_mail(VvPeerLoop *loop)
-{
-    GArray *posted;
-    bool any;
-
-    pthread_mutex_lock(&loop->lock);
-    posted = loop->posted;
-    loop->posted = g_array_new(FALSE, FALSE, sizeof(VvPosted));
-    pthread_mutex_unlock(&loop->lock);
-    any = posted->len > 0;
-    for (guint i = 0; i < posted->len; i++) {
-        VvPosted *p = &g_array_index(posted, VvPosted, i);
-
-        p->func(p->data);
-    }
-    g_array_unref(posted);
-    return any;
-}
-
 static void mail_cb(evutil_socket_t fd, short what, void *user)
 {
     VvPeerLoop *loop = user;
-    uint64_t count;
 
+    (void) fd;
     (void) what;
-    if (read((int) fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        vv_log(VV_LOG_ERROR, "peer loop: mailbox: %s", g_strerror(errno));
-    run_mail(loop);
+    vv_mailbox_run(loop->mailbox);
     if (loop->ending)
         event_base_loopbreak(loop->base);
 }
@@ -74,7 +45,7 @@ static void *loop_thread(void *data)
     VvPeerLoop *loop = data;
 
     event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);
-    while (run_mail(loop))
+    while (vv_mailbox_run(loop->mailbox))
         event_base_loop(loop->base, EVLOOP_NONBLOCK);
     return NULL;
 }
@@ -98,9 +69,7 @@ static void loop_clear(VvPeerLoop *loop)
         event_free(loop->mail);
     if (loop->base)
         event_base_free(loop->base);
-    vv_close_fd(&loop->fd);
-    g_array_unref(loop->posted);
-    pthread_mutex_destroy(&loop->lock);
+    vv_mailbox_free(loop->mailbox);
     g_free(loop);
 }
 
@@ -110,15 +79,13 @@ VvPeerLoop *vv_peer_loop_new(const char *name, GError **error)
     struct event_config *config = event_config_new();
     int err = 0;
 
-    pthread_mutex_init(&loop->lock, NULL);
-    loop->posted = g_array_new(FALSE, FALSE, sizeof(VvPosted));
-    loop->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    loop->mailbox = vv_mailbox_new("peer loop");
     /* a thread alone uses it: libevent needs no locks */
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_PRECISE_TIMER);
     loop->base = event_base_new_with_config(config);
     event_config_free(config);
-    if (loop->fd >= 0 && loop->base)
-        loop->mail = event_new(loop->base, loop->fd, EV_READ | EV_PERSIST, mail_cb, loop);
+    if (loop->mailbox && loop->base)
+        loop->mail = event_new(loop->base, vv_mailbox_fd(loop->mailbox), EV_READ | EV_PERSIST, mail_cb, loop);
     if (!loop->mail || event_add(loop->mail, NULL) != 0)
         err = errno ? errno : ENOMEM;
     if (err == 0)
@@ -154,17 +121,7 @@ struct event_base *vv_peer_loop_base(VvPeerLoop *loop)
 
 void vv_peer_loop_post(VvPeerLoop *loop, VvPeerLoopFunc func, void *data)
 {
-    VvPosted posted = { func, data };
-    uint64_t one = 1;
-    bool first;
-
-    pthread_mutex_lock(&loop->lock);
-    first = loop->posted->len == 0;
-    g_array_append_val(loop->posted, posted);
-    pthread_mutex_unlock(&loop->lock);
-    /* It never fills up: written only when the box was empty. */
-    if (first && write(loop->fd, &one, sizeof one) < 0)
-        vv_log(VV_LOG_ERROR, "peer loop: mailbox: %s", g_strerror(errno));
+    vv_mailbox_post(loop->mailbox, func, data);
 }
 
 typedef struct {

@@ -275,6 +275,44 @@ static void tell(VvRaft *raft)
     raft->ops.changed(raft->user);
 }
 
+/* Of the entry at @index, which is in the log or the base's; 0: of neither. */
+static uint64_t term_at(VvRaft *raft, uint64_t index)
+{
+    VvRaftEntry entry;
+
+    if (index == raft->base_index)
+        return raft->base_term;
+    return raft->ops.read(raft->user, index, &entry) == 0 ? entry.term : 0;
+}
+
+/* libraft tells a commit with the next append, which may be a heartbeat away, and until then what is done is seen by the leader alone. So
+ * who is known to have the entries gets an empty append behind them: for Raft an early heartbeat. Who lags gets appends anyway. */
+static void tell_commit(VvRaft *raft)
+{
+    const struct raft_configuration *conf = &raft->raft.configuration;
+
+    if (!raft->config.prompt || raft_state(&raft->raft) != RAFT_LEADER)
+        return;
+    for (unsigned i = 0; i < MIN(conf->n, VV_RAFT_MEMBERS_MAX); i++) {
+        struct raft_message message = { .type = RAFT_APPEND_ENTRIES, .server_id = conf->servers[i].id };
+        bool told = raft->told_commits[i].id == message.server_id && raft->told_commits[i].commit == raft->commit;
+        raft_index match;
+
+        if (told || message.server_id == raft->config.id || raft_match_index(&raft->raft, message.server_id, &match) != 0 ||
+            match < raft->commit)
+            continue;
+        message.append_entries = (struct raft_append_entries){ .version = raft->append_version,
+            .term = raft_current_term(&raft->raft),
+            .prev_log_index = match,
+            .prev_log_term = term_at(raft, match),
+            .leader_commit = raft->commit };
+        raft->told_commits[i].id = message.server_id;
+        raft->told_commits[i].commit = raft->commit;
+        if (message.append_entries.prev_log_term != 0)
+            vvr_send(raft, &message);
+    }
+}
+
 bool vvr_enter(VvRaft *raft, uint64_t now_ms)
 {
     g_assert(!raft->busy);
@@ -294,8 +332,10 @@ void vvr_leave(VvRaft *raft)
         more |= apply(raft);
         more |= vvr_finish_promotion(raft);
     }
-    if (raft->error == 0)
+    if (raft->error == 0) {
+        tell_commit(raft);
         tell(raft);
+    }
     raft->busy = false;
 }
 
@@ -335,7 +375,7 @@ static void receive_append(VvRaft *raft, struct raft_message *message)
         message->append_entries = whole;
         message->append_entries.prev_log_index = whole.prev_log_index + done;
         message->append_entries.prev_log_term = done > 0 ? whole.entries[done - 1].term : whole.prev_log_term;
-        message->append_entries.entries = whole.entries + done;
+        message->append_entries.entries = count > 0 ? whole.entries + done : NULL;
         message->append_entries.n_entries = count;
         for (unsigned i = done; i < done + count; i++)
             whole.entries[i].batch = batch;
@@ -497,6 +537,11 @@ void vv_raft_compact(VvRaft *raft, uint64_t now_ms, uint64_t index)
             raft->ops.compact(raft->user, index - raft->config.trailing);
     }
     vvr_leave(raft);
+}
+
+void vv_raft_set_trailing(VvRaft *raft, unsigned trailing)
+{
+    raft->config.trailing = trailing;
 }
 
 /* ---- as it is */

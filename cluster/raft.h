@@ -44,7 +44,8 @@ typedef struct {
 
 typedef struct {
     /* ---- log. 0 or -errno */
-    int (*store_vote)(void *user, uint64_t term, uint64_t vote); /* durable when it returns */
+    /* Durable when it returns; it may take as long as two syncs (docs/cluster.md says why that is no harm). */
+    int (*store_vote)(void *user, uint64_t term, uint64_t vote);
     /* Entries from @entries[0].index on replace whatever was there and behind. Durable later: then vv_raft_stored(@ticket). Tickets
      * rise, and become durable in their order. @count >= 1. */
     int (*append)(void *user, const VvRaftEntry *entries, unsigned count, uint64_t ticket);
@@ -76,6 +77,7 @@ typedef struct {
     unsigned election_ms;
     unsigned heartbeat_ms;
     unsigned inflight_max; /* entries sent and not answered, to one node; 0: libraft's 32 */
+    bool prompt;           /* followers hear of a commit at once, and not with the next append or heartbeat */
     unsigned trailing;     /* entries kept before the compaction point, for who lags a little */
     size_t chunk_bytes;    /* of a state on its way; 0: VV_SYNC_CHUNK_BYTES */
 } VvRaftConfig;
@@ -114,13 +116,17 @@ void vv_raft_installed(VvRaft *raft, uint64_t now_ms);
 void vv_raft_poll(VvRaft *raft, uint64_t now_ms);
 /* A checkpoint holds all entries up to @index <= the last applied. Below VV_RAFT_BASE_MIN: nothing happens. */
 void vv_raft_compact(VvRaft *raft, uint64_t now_ms, uint64_t index);
+/* From now on so many entries are kept before a compaction point (VvRaftConfig.trailing). */
+void vv_raft_set_trailing(VvRaft *raft, unsigned trailing);
 
 /* ---- as leader. 0; -EAGAIN: not the leader, not ready, or leadership is being handed over; -EBUSY: another change is under way;
  * -ENOENT: no such node; -EEXIST; -EINVAL */
 int vv_raft_propose(VvRaft *raft, uint64_t now_ms, const uint8_t *data, size_t data_bytes, uint64_t *ret_index);
 int vv_raft_add(VvRaft *raft, uint64_t now_ms, uint64_t id);     /* as standby: gets the log, is not counted */
 int vv_raft_promote(VvRaft *raft, uint64_t now_ms, uint64_t id); /* standby: catches up, then votes. At most VV_VOTERS_MAX */
-int vv_raft_remove(VvRaft *raft, uint64_t now_ms, uint64_t id);  /* not the leader itself: -EINVAL, transfer first */
+int vv_raft_demote(VvRaft *raft, uint64_t now_ms, uint64_t id);  /* a voter is a standby; otherwise as remove */
+int vv_raft_remove(VvRaft *raft, uint64_t now_ms, uint64_t id);  /* not the leader itself: -EINVAL, transfer first. A promotion that
+                                                                 * waits for its node is given up: it is not waited for */
 int vv_raft_transfer(VvRaft *raft, uint64_t now_ms, uint64_t id);
 uint64_t vv_raft_promoting(const VvRaft *raft); /* 0: none */
 

@@ -68,6 +68,7 @@ static void send_append(VvRaft *raft, uint64_t to, const struct raft_append_entr
     uint64_t previous = append->prev_log_index, previous_term = append->prev_log_term;
     unsigned left = append->n_entries;
 
+    raft->append_version = append->version;
     do {
         GByteArray *out = begin(append->version, 0, append->term);
         uint64_t last_term = previous_term;

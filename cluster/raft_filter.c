@@ -15,7 +15,9 @@
  *   8 Bytes of a configuration: libraft's decoder reads past their end. They are checked first (vvr_conf_valid).
  *   9 (raft.c) A base at index 1: libraft takes its term for that of an entry 1 in the log, and sends who has nothing empty appends for ever.
  *  10 An append whose previous entry is before our base: libraft says that it is missing, and its leader goes back until it offers a state
- *     that we have. What is at or before the base is committed, so it is the leader's too: the append is cut to begin behind the base. */
+ *     that we have. What is at or before the base is committed, so it is the leader's too: the append is cut to begin behind the base. *  11 Numbers next to 2^64: what is added to them wraps, so that the second piece of an append (4) would begin at index 0 and replace
+ *     what is committed; and a term that we took over could not be followed by another. */
+#include "limits.h"
 #include "raft_private.h"
 
 static VvRaftVerdict filter_append(VvRaft *raft, const struct raft_append_entries *append)
@@ -48,8 +50,29 @@ static VvRaftVerdict filter_append_result(VvRaft *raft, uint64_t from, const str
     return VVR_PASS;
 }
 
+static bool numbers_fit(const struct raft_message *message)
+{
+    switch (message->type) {
+    case RAFT_APPEND_ENTRIES:
+        return message->append_entries.term <= VV_RAFT_NUMBER_MAX && message->append_entries.prev_log_index <= VV_RAFT_NUMBER_MAX;
+    case RAFT_APPEND_ENTRIES_RESULT: /* rejected: only compared, and all ones is an answer of ours */
+        return message->append_entries_result.term <= VV_RAFT_NUMBER_MAX &&
+               message->append_entries_result.last_log_index <= VV_RAFT_NUMBER_MAX;
+    case RAFT_REQUEST_VOTE:
+        return message->request_vote.term <= VV_RAFT_NUMBER_MAX;
+    case RAFT_REQUEST_VOTE_RESULT:
+        return message->request_vote_result.term <= VV_RAFT_NUMBER_MAX;
+    case RAFT_TIMEOUT_NOW:
+        return message->timeout_now.term <= VV_RAFT_NUMBER_MAX;
+    default:
+        return true;
+    }
+}
+
 VvRaftVerdict vvr_filter(VvRaft *raft, uint64_t from, const struct raft_message *message)
 {
+    if (!numbers_fit(message))
+        return VVR_DROP;
     switch (message->type) {
     case RAFT_APPEND_ENTRIES:
         return filter_append(raft, &message->append_entries);

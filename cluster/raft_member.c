@@ -130,20 +130,38 @@ int vv_raft_promote(VvRaft *raft, uint64_t now_ms, uint64_t id)
     return 0;
 }
 
-int vv_raft_remove(VvRaft *raft, uint64_t now_ms, uint64_t id)
+/* @role < 0: removed */
+static int take_vote(VvRaft *raft, uint64_t now_ms, uint64_t id, int role)
 {
+    const struct raft_server *member = find_member(raft, id);
     int rv = may_change(raft);
 
+    if (rv == -EBUSY && !vv_raft_change_pending(raft)) {
+        raft->promoting = 0;
+        rv = 0;
+    }
     if (rv != 0)
         return rv;
-    if (!find_member(raft, id))
+    if (!member)
         return -ENOENT;
     if (id == raft->config.id)
         return -EINVAL;
+    if (role >= 0 && member->role == role)
+        return -EEXIST;
     vvr_enter(raft, now_ms);
-    rv = change_conf(raft, id, -1);
+    rv = change_conf(raft, id, role);
     vvr_leave(raft);
     return rv;
+}
+
+int vv_raft_demote(VvRaft *raft, uint64_t now_ms, uint64_t id)
+{
+    return take_vote(raft, now_ms, id, RAFT_STANDBY);
+}
+
+int vv_raft_remove(VvRaft *raft, uint64_t now_ms, uint64_t id)
+{
+    return take_vote(raft, now_ms, id, -1);
 }
 
 int vv_raft_transfer(VvRaft *raft, uint64_t now_ms, uint64_t id)

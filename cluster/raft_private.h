@@ -51,6 +51,10 @@ struct VvRaft {
     GArray *confs; /* VvRaftConf, oldest first; one at least is at or before the base */
     uint64_t base_index, base_term;
 
+    struct {
+        uint64_t id, commit;
+    } told_commits[VV_RAFT_MEMBERS_MAX]; /* who, at the same place in the configuration, has been told of which commit */
+    unsigned char append_version;  /* of libraft's struct, as it sends it */
     uint64_t noop_term, noop_index; /* the entry of our term as leader */
     uint64_t promoting;
     VvRaftFetch fetch;

@@ -62,6 +62,19 @@ void vvr_sync_offer(VvRaft *raft, const struct raft_message *message)
     finish(raft, message->server_id, VV_MESSAGE_SYNC_OFFER, out);
 }
 
+/* Offers go to members only. Of Raft's other messages none is refused by our configuration: it may be too old to know who votes by now, and
+ * a vote that is withheld for that could be the one that a majority lacks. */
+static bool is_member(const VvRaft *raft, uint64_t id)
+{
+    uint64_t member;
+    VvRaftRole role;
+
+    for (unsigned i = 0; vv_raft_member(raft, i, &member, &role); i++)
+        if (member == id)
+            return true;
+    return false;
+}
+
 static bool receive_ask(VvRaft *raft, uint64_t from, VvReader *in)
 {
     g_autoptr(GByteArray) chunk = g_byte_array_new();
@@ -74,7 +87,7 @@ static bool receive_ask(VvRaft *raft, uint64_t from, VvReader *in)
     offset = vv_read_u64(in);
     if (in->bad || vv_reader_left(in) > 0)
         return false;
-    if (!raft->ops.sync_read || offset >= source.size_bytes ||
+    if (!raft->ops.sync_read || !is_member(raft, from) || offset >= source.size_bytes ||
         raft->ops.sync_read(raft->user, &source, offset, chunk, raft->config.chunk_bytes) != 0)
         return true;
     out = begin();
@@ -200,7 +213,7 @@ static bool receive_offer(VvRaft *raft, uint64_t from, VvReader *in)
     length = vv_read_u32(in);
     conf = vv_read_bytes(in, length);
     if (in->bad || vv_reader_left(in) > 0 || !vvr_conf_valid(conf, length) || offer.index == 0 || offer.index_term == 0 ||
-        offer.index_term > offer.offer_term || offer.conf_index > offer.index || offer.source.size_bytes == 0 ||
+        offer.index > VV_RAFT_NUMBER_MAX || offer.offer_term > VV_RAFT_NUMBER_MAX || offer.index_term > offer.offer_term || offer.conf_index > offer.index || offer.source.size_bytes == 0 ||
         offer.source.size_bytes > VV_SYNC_STATE_BYTES_MAX)
         return false;
     offer.conf = g_bytes_new(conf, length);

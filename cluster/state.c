@@ -19,7 +19,7 @@ VvClusterState *vv_state_new(void)
     state->leases = g_array_new(FALSE, FALSE, sizeof(VvLease));
     state->segments = g_array_new(FALSE, FALSE, sizeof(VvSegmentOwner));
     state->unfenced = g_array_new(FALSE, FALSE, sizeof(VvUnfenced));
-    state->removals = g_array_new(FALSE, FALSE, sizeof(VvRemoval));
+    state->removals = g_array_new(FALSE, FALSE, sizeof(VvPendingRemoval));
     state->requests = g_array_new(FALSE, FALSE, sizeof(VvRequestResult));
     state->done = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     return state;
@@ -70,10 +70,13 @@ uint64_t vv_state_session(const VvClusterState *state, uint64_t node)
 
 /* ---- ends of sessions */
 
-static void forget_unfenced(VvClusterState *state, uint64_t node)
+/* Sessions of @node up to @last. */
+static void forget_unfenced(VvClusterState *state, uint64_t node, uint64_t last)
 {
     for (guint i = 0; i < state->unfenced->len;) {
-        if (VV_STATE_AT(state->unfenced, VvUnfenced, i)->holder.node == node)
+        const VvHolder *holder = &VV_STATE_AT(state->unfenced, VvUnfenced, i)->holder;
+
+        if (holder->node == node && holder->session <= last)
             g_array_remove_index(state->unfenced, i);
         else
             i++;
@@ -107,7 +110,7 @@ static VvVerdict open_session(VvClusterState *state, uint64_t index, const VvEnt
     if (node->session)
         end_session(state, index, node, applied);
     /* It asks only when all I/O of its earlier sessions has ended. */
-    forget_unfenced(state, node->id);
+    forget_unfenced(state, node->id, UINT64_MAX);
     node->session = node->last_session = index;
     node->nonce = entry->f.nonce;
     node->seq = 0;
@@ -256,7 +259,7 @@ static VvVerdict check_snapshot(const VvClusterState *state, const VvEntry *entr
 static int find_removal(const VvClusterState *state, uint64_t object)
 {
     for (guint i = 0; i < state->removals->len; i++)
-        if (VV_STATE_AT(state->removals, VvRemoval, i)->object == object)
+        if (VV_STATE_AT(state->removals, VvPendingRemoval, i)->object == object)
             return (int) i;
     return -1;
 }
@@ -268,7 +271,7 @@ static VvVerdict check_purge(const VvClusterState *state, const VvEntry *entry)
 
     if (place < 0)
         return VV_VERDICT_GONE;
-    removal = VV_STATE_AT(state->removals, VvRemoval, (guint) place)->index;
+    removal = VV_STATE_AT(state->removals, VvPendingRemoval, (guint) place)->index;
     if (vv_rule(VV_RULE_DROP_ID) && removal != entry->f.removal)
         return VV_VERDICT_GONE;
     for (guint i = 0; vv_rule(VV_RULE_DROP_ASK) && i < state->nodes->len; i++) {
@@ -352,6 +355,18 @@ static VvVerdict take_seq(VvClusterState *state, const VvEntry *entry)
     return VV_VERDICT_OK;
 }
 
+/* It names the session that somebody vouches for: one that ended since, which nobody had seen then, is not meant. */
+static VvVerdict check_fenced(const VvClusterState *state, const VvEntry *entry)
+{
+    for (guint i = 0; i < state->unfenced->len; i++) {
+        const VvHolder *holder = &VV_STATE_AT(state->unfenced, VvUnfenced, i)->holder;
+
+        if (holder->node == entry->f.node && holder->session == entry->f.session)
+            return VV_VERDICT_OK;
+    }
+    return vv_state_node(state, entry->f.node) ? VV_VERDICT_SESSION : VV_VERDICT_NODE;
+}
+
 static VvVerdict check(VvClusterState *state, const VvEntry *entry)
 {
     if (vv_entry_has_seq(entry->kind))
@@ -368,6 +383,7 @@ static VvVerdict check(VvClusterState *state, const VvEntry *entry)
     case VV_ENTRY_PURGE:
         return check_purge(state, entry);
     case VV_ENTRY_FENCED:
+        return check_fenced(state, entry);
     case VV_ENTRY_NODE_SET:
         return vv_state_node(state, entry->f.node) ? VV_VERDICT_OK : VV_VERDICT_NODE;
     default:
@@ -383,7 +399,7 @@ static bool has_body(VvEntryKind kind)
 
 static VvVerdict change(VvClusterState *state, uint64_t index, const VvEntry *entry, VvApplied *applied)
 {
-    VvRemoval removal = { .object = entry->f.object, .index = index };
+    VvPendingRemoval removal = { .object = entry->f.object, .index = index };
 
     switch (entry->kind) {
     case VV_ENTRY_SESSION:
@@ -403,7 +419,7 @@ static VvVerdict change(VvClusterState *state, uint64_t index, const VvEntry *en
         g_array_remove_index(state->removals, (guint) find_removal(state, entry->f.object));
         return VV_VERDICT_OK;
     case VV_ENTRY_FENCED:
-        forget_unfenced(state, entry->f.node);
+        forget_unfenced(state, entry->f.node, entry->f.session);
         return VV_VERDICT_OK;
     case VV_ENTRY_NODE_ADD:
         return add_node(state, entry);

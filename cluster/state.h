@@ -66,7 +66,7 @@ typedef struct {
 typedef struct {
     uint64_t object;
     uint64_t index; /* of the remove entry */
-} VvRemoval;
+} VvPendingRemoval;
 
 typedef struct {
     VvRequestId id;
@@ -84,7 +84,7 @@ typedef struct {
     GArray *leases;     /* VvLease by (lun, first, node) */
     GArray *segments;   /* VvSegmentOwner by segment */
     GArray *unfenced;   /* VvUnfenced, oldest first */
-    GArray *removals;   /* VvRemoval by index */
+    GArray *removals;   /* VvPendingRemoval by index */
     GArray *requests;   /* VvRequestResult, oldest first */
     GArray *done;       /* u64: numbers of the quiesces of applied_term whose snapshot entry was applied, oldest first */
 } VvClusterState;
@@ -102,6 +102,8 @@ VvClusterState *vv_state_new(void);
 void vv_state_free(VvClusterState *state);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvClusterState, vv_state_free)
 VvClusterState *vv_state_copy(const VvClusterState *state);
+/* Of a cluster that begins behind entry @index, of @term, with these nodes (rising ids, @count >= 1); ids between them are used up. */
+VvClusterState *vv_state_first(uint64_t index, uint64_t term, const uint64_t *ids, unsigned count);
 
 /* @index follows applied_index (asserted). @entry NULL: an entry that carries nothing for us (Raft's own). */
 VvVerdict vv_state_apply(VvClusterState *state, uint64_t index, uint64_t term, const VvEntry *entry, VvAdmitFunc admit, void *user,

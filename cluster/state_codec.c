@@ -85,8 +85,8 @@ void vv_state_encode(const VvClusterState *state, GByteArray *out)
     }
     vv_write_u32(out, state->removals->len);
     for (guint i = 0; i < state->removals->len; i++) {
-        vv_write_u64(out, VV_STATE_AT(state->removals, VvRemoval, i)->object);
-        vv_write_u64(out, VV_STATE_AT(state->removals, VvRemoval, i)->index);
+        vv_write_u64(out, VV_STATE_AT(state->removals, VvPendingRemoval, i)->object);
+        vv_write_u64(out, VV_STATE_AT(state->removals, VvPendingRemoval, i)->index);
     }
     vv_write_u32(out, state->requests->len);
     for (guint i = 0; i < state->requests->len; i++) {
@@ -226,7 +226,7 @@ static bool decode_rest(VvReader *in, VvClusterState *state)
     if (!read_count(in, VV_REMOVALS_WAITING_MAX, 16, &count))
         return false;
     for (guint i = 0; i < count; i++) {
-        VvRemoval removal = { .object = vv_read_u64(in) };
+        VvPendingRemoval removal = { .object = vv_read_u64(in) };
 
         removal.index = vv_read_u64(in);
         g_array_append_val(state->removals, removal);

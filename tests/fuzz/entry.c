@@ -5,9 +5,8 @@
 #include "fuzz.h"
 #include "meta_private.h"
 
-#define TAG ((uint64_t) 1 << VV_ID_TAG_SHIFT)
-
 static char *directory;
+static VvStore *store; /* of the pool as it was made: entries change what is in memory alone */
 
 static VvOp *add(VvOps *ops, VvOpKind kind) { return vv_ops_add(ops, kind); }
 
@@ -69,6 +68,10 @@ static void make_pool(void)
     g_autoptr(VvMeta) meta = vv_meta_open(directory, false, NULL, &error);
     g_assert_no_error(error);
     fill(meta);
+    g_clear_pointer(&meta, vv_meta_close);
+    g_autofree char *map = g_build_filename(directory, "map", NULL);
+    store = vv_store_open(map, true, &error);
+    g_assert_no_error(error);
 }
 
 static void note(void *user, const VvCheckError *error)
@@ -82,12 +85,16 @@ static void apply(const VvOps *ops)
     g_autoptr(GError) error = NULL;
     if (directory == NULL)
         make_pool();
-    g_autoptr(VvMeta) meta = vv_meta_open(directory, true, NULL, &error); /* nothing is written */
+    VvMeta *meta = vvm_new(directory, true);
+    meta->store = store;
+    vvm_catalog_load(meta, &error);
     g_assert_no_error(error);
     if (vv_meta_apply(meta, vv_meta_pool(meta)->applied_index + 1, ops) == 0)
         g_assert_cmpint(vv_meta_check(meta, false, note, NULL), ==, 0);
     else
         g_assert_nonnull(vv_meta_failure(meta));
+    meta->store = NULL;
+    vv_meta_close(meta);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)

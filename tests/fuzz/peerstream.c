@@ -110,7 +110,7 @@ static void feed(Run *run)
         vvp_input(peer);
         evbuffer_add(peer->input, raw + 9, sizeof raw - 9);
         bytes = MIN(bytes, sizeof filler);
-        evbuffer_add(peer->input, filler, (at[2] & 0x20) ? bytes / 2 : bytes);
+        evbuffer_add_reference(peer->input, filler, (at[2] & 0x20) ? bytes / 2 : bytes, NULL, NULL);
         vvp_input(peer);
         vvp_set_pause(peer, VV_PAUSE_OWNER | VV_PAUSE_PLACE, false);
         vvp_input(peer);
@@ -136,7 +136,7 @@ static void run_cb(void *data)
     peer->bev = bufferevent_socket_new(vv_peer_loop_base(loop), -1, 0);
     evbuffer_add_cb(bufferevent_get_output(peer->bev), vvp_output_cb, peer);
     for (unsigned i = 0; i < ASKED && (peer->control || options.dialled); i++) {
-        VvRequest request = { .timeout_ms = 1000000,
+        VvPeerRequest request = { .timeout_ms = 1000000,
             .into = run->into[i],
             .into_bytes = INTO_BYTES,
             .done = done_cb,

@@ -113,7 +113,8 @@ static char *run(uint64_t seed, const SimStep *steps, unsigned count, bool verbo
     SimConfig config = { .nodes = 2 + (unsigned) (seed % 2), .loss_permille = (unsigned) (seed % 3 * 15),
         .twice_permille = (unsigned) (seed % 2 * 40), .delay_us_min = 200, .delay_us_max = seed % 5 == 0 ? 30000 : 3000,
         .sync_us_max = seed % 4 == 0 ? 200000 : 10000, .drift_permille = 50, .election_ms = 150, .heartbeat_ms = 40,
-        .trailing = (unsigned) (seed % 3 * 8), .chunk_bytes = 256 };
+        .trailing = (unsigned) (seed % 3 * 8), .chunk_bytes = 256, .votes_stall = seed % 10 == 9,
+        .prompt = seed / 2 % 2 && vv_rules_off == 0 };
     Data data;
     Sim *sim = sim_new(seed, &config, &data_app, &data);
     static const uint64_t tempo[] = { 50, 200, 1000, 2000 }; /* us a ms: much at once, or time for sessions to end */
@@ -154,7 +155,7 @@ static char *run(uint64_t seed, const SimStep *steps, unsigned count, bool verbo
 static void walks(bool shared)
 {
     Setting setting = { .shared = shared };
-    SimWalk walk = { shared ? "shared disk" : "served disk", ACTIONS, weights, names, 60, run, &setting };
+    SimWalk walk = { shared ? "shared disk" : "served disk", ACTIONS, weights, names, 60, run, &setting, 0 };
 
     vv_rules_off = 0;
     sim_walk_test(&walk, 40, 160);
@@ -192,7 +193,7 @@ static int survey(unsigned runs)
     for (unsigned rule = 0; rule < VV_RULE_COUNT; rule++)
         for (unsigned shared = 0; shared < 2; shared++) {
             Setting setting = { .shared = shared };
-            SimWalk walk = { rules[rule].name, ACTIONS, weights, names, 60, run, &setting };
+            SimWalk walk = { rules[rule].name, ACTIONS, weights, names, 60, run, &setting, 0 };
             g_autoptr(SimFinding) finding = NULL;
 
             if (only && !strstr(only, rules[rule].name))
@@ -233,7 +234,7 @@ static void test_rule(gconstpointer which)
 {
     guint i = GPOINTER_TO_UINT(which);
     Setting setting = { .shared = missed[i].shared };
-    SimWalk walk = { rules[missed[i].rule].name, ACTIONS, weights, names, 60, run, &setting };
+    SimWalk walk = { rules[missed[i].rule].name, ACTIONS, weights, names, 60, run, &setting, 0 };
     g_autoptr(SimFinding) finding = NULL;
 
     vv_rules_off = (uint64_t) 1 << missed[i].rule;
@@ -244,6 +245,32 @@ static void test_rule(gconstpointer which)
     g_assert_nonnull(finding->violation);
 }
 
+/* A violation is told with its seed and few steps, which do it again. */
+static void test_shortened(void)
+{
+    Setting setting = { .shared = false };
+    SimWalk walk = { "shortened", ACTIONS, weights, names, 60, run, &setting, 0 };
+    g_autoptr(SimFinding) finding = NULL;
+    g_autofree char *again = NULL, *text = NULL, *seed = NULL;
+    g_auto(GStrv) lines = NULL;
+    uint64_t events;
+
+    vv_rules_off = (uint64_t) 1 << VV_RULE_RELEASE_DRAIN;
+    finding = sim_walk(&walk, 1, 100, 160, true);
+    g_assert_nonnull(finding->violation);
+    again = run(finding->seed, (const SimStep *) (void *) finding->steps->data, finding->steps->len, false, &setting, &events);
+    vv_rules_off = 0;
+    g_assert_cmpstr(again, ==, finding->violation);
+    g_assert_cmpuint(finding->steps->len, >, 0);
+    g_assert_cmpuint(finding->steps->len, <, 40);
+    text = sim_finding_text(&walk, finding);
+    seed = g_strdup_printf("# shortened: seed %" G_GUINT64_FORMAT ": %s; %u steps do it:\n", finding->seed, again, finding->steps->len);
+    g_assert_true(g_str_has_prefix(text, seed));
+    lines = g_strsplit(text, "\n", 0);
+    for (guint i = 0; i < finding->steps->len; i++)
+        g_assert_nonnull(strstr(lines[i + 1], names[g_array_index(finding->steps, SimStep, i).action]));
+}
+
 int main(int argc, char **argv)
 {
     if (getenv("VV_SIM_SURVEY"))
@@ -251,6 +278,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/sim/cluster/served-disk", test_served);
     g_test_add_func("/sim/cluster/shared-disk", test_shared);
+    g_test_add_func("/sim/cluster/shortened", test_shortened);
     for (guint i = 0; i < G_N_ELEMENTS(missed); i++) {
         g_autofree char *path = g_strdup_printf("/sim/cluster/without/%s", rules[missed[i].rule].name);
 

@@ -24,9 +24,11 @@
 #define DATA_WRITES 60u
 #define DATA_IOS 4u /* of one node at once */
 #define DATA_NONE 255u
+#define DATA_SERVER 1u /* node that serves the disk, if it is not shared */
 
 typedef struct {
-    uint64_t id; /* index of its entry; 0: none */
+    uint64_t id;    /* index of its entry, or of its slot (reused_ids); 0: none */
+    uint64_t index; /* of its entry */
     bool removed;
     uint8_t places[DATA_LUNS][DATA_BLOCKS];
 } DataSnapshot;
@@ -35,6 +37,7 @@ typedef struct {
 typedef struct {
     uint8_t places[DATA_LUNS][DATA_BLOCKS];
     DataSnapshot snapshots[DATA_SNAPSHOTS];
+    bool reused_ids; /* of snapshots that are gone, as names are */
 } DataMap;
 
 typedef enum { IO_NONE, IO_HELD, IO_SENT, IO_BACK } DataIoState;

@@ -14,7 +14,6 @@ typedef struct {
     uint64_t connection; /* to which life of the server */
 } Request;
 
-#define SERVER 1u
 
 /* How long a request is under way at the medium. */
 static uint64_t landing_us(Sim *sim, const Request *request, uint64_t most_us)
@@ -183,7 +182,7 @@ void data_submit(DataNode *d, uint64_t id, unsigned operation, VvIoToken token, 
         return;
     }
     put_request(out, &request);
-    sim_send(d->node, SERVER, DATA_MESSAGE_DISK, out->data, out->len);
+    sim_send(d->node, DATA_SERVER, DATA_MESSAGE_DISK, out->data, out->len);
 }
 
 bool data_may_apply(DataNode *d, const VvEntry *entry)
@@ -191,7 +190,7 @@ bool data_may_apply(DataNode *d, const VvEntry *entry)
     const Data *data = d->node->sim->user;
     uint64_t ended = 0;
 
-    if (data->shared || d->node->id != SERVER || !vv_rule(VV_RULE_BARRIER))
+    if (data->shared || d->node->id != DATA_SERVER || !vv_rule(VV_RULE_BARRIER))
         return true;
     if (entry->kind == VV_ENTRY_EXPIRE || entry->kind == VV_ENTRY_SESSION || entry->kind == VV_ENTRY_NODE_REMOVE)
         ended = vv_state_session(vv_cluster_state(d->cluster), entry->f.node);
@@ -208,7 +207,7 @@ void data_session_ended(DataNode *d)
 {
     Data *data = d->node->sim->user;
 
-    if (!data->shared && d->node->id == SERVER && vv_rule(VV_RULE_END_SYNC))
+    if (!data->shared && d->node->id == DATA_SERVER && vv_rule(VV_RULE_END_SYNC))
         memcpy(data->stable, data->values, sizeof data->stable);
 }
 

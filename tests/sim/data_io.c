@@ -4,7 +4,6 @@
 #include "rules.h"
 
 #define BIT(n) ((uint64_t) 1 << (n))
-#define SERVER 1u
 
 static Data *data_of(const DataNode *d)
 {

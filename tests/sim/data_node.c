@@ -127,8 +127,9 @@ static void born(SimNode *node)
     d->requests = g_ptr_array_new_with_free_func(g_free);
     memset(d->pending, (int) DATA_NONE, sizeof d->pending);
     memset(d->map.places, (int) DATA_NONE, sizeof d->map.places);
+    d->map.reused_ids = ((const Data *) node->sim->user)->map.reused_ids;
     node->app = d;
-    if (node->id == 1)
+    if (node->id == DATA_SERVER)
         data_connection_lost(node->sim);
 }
 
@@ -137,7 +138,7 @@ static void died(SimNode *node)
     DataNode *d = node->app;
 
     data_lose(node->sim->user, node->id);
-    if (node->id == 1)
+    if (node->id == DATA_SERVER)
         data_disk_crash(node->sim);
     vv_cluster_free(d->cluster);
     g_array_free(d->jobs, TRUE);
@@ -213,7 +214,7 @@ static void save(SimNode *node, GByteArray *out)
 
 static bool may_load(SimNode *node, const uint8_t *bytes, size_t length)
 {
-    return vv_cluster_may_load(((DataNode *) node->app)->cluster, bytes + sizeof(DataMap), length - sizeof(DataMap));
+    return vv_cluster_may_load(((DataNode *) node->app)->cluster, node->disk.taken_index, bytes + sizeof(DataMap), length - sizeof(DataMap));
 }
 
 static void load(SimNode *node, const uint8_t *bytes, size_t length)
@@ -223,7 +224,7 @@ static void load(SimNode *node, const uint8_t *bytes, size_t length)
     if (!bytes)
         return;
     memcpy(&d->map, bytes, sizeof d->map);
-    if (!vv_cluster_load(d->cluster, sim_local_ms(node), bytes + sizeof d->map, length - sizeof d->map))
+    if (!vv_cluster_load(d->cluster, sim_local_ms(node), node->disk.base_index, bytes + sizeof d->map, length - sizeof d->map))
         sim_fail(node->sim, "n%" G_GUINT64_FORMAT " got a state that does not decode", node->id);
 }
 

@@ -50,7 +50,8 @@ void data_map_apply(DataMap *map, uint64_t index, const VvEntry *entry, VvVerdic
     case VV_ENTRY_SNAPSHOT:
         for (unsigned i = 0; i < DATA_SNAPSHOTS; i++)
             if (map->snapshots[i].id == 0) {
-                map->snapshots[i].id = index;
+                map->snapshots[i].id = map->reused_ids ? i + 1 : index;
+                map->snapshots[i].index = index;
                 map->snapshots[i].removed = false;
                 memcpy(map->snapshots[i].places, map->places, sizeof map->places);
                 break;
@@ -117,7 +118,7 @@ void data_check_landing(Sim *sim, unsigned stamp, unsigned place, VvHolder write
             sim_fail(sim, "I4: write %u of n%" G_GUINT64_FORMAT " lands on the place of %u:%u", stamp, writer.node, l, b);
         for (unsigned s = 0; s < DATA_SNAPSHOTS; s++)
             if (data->map.snapshots[s].id && data->map.snapshots[s].places[l][b] == place &&
-                (live || data->shared || served >= data->map.snapshots[s].id))
+                (live || data->shared || served >= data->map.snapshots[s].index))
                 sim_fail(sim, "I1: write %u of n%" G_GUINT64_FORMAT " lands on a frozen place", stamp, writer.node);
     }
 }
@@ -207,8 +208,8 @@ static bool admit(void *user, uint64_t index, const VvEntry *entry)
 static void snapshot_committed(Data *data, uint64_t index)
 {
     for (unsigned i = 0; i < DATA_SNAPSHOTS; i++)
-        if (data->map.snapshots[i].id == index) {
-            data->shown_ids[i] = index;
+        if (data->map.snapshots[i].id && data->map.snapshots[i].index == index) {
+            data->shown_ids[i] = data->map.snapshots[i].id;
             for (unsigned j = 0; j < DATA_LUNS * DATA_BLOCKS; j++)
                 data->shown[i].value[j / DATA_BLOCKS][j % DATA_BLOCKS] = UINT_MAX;
             data->shown[i].effective = data->effective;

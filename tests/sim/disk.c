@@ -102,6 +102,7 @@ void sim_disk_crash(SimNode *node)
 
 /* ---- VvRaftOps */
 
+/* Two copies, each synced, by the thread that does everything else too. A crash meanwhile finds it written: nobody was told. */
 static int store_vote(void *user, uint64_t term, uint64_t vote)
 {
     SimNode *node = user;
@@ -110,6 +111,8 @@ static int store_vote(void *user, uint64_t term, uint64_t vote)
         sim_fail(node->sim, "n%" G_GUINT64_FORMAT " takes its vote of term %" G_GUINT64_FORMAT " back", node->id, term);
     node->disk.term = term;
     node->disk.vote = vote;
+    if (node->sim->config.votes_stall)
+        node->stalled_until_us = node->sim->now_us + 2 * node->disk.sync_us;
     return 0;
 }
 

@@ -2,6 +2,7 @@
 /* The stage on which histories play. */
 #include "history.h"
 
+#include "message.h"
 #include "whole.h"
 
 #include <stdlib.h>
@@ -57,7 +58,7 @@ static bool filter(Sim *sim, uint64_t from, uint64_t to, uint16_t kind, const ui
             *kept = (Kept) { from, to, kind, g_bytes_new(body, body_bytes) };
             g_ptr_array_add(h->kept, kept);
         }
-        return false;
+        return f->pass;
     }
     return true;
 }
@@ -70,17 +71,32 @@ static void add_filter(History *h, HistoryFilter what)
 
 void history_lose(History *h, uint64_t from, uint64_t to, unsigned first, unsigned last)
 {
-    add_filter(h, (HistoryFilter) { from, to, first, last, false });
+    add_filter(h, (HistoryFilter) { from, to, first, last, false, false });
 }
 
 void history_keep(History *h, uint64_t from, uint64_t to, unsigned kind)
 {
-    add_filter(h, (HistoryFilter) { from, to, kind, kind, true });
+    add_filter(h, (HistoryFilter) { from, to, kind, kind, true, false });
+}
+
+void history_twice(History *h, uint64_t from, uint64_t to, unsigned kind)
+{
+    add_filter(h, (HistoryFilter) { from, to, kind, kind, true, true });
 }
 
 void history_pass(History *h)
 {
     h->filters_count = 0;
+}
+
+static bool has_kept(Sim *sim, uint64_t count)
+{
+    return ((const History *) sim->user)->kept->len >= count;
+}
+
+void history_kept(History *h, unsigned count)
+{
+    history_until(h, "a message", has_kept, count);
 }
 
 void history_let_go(History *h)
@@ -112,6 +128,11 @@ static bool all_follow(Sim *sim, uint64_t id)
     return vv_raft_ready(sim->nodes[id]->raft) && sim_leader(sim) == sim->nodes[id];
 }
 
+static bool leads(Sim *sim, uint64_t id)
+{
+    return vv_raft_ready(sim->nodes[id]->raft);
+}
+
 void history_lead(History *h, uint64_t node)
 {
     for (unsigned tries = 0; tries < 20 && !all_follow(h->sim, node); tries++) {
@@ -127,6 +148,25 @@ void history_lead(History *h, uint64_t node)
     history_until(h, "rest", whole_at_rest, 0);
 }
 
+void history_leads(History *h, uint64_t node)
+{
+    history_until(h, "a leader", leads, node);
+}
+
+void history_hold(History *h, uint64_t node, bool hold)
+{
+    h->data.script.held[node] = hold;
+    if (!hold)
+        sim_wake(history_node(h, DATA_SERVER));
+}
+
+void history_reuse_ids(History *h)
+{
+    h->data.map.reused_ids = true;
+    for (unsigned i = 1; i <= h->sim->config.nodes; i++)
+        data_node(history_node(h, i))->map.reused_ids = true;
+}
+
 static bool has_session(Sim *sim, uint64_t id)
 {
     DataNode *d = data_node(sim->nodes[id]);
@@ -134,11 +174,16 @@ static bool has_session(Sim *sim, uint64_t id)
     return d && vv_member_alive(vv_cluster_member(d->cluster), sim_local_ms(d->node));
 }
 
+void history_alive(History *h, uint64_t node)
+{
+    history_until(h, "a session", has_session, node);
+}
+
 void history_restart(History *h, uint64_t node)
 {
     sim_crash(history_node(h, node));
     sim_start(history_node(h, node));
-    history_until(h, "a session", has_session, node);
+    history_alive(h, node);
 }
 
 uint64_t history_session(History *h, uint64_t node)
@@ -154,6 +199,21 @@ static bool other_session(Sim *sim, uint64_t both)
 void history_expired(History *h, uint64_t node, uint64_t session)
 {
     history_until(h, "the end of a session", other_session, node << 32 | session);
+}
+
+void history_silence(History *h, uint64_t node, uint64_t leader)
+{
+    history_lose(h, node, leader, VV_MESSAGE_RENEW, VV_MESSAGE_RENEW);
+    history_lose(h, leader, node, VV_MESSAGE_RECALL, VV_MESSAGE_RECALL);
+}
+
+void history_expire(History *h, uint64_t node, uint64_t by, unsigned lun)
+{
+    uint64_t session = history_session(h, node);
+
+    history_silence(h, node, by);
+    history_want(h, by, lun, 0, DATA_BLOCKS, VV_LEASE_READ);
+    history_expired(h, node, session);
 }
 
 /* ---- requests */
@@ -219,6 +279,12 @@ void history_begin_snapshot(History *h, uint64_t node)
 void history_begin_remove(History *h, uint64_t node, unsigned slot)
 {
     whole_remove(history_node(h, node), slot);
+    sim_wake(history_node(h, node));
+}
+
+void history_fenced(History *h, uint64_t node, uint64_t of, uint64_t session)
+{
+    whole_fenced(history_node(h, node), (VvHolder) { of, session });
     sim_wake(history_node(h, node));
 }
 
@@ -311,7 +377,7 @@ static void end_well(History *h)
 static char *play(const Story *story, uint64_t seed, const char **ret_stuck)
 {
     SimConfig config = { .nodes = story->nodes, .delay_us_min = 200, .delay_us_max = 400, .sync_us_max = 1000,
-        .drift_permille = story->drift_permille, .election_ms = 150, .heartbeat_ms = 40, .chunk_bytes = 256 };
+        .drift_permille = story->drift_permille, .election_ms = story->election_ms ? story->election_ms : 150, .heartbeat_ms = 40, .chunk_bytes = 256 };
     History h = { .stuck = NULL };
     char *violation;
 

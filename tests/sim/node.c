@@ -37,7 +37,7 @@ void sim_start(SimNode *node)
     Sim *sim = node->sim;
     const SimDisk *disk = &node->disk;
     VvRaftConfig config = { .id = node->id, .seed = (uint32_t) sim_random(sim, UINT32_MAX), .election_ms = sim->config.election_ms,
-        .heartbeat_ms = sim->config.heartbeat_ms, .inflight_max = sim->config.inflight_max, .trailing = sim->config.trailing,
+        .heartbeat_ms = sim->config.heartbeat_ms, .inflight_max = sim->config.inflight_max, .prompt = sim->config.prompt, .trailing = sim->config.trailing,
         .chunk_bytes = sim->config.chunk_bytes };
     VvRaftStart start = { .term = disk->term, .vote = disk->vote, .base_index = disk->base_index, .base_term = disk->base_term,
         .conf_index = disk->conf_index, .conf = disk->conf->data, .conf_bytes = disk->conf->len, .first_index = disk->first,
@@ -47,6 +47,7 @@ void sim_start(SimNode *node)
     g_assert(!node->up);
     sim_trace(sim, "n%" G_GUINT64_FORMAT " starts", node->id);
     node->up = true;
+    node->stalled_until_us = 0;
     node->life++;
     node->raft = vv_raft_new(&config, &sim_raft_ops, node);
     node->applied_index = node->committed = disk->base_index;

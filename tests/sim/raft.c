@@ -200,7 +200,7 @@ static SimConfig walk_config(uint64_t seed, unsigned nodes)
     return (SimConfig) { .nodes = nodes, .loss_permille = (unsigned) (seed % 3 * 40), .twice_permille = (unsigned) (seed % 2 * 60), .delay_us_min = 200,
         .delay_us_max = seed % 5 == 0 ? 60000 : 4000, .sync_us_max = seed % 4 == 0 ? 300000 : 10000, .drift_permille = 50,
         .election_ms = 150, .heartbeat_ms = 40, .inflight_max = seed % 7 == 0 ? 1 : 0, .trailing = (unsigned) (seed % 3 * 4),
-        .chunk_bytes = 64 };
+        .chunk_bytes = 64, .votes_stall = seed % 2, .prompt = seed % 4 < 2 };
 }
 
 static char *run(uint64_t seed, const SimStep *steps, unsigned count, bool verbose, void *user, uint64_t *ret_events)
@@ -236,7 +236,7 @@ static char *run(uint64_t seed, const SimStep *steps, unsigned count, bool verbo
 
 static void test_walks(void)
 {
-    SimWalk walk = { "raft", ACTIONS, weights, names, 60, run, NULL };
+    SimWalk walk = { "raft", ACTIONS, weights, names, 60, run, NULL, 0 };
 
     sim_walk_test(&walk, 60, 150);
 }
@@ -381,11 +381,45 @@ static void test_figure8_committed(void)
     figure8(true);
 }
 
+/* ---- what is done is seen everywhere before the next heartbeat */
+
+static bool some_leader_ready(Sim *sim, uint64_t argument)
+{
+    SimNode *leader = sim_leader(sim);
+
+    (void) argument;
+    return leader && vv_raft_ready(leader->raft);
+}
+
+static void test_told_at_once(void)
+{
+    SimConfig config = { .nodes = 3, .delay_us_min = 200, .delay_us_max = 2000, .sync_us_max = 5000, .election_ms = 8000, .heartbeat_ms = 2000,
+        .prompt = true };
+    uint64_t removed = 0, index = 0;
+    Sim *sim = sim_new(3, &config, &app, &removed);
+    SimNode *leader;
+
+    sim_bootstrap(sim, 3);
+    g_assert_true(sim_run_until(sim, 60000000, some_leader_ready, 0));
+    sim_run(sim, 5000000);
+    leader = sim_leader(sim);
+    for (unsigned i = 0; i < 20; i++) {
+        g_assert_cmpint(propose(leader, i, &index), ==, 0);
+        sim_wake(leader);
+        sim_run(sim, 100000);
+        for (unsigned id = 1; id <= 3; id++)
+            g_assert_cmpuint(sim->nodes[id]->applied_index, >=, index);
+    }
+    g_assert_cmpstr(sim->violation, ==, NULL);
+    sim_free(sim);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/sim/raft/figure-8-overwritten", test_figure8_overwritten);
     g_test_add_func("/sim/raft/figure-8-committed", test_figure8_committed);
+    g_test_add_func("/sim/raft/told-at-once", test_told_at_once);
     g_test_add_func("/sim/raft/walks", test_walks);
     return g_test_run();
 }

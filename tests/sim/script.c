@@ -77,7 +77,7 @@ SimFinding *sim_walk(const SimWalk *walk, uint64_t first, unsigned runs, unsigne
 {
     SimFinding *finding = g_new0(SimFinding, 1);
 
-    for (unsigned i = 0; i < runs && !finding->violation; i++) {
+    for (unsigned i = 0; (walk->events ? finding->events < walk->events : i < runs) && !finding->violation; i++) {
         g_autoptr(GArray) script = make_script(walk, first + i, steps);
         uint64_t events = 0;
 
@@ -104,17 +104,27 @@ void sim_finding_free(SimFinding *finding)
     g_free(finding);
 }
 
-void sim_finding_print(const SimWalk *walk, const SimFinding *finding)
+char *sim_finding_text(const SimWalk *walk, const SimFinding *finding)
 {
-    uint64_t events;
+    GString *text = g_string_new(NULL);
 
-    printf("# %s: seed %" G_GUINT64_FORMAT ": %s; %u steps do it:\n", walk->name, finding->seed, finding->violation, finding->steps->len);
+    g_string_append_printf(text, "# %s: seed %" G_GUINT64_FORMAT ": %s; %u steps do it:\n", walk->name, finding->seed, finding->violation,
+        finding->steps->len);
     for (guint i = 0; i < finding->steps->len; i++) {
         const SimStep *step = &g_array_index(finding->steps, SimStep, i);
 
-        printf("#   %6" G_GUINT64_FORMAT " ms %s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "\n", step->time_ms, walk->names[step->action],
-            step->a % 1000, step->b % 1000);
+        g_string_append_printf(text, "#   %6" G_GUINT64_FORMAT " ms %s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "\n", step->time_ms,
+            walk->names[step->action], step->a % 1000, step->b % 1000);
     }
+    return g_string_free(text, FALSE);
+}
+
+void sim_finding_print(const SimWalk *walk, const SimFinding *finding)
+{
+    g_autofree char *text = sim_finding_text(walk, finding);
+    uint64_t events;
+
+    fputs(text, stdout);
     if (getenv("VV_SIM_VERBOSE")) {
         g_autofree char *again =
             walk->run(finding->seed, (const SimStep *) (void *) finding->steps->data, finding->steps->len, true, walk->user, &events);
@@ -130,10 +140,14 @@ static uint64_t setting(const char *name, uint64_t otherwise)
     return text && *text ? strtoull(text, NULL, 10) : otherwise;
 }
 
-void sim_walk_test(const SimWalk *walk, unsigned runs, unsigned steps)
+void sim_walk_test(const SimWalk *given, unsigned runs, unsigned steps)
 {
+    SimWalk copy = *given, *walk = &copy;
     bool one = getenv("VV_MODEL_SEED") != NULL;
-    g_autoptr(SimFinding) finding = sim_walk(walk, setting("VV_MODEL_SEED", 1), one ? 1 : (unsigned) setting("VV_MODEL_RUNS", runs),
+    g_autoptr(SimFinding) finding = NULL;
+
+    copy.events = one ? 0 : setting("VV_SIM_EVENTS", 0);
+    finding = sim_walk(walk, setting("VV_MODEL_SEED", setting("VV_SIM_FIRST", 1)), one ? 1 : (unsigned) setting("VV_MODEL_RUNS", runs),
         (unsigned) setting("VV_MODEL_STEPS", steps), true);
 
     g_test_message("%s: %" G_GUINT64_FORMAT " walks, %" G_GUINT64_FORMAT " events", walk->name, finding->walks, finding->events);

@@ -200,7 +200,7 @@ static void post(SimNode *from, SimNode *to, uint16_t kind, GBytes *body, uint64
 {
     SimEvent *event = g_new0(SimEvent, 1);
 
-    event->time_us = from->sim->now_us + delay_us;
+    event->time_us = MAX(from->sim->now_us, from->stalled_until_us) + delay_us;
     event->node = to;
     event->from = from->id;
     event->kind = kind;
@@ -294,6 +294,11 @@ static void run(Sim *sim, SimEvent *event)
     }
     if (node->stopped) {
         g_ptr_array_add(node->held, event);
+        return;
+    }
+    if (sim->now_us < node->stalled_until_us) {
+        event->time_us = node->stalled_until_us;
+        push(sim, event);
         return;
     }
     if (event->func)

@@ -69,6 +69,7 @@ struct SimNode {
     uint64_t id; /* 1.. */
     bool up;
     bool stopped;     /* SIGSTOP */
+    uint64_t stalled_until_us; /* a vote is being written: what comes waits, what goes out goes then */
     uint64_t life;    /* counts starts: events of earlier ones are void */
     uint64_t timer;   /* counts timers: only the newest counts */
     int64_t offset_ms;
@@ -93,8 +94,10 @@ typedef struct {
     unsigned drift_permille; /* clocks differ by at most this */
     unsigned election_ms, heartbeat_ms;
     unsigned inflight_max;
+    bool prompt;
     unsigned trailing;
     size_t chunk_bytes;
+    bool votes_stall; /* a vote takes two syncs, and the node does nothing else meanwhile */
 } SimConfig;
 
 struct Sim {

@@ -39,6 +39,13 @@ void whole_remove(SimNode *node, uint64_t pick)
     ask(node, &entry);
 }
 
+void whole_fenced(SimNode *node, VvHolder session)
+{
+    VvEntry entry = { .kind = VV_ENTRY_FENCED, .f.node = session.node, .f.session = session.session };
+
+    ask(node, &entry);
+}
+
 void whole_release(SimNode *node, uint64_t pick)
 {
     DataNode *d = data_node(node);

@@ -13,6 +13,7 @@ bool whole_add_nodes(Sim *sim);
 void whole_snapshot(SimNode *node);
 void whole_remove(SimNode *node, uint64_t pick);
 void whole_release(SimNode *node, uint64_t pick);
+void whole_fenced(SimNode *node, VvHolder session); /* somebody vouches for it */
 
 /* All up, all applied, all with a session, nothing waits. */
 bool whole_at_rest(Sim *sim, uint64_t argument);

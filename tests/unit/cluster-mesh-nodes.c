@@ -2,6 +2,8 @@
 /* Nodes of a test's pool: events, life, waiting. */
 #include "cluster-mesh.h"
 
+#include "message.h"
+
 static const VvPeerTimes test_times = { .idle_ms = 50, .dead_ms = 1000 };
 
 /* ---- events */
@@ -26,8 +28,8 @@ static void test_down(VvMesh *mesh, VvPeer *peer, const char *why, void *user)
     TestNode *node = user;
 
     (void) mesh;
-    (void) why;
     VV_LOCKED(&node->lock);
+    node->thrown_out += strstr(why, "a guest sent") != NULL;
     if (vv_peer_ours(peer)->purpose == VV_PURPOSE_DATA)
         node->data_down[vv_peer_node(peer)]++;
     else
@@ -45,6 +47,7 @@ static void test_message(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void 
             peer, in->request, &(VvOutgoing){ .kind = in->kind, .body = in->body, .body_bytes = in->body_bytes });
     VV_LOCKED(&node->lock);
     node->messages++;
+    node->forbidden += !vv_message_may_be_guests(in->kind);
     pthread_cond_broadcast(&node->changed);
 }
 
@@ -74,7 +77,10 @@ static void test_join(VvMesh *mesh, VvJoin *join, void *user)
     VV_LOCKED(&node->lock);
     node->joins++;
     known = g_hash_table_lookup(node->used, &request->invite);
-    if (request->invite != 7 || !vv_join_proves(join, node->verifier))
+    if (node->busy_joins > 0) {
+        node->busy_joins--;
+        vv_set_error(&error, VV_ERROR_BUSY, NULL, NULL, "this node is busy");
+    } else if (request->invite != 7 || !vv_join_proves(join, node->verifier))
         vv_set_error(&error, VV_ERROR_DENIED, NULL, NULL, "no such invitation");
     else if (!vv_request_key_id(request->request, key_id) || (known && memcmp(known, key_id, sizeof key_id) != 0))
         vv_set_error(&error, VV_ERROR_STALE, NULL, NULL, "the token was used already");
@@ -121,11 +127,16 @@ void test_node_start(TestMesh *test, unsigned index, uint64_t id, const char *li
         .events = &test_events,
         .user = node };
 
-    test_pool_node(test->pool, id, false, 0, &credentials);
+    test_pool_node(test->pool, id, node->guest, 0, &credentials);
     g_assert_true(vv_address_parse(text, true, &address, NULL));
     node->mesh = vv_mesh_new(&options, &error);
     g_assert_no_error(error);
     node->port = vv_mesh_port(node->mesh);
+}
+
+void test_node_end(TestNode *node)
+{
+    g_clear_pointer(&node->mesh, vv_mesh_free);
 }
 
 TestMesh *test_mesh_new(unsigned count)
@@ -181,7 +192,7 @@ void test_introduce(TestMesh *test, unsigned index, unsigned who)
         const char *const addresses[] = { address, NULL };
 
         if (who & (1u << i))
-            vv_known_nodes_add(nodes, test->nodes[i].id, false, test->nodes[i].name, addresses);
+            vv_known_nodes_add(nodes, test->nodes[i].id, test->nodes[index].guests & (1u << i), test->nodes[i].name, addresses);
     }
     g_assert_true(vv_mesh_set_nodes(test->nodes[index].mesh, nodes, &error));
     g_assert_no_error(error);

@@ -2,6 +2,7 @@
 /* Meshes of several nodes on the loopback interface: who is connected, who stays out, who comes back. */
 #include "cluster-mesh.h"
 #include "codec.h"
+#include "message.h"
 
 #include <openssl/ssl.h>
 #include <signal.h>
@@ -22,7 +23,7 @@ static void ask(TestNode *node, uint64_t other, unsigned channel)
 {
     VvPeer *peer = vv_mesh_peer(node->mesh, other, channel);
     VvOutgoing out = { .kind = TEST_KIND, .body = "echo", .body_bytes = 4 };
-    VvRequest request = { .timeout_ms = 10000, .done = reply_cb, .user = node };
+    VvPeerRequest request = { .timeout_ms = 10000, .done = reply_cb, .user = node };
 
     g_assert_nonnull(peer);
     g_assert_cmpint(vv_peer_request(peer, &out, &request), ==, 0);
@@ -112,17 +113,23 @@ static void test_evicted(void)
 {
     TestMesh *test = test_mesh_new(3);
     TestNode *one = &test->nodes[0], *two = &test->nodes[1], *three = &test->nodes[2];
+    g_autoptr(GArray) gone = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    g_autofree char *told = g_strdup_printf("%d 2 ", VV_MESH_GONE);
+    uint64_t id = 3;
 
     test_introduce_all(test);
     test_await(one, &one->up[3], 1);
     test_await(two, &two->up[3], 1);
     test_await(one, &one->up[2], 1);
+    g_array_append_val(gone, id);
+    vv_mesh_set_gone(two->mesh, gone); /* it knows that this is for good, where node 1 only does not know the other */
     test_introduce(test, 0, 3);
     test_introduce(test, 1, 3);
     test_await(one, &one->down[3], 1);
     test_await(two, &two->down[3], 1);
     test_await(three, &three->down[1], 1);
     test_await_trouble(three, "not any more");
+    test_await_trouble(three, told);
     test_await_trouble(one, "node 3 was refused");
     g_assert_null(vv_mesh_peer(one->mesh, 3, 0));
     test_await_link(one, 2);
@@ -136,6 +143,64 @@ static void test_evicted(void)
 }
 
 /* ---- mistakes */
+/* Whoever's certificate is not what the table says is told of by the one who dials too. */
+static void test_not_a_guest(void)
+{
+    TestMesh *test = test_mesh_new(2);
+    TestNode *one = &test->nodes[0];
+
+    one->guests = 1u << 1;
+    test_introduce_all(test);
+    test_await_trouble(one, "it has a member's certificate, and is a guest here");
+    g_assert_null(vv_mesh_peer(one->mesh, 2, 0));
+    test_mesh_free(test);
+}
+
+/* Until node 1 has thrown out node 2 @times: connections that are on their way out take messages too. */
+static void send_until_thrown_out(TestMesh *test, uint16_t kind, unsigned times)
+{
+    TestNode *one = &test->nodes[0];
+
+    for (unsigned i = 0; i < 1000; i++) {
+        VvPeer *peer = vv_mesh_peer(test->nodes[1].mesh, 1, 0);
+
+        if (peer)
+            vv_peer_send(peer, &(VvOutgoing){ .kind = kind });
+        vv_peer_unref(peer);
+        poll(NULL, 0, 20);
+        VV_LOCKED(&one->lock);
+        if (one->thrown_out >= times)
+            return;
+    }
+    g_error("kind %x of a guest is taken", kind);
+}
+
+/* A guest may ask for leases, and is thrown out if it means to vote, to lead, or to change the pool. */
+static void test_guest(void)
+{
+    static const uint16_t forbidden[] = { VV_MESSAGE_RAFT_APPEND, VV_MESSAGE_SYNC_ASK, VV_MESSAGE_CONFIRMED, VV_MESSAGE_RESUME,
+        VV_MESSAGE_REQUEST };
+    TestMesh *test = test_mesh_new(2);
+    TestNode *one = &test->nodes[0], *two = &test->nodes[1];
+    VvPeer *peer;
+
+    test_node_end(two);
+    two->guest = true;
+    one->guests = two->guests = 1u << 1;
+    test_node_start(test, 1, 2, NULL);
+    test_introduce_all(test);
+    test_await_link(two, 1);
+    peer = vv_mesh_peer(two->mesh, 1, 0);
+    g_assert_cmpint(vv_peer_send(peer, &(VvOutgoing){ .kind = VV_MESSAGE_LEASE }), ==, 0);
+    vv_peer_unref(peer);
+    test_await(one, &one->messages, 2);
+    g_assert_cmpuint(one->thrown_out, ==, 0);
+    for (unsigned i = 0; i < G_N_ELEMENTS(forbidden); i++)
+        send_until_thrown_out(test, forbidden[i], i + 1);
+    g_assert_cmpuint(one->forbidden, ==, 0);
+    test_mesh_free(test);
+}
+
 static void set_nodes_fails(
     VvMesh *mesh, const char *name, uint64_t id, const char *address, VvErrorCode code, const char *what)
 {
@@ -535,7 +600,7 @@ static void test_join_once(void)
     some_token(test, &token, verifier);
     one->verifier = verifier;
     /* joining is not possible, the secret is wrong, the invitation unknown, the authority another one */
-    join_fails(&token, key, VV_ERROR_TIMEOUT, "no invitation is open");
+    join_fails(&token, key, VV_ERROR_DENIED, "no invitation is open");
     vv_mesh_set_joining(one->mesh, true);
     token.secret[0] ^= 1;
     join_fails(&token, key, VV_ERROR_DENIED, "no such invitation");
@@ -544,10 +609,10 @@ static void test_join_once(void)
     join_fails(&token, key, VV_ERROR_DENIED, "no such invitation");
     token.invite = 7;
     token.fingerprint[0] ^= 1;
-    join_fails(&token, key, VV_ERROR_TIMEOUT, "verify failed");
+    join_fails(&token, key, VV_ERROR_DENIED, "verify failed");
     token.fingerprint[0] ^= 1;
     token.pool.bytes[0] ^= 1;
-    join_fails(&token, key, VV_ERROR_TIMEOUT, "verify failed");
+    join_fails(&token, key, VV_ERROR_DENIED, "verify failed");
     token.pool.bytes[0] ^= 1;
     g_assert_cmpuint(one->joins, ==, 2);
     /* it works, once; and once more for the one whose answer was lost */
@@ -560,6 +625,44 @@ static void test_join_once(void)
     g_assert_true(join(&token, key, "n9", &again, &error));
     g_assert_cmpuint(again.node, ==, 9);
     join_fails(&token, other_key, VV_ERROR_STALE, "used already");
+    test_mesh_free(test);
+}
+
+/* Two addresses: a node that is busy is no decision of the pool's, so the other is asked; a refusal is, whatever its words. Where nobody
+ * listens nobody has denied anything. */
+static void test_join_final(void)
+{
+    TestMesh *test = test_mesh_new(1);
+    TestNode *one = &test->nodes[0];
+    g_auto(VvToken) token = { 0 };
+    g_auto(VvJoined) joined = { 0 };
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GBytes) key = vv_node_key_create(NULL);
+    uint8_t verifier[VV_VERIFIER_BYTES];
+
+    some_token(test, &token, verifier);
+    one->verifier = verifier;
+    vv_mesh_set_joining(one->mesh, true);
+    g_strfreev(token.addresses);
+    token.addresses = g_new0(char *, 3);
+    token.addresses[0] = g_strdup_printf("127.0.0.1:%u", one->port);
+    token.addresses[1] = g_strdup(token.addresses[0]);
+    one->busy_joins = 2;
+    join_fails(&token, key, VV_ERROR_TIMEOUT, "is busy");
+    g_assert_cmpuint(one->joins, ==, 2);
+    token.invite = 8;
+    join_fails(&token, key, VV_ERROR_DENIED, "no such invitation");
+    g_assert_cmpuint(one->joins, ==, 3);
+    token.invite = 7;
+    one->busy_joins = 1;
+    g_assert_true(join(&token, key, "n9", &joined, &error));
+    g_assert_no_error(error);
+    g_assert_cmpuint(one->joins, ==, 5);
+    g_free(token.addresses[0]);
+    g_free(token.addresses[1]);
+    token.addresses[0] = g_strdup("127.0.0.1:1");
+    token.addresses[1] = NULL;
+    join_fails(&token, key, VV_ERROR_TIMEOUT, "cannot connect");
     test_mesh_free(test);
 }
 
@@ -602,6 +705,8 @@ int main(int argc, char **argv)
     g_test_add_func("/cluster/mesh/again", test_again);
     g_test_add_func("/cluster/mesh/evicted", test_evicted);
     g_test_add_func("/cluster/mesh/two-of-one", test_two_of_one);
+    g_test_add_func("/cluster/mesh/not-a-guest", test_not_a_guest);
+    g_test_add_func("/cluster/mesh/guest", test_guest);
     g_test_add_func("/cluster/mesh/wrong-address", test_wrong_address);
     g_test_add_func("/cluster/mesh/twins", test_twins);
     g_test_add_func("/cluster/mesh/strangers", test_strangers);
@@ -610,6 +715,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cluster/mesh/crowd-gives-way", test_crowd_gives_way);
     g_test_add_func("/cluster/mesh/budgets", test_budgets);
     g_test_add_func("/cluster/join/once", test_join_once);
+    g_test_add_func("/cluster/join/final", test_join_final);
     g_test_add_func("/cluster/join/hostile", test_join_hostile);
     return g_test_run();
 }

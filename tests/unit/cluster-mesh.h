@@ -12,7 +12,7 @@
 #include <pthread.h>
 
 #define TEST_NODES 4u
-#define TEST_KIND (VV_FRAME_OWNER + 1)
+#define TEST_KIND 0x0300u /* above those of message.h */
 
 typedef struct {
     uint64_t id;
@@ -24,6 +24,11 @@ typedef struct {
     unsigned up[TEST_NODES + 1], down[TEST_NODES + 1];           /* control, by id of the other */
     unsigned data_up[TEST_NODES + 1], data_down[TEST_NODES + 1]; /* data */
     unsigned messages, replies, joins;
+    unsigned forbidden;  /* messages of kinds that no guest may send */
+    unsigned thrown_out; /* guests */
+    unsigned busy_joins; /* so many more are told that it is busy */
+    bool guest;          /* its certificate, from its next start on */
+    unsigned guests;     /* bits of those that its table has as guests (bit 0: n1) */
     bool bad_order; /* a second up without a down between */
     GString *troubles;
     GHashTable *used; /* of joins: invite -> key id */
@@ -41,6 +46,7 @@ typedef struct {
 extern uint64_t test_greeting_ms; /* of nodes that are started from now on */
 /* (Again) with the certificate of node @id; @listen NULL: the loopback address. */
 void test_node_start(TestMesh *test, unsigned index, uint64_t id, const char *listen);
+void test_node_end(TestNode *node);
 /* Nodes n1 to n@count, which do not know of each other. */
 TestMesh *test_mesh_new(unsigned count);
 /* Everything that came up has gone down again, in order. */

@@ -343,7 +343,7 @@ static int ask(End *end, const char *body, uint32_t data_bytes, uint32_t into_by
         .data_bytes = data_bytes,
         .data_done = data_done_cb,
         .data_user = end };
-    VvRequest request = {
+    VvPeerRequest request = {
         .timeout_ms = timeout_ms, .into = into, .into_bytes = into_bytes, .done = done_cb, .user = end
     };
 
