@@ -11,6 +11,11 @@
  *         below the bound, and what parks on it above the quota is refused from then on, by us.
  *     Q4  Where memory for what is under way is short (slab.h), a worker reads only if nothing runs on it.
  *
+ * A flush has no data, may end on another thread, and counts for neither Q1 nor Q4: it takes some 700 bytes of the slab and a page of its slot.
+ * So what Q4 keeps for what is under way, 1 MiB, is enough for 1,500 at once, each of a caller that waits in the kernel; more get theirs after a
+ * wait of the slab, then from malloc. Rejected: a maximum, behind which workers would not read. A disk whose sync hangs would stop the LUNs of
+ * all others with it (I9), and nobody could tell them apart in the queue.
+ *
  * Why not read on, and wait without the data? All requests of a mount come out of one queue: what is not read stops what is behind it,
  * so who waits must be read, and what was read cannot be put back (docs/fuse.md has what was tried). The parked counts are
  * shared and atomic; those of what runs are the worker's own. */

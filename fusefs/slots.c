@@ -2,14 +2,12 @@
 /* Slots: see slots.h for states and layout. */
 #include "slots.h"
 
+#include "pinned.h"
 #include "slab.h"
 
 #include <sys/mman.h>
 #include <time.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* 5.14 */
-#endif
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24 /* 5.18: also where the process locks its memory */
 #endif
@@ -47,12 +45,22 @@ static void push_free(VvSlots *slots, VvSlot *slot)
         slots->reserve = slot;
         return;
     }
-    if (slots->warm_bytes + slots->running_bytes + slot->touched_bytes > slots->share_bytes &&
+    /* What runs is let in below the share, and the last one reaches above it: so does the last one that stays. Else each request of a queue
+     * that is as deep as the share would fault in anew what the one before it gave back. */
+    if (slots->warm_bytes + slots->running_bytes > slots->share_bytes &&
         forget(slot->data - 4096, slot))
         slot->touched_bytes = 0;
     slots->warm_bytes += slot->touched_bytes;
     slot->next = slots->free;
     slots->free = slot;
+}
+
+/* Its header and the data of a small request are there before it is read into. Else the kernel faults them in while it hands a request
+ * over, and if this process is killed just then the request is lost: its client gets EIO, and no successor hears of it. */
+static void populate(VvSlot *slot)
+{
+    if (!slot->reserved && vv_pin_populate(slot->data - 4096, 4096 + VV_SLOT_READY_BYTES))
+        slot->touched_bytes = VV_SLOT_READY_BYTES;
 }
 
 static bool grow(VvSlots *slots)
@@ -65,8 +73,8 @@ static bool grow(VvSlots *slots)
     if (area == MAP_FAILED)
         return false;
     (void) madvise(area, area_bytes, MADV_NOHUGEPAGE); /* a 4 KiB request must not cost 2 MiB */
-    if (chunk == 0) /* counts as locked alone, not as anonymous too */
-        (void) mmap(area, VV_SLOTS_RESERVED * VV_SLOT_AREA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (chunk == 0)
+        vv_pin_share(area, VV_SLOTS_RESERVED * VV_SLOT_AREA_BYTES);
     VvSlot *array = vv_slab_get0(VV_SLOTS_PER_CHUNK * sizeof *array);
     for (size_t i = VV_SLOTS_PER_CHUNK; i-- > 0;) {
         VvSlot *slot = &array[i];
@@ -75,6 +83,7 @@ static bool grow(VvSlots *slots)
         slot->io.user = slot;
         slot->reserved = chunk == 0 && i < VV_SLOTS_RESERVED;
         pthread_mutex_init(&slot->lock, NULL);
+        populate(slot);
         push_free(slots, slot);
     }
     slots->areas[chunk] = area;
@@ -96,11 +105,7 @@ bool vv_slots_init(VvSlots *slots, struct VvFuse *fuse, uint64_t share_bytes)
 
 size_t vv_slots_lock(VvSlots *slots)
 {
-    size_t bytes = (size_t) VV_SLOTS_RESERVED * VV_SLOT_AREA_BYTES;
-    if (mlock(slots->areas[0], bytes) == 0)
-        return bytes;
-    (void) madvise(slots->areas[0], bytes, MADV_POPULATE_WRITE); /* there at least, if it may not be locked */
-    return 0;
+    return vv_pin_lock(slots->areas[0], (size_t) VV_SLOTS_RESERVED * VV_SLOT_AREA_BYTES);
 }
 
 void vv_slots_clear(VvSlots *slots)

@@ -32,6 +32,7 @@
 #define VV_SLOT_AREA_BYTES (4096u + VV_IO_BYTES_MAX + 4096u)
 #define VV_SLOTS_PER_CHUNK 16u
 #define VV_SLOTS_RESERVED 2u /* one under way, one to read the next request into */
+#define VV_SLOT_READY_BYTES 4096u /* of each: pages that it has from the start, behind that of the header */
 #define VV_SLOT_CHUNKS_MAX 320u
 #define VV_SLOTS_MAX \
     (VV_SLOTS_PER_CHUNK * VV_SLOT_CHUNKS_MAX) /* 5,120: the 4,096 of the background and 1,024 that wait in read(2) */

@@ -20,6 +20,7 @@
  *     journal's size is the bound then.
  * C6  An entry may hold what several requests asked for: each is answered by whether its own part was logged. */
 #include "commit_private.h"
+#include "error.h"
 #include "waiter.h"
 #include "slab.h"
 
@@ -27,53 +28,22 @@
 
 #define BATCH_ENTRIES_MAX 64u /* logged and not applied: a bound on memory, and on what one sync makes wait */
 
-typedef struct Request Request;
-struct Request {
-    Request *next;
-    VvView *view; /* referenced, or NULL */
-    uint64_t sequence;
-    VvOps *ops;           /* owned, or NULL */
-    VvView *const *views; /* borrowed */
-    unsigned view_count;
-    VvCommitDone done;
-    void *user;
-    int result;
-};
-
-typedef struct {
-    Request *first, **last;
-} RequestList;
-
-struct VvCommitter {
-    VvPool *pool;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    RequestList incoming; /* lock */
-    bool kicked, stopping;
-    /* the thread's own */
-    RequestList waiting; /* above their views' limits */
-    VvBatchBuilder builder;
-    int log_error; /* why an entry of this batch was not logged; 0: all were */
-    GArray *retired; /* VvRetired: what gone views had, until this batch is durable */
-};
-
-static void list_init(RequestList *list)
+static void list_init(VvCommitList *list)
 {
     list->first = NULL;
     list->last = &list->first;
 }
 
-static void list_push(RequestList *list, Request *request)
+static void list_push(VvCommitList *list, VvCommitRequest *request)
 {
     request->next = NULL;
     *list->last = request;
     list->last = &request->next;
 }
 
-static Request *list_pop(RequestList *list)
+static VvCommitRequest *list_pop(VvCommitList *list)
 {
-    Request *request = list->first;
+    VvCommitRequest *request = list->first;
     if (request) {
         list->first = request->next;
         if (list->first == NULL)
@@ -82,7 +52,7 @@ static Request *list_pop(RequestList *list)
     return request;
 }
 
-static void list_join(RequestList *to, RequestList *from)
+static void list_join(VvCommitList *to, VvCommitList *from)
 {
     if (from->first) {
         *to->last = from->first;
@@ -109,7 +79,7 @@ static void finish_retired(VvCommitter *committer, bool keep)
 }
 
 /* What an entry of somebody else's ops means for views (C3). It is in the journal. */
-static void note_ops(VvCommitter *committer, const VvOps *ops)
+void vv_commit_note_ops(VvCommitter *committer, const VvOps *ops)
 {
     VvPool *pool = committer->pool;
     for (unsigned i = 0; i < ops->len; i++) {
@@ -133,18 +103,20 @@ static void note_ops(VvCommitter *committer, const VvOps *ops)
     }
 }
 
-static void fail_pool(VvPool *pool)
+void vv_commit_fail_pool(VvPool *pool)
 {
     const char *why = vv_meta_failure(pool->meta);
     if (why)
         vv_pool_fail(pool, "%s", why);
+    else if (pool->committer->cluster) /* the journal is the driver's, and it has told more */
+        vv_pool_fail(pool, "the log of the cluster takes nothing any more");
     else
         vv_pool_fail(pool, "the journal in %s/journal cannot be written: %s", pool->directory,
             g_strerror(-vv_meta_journal_error(pool->meta)));
 }
 
 /* Make what is logged durable, apply it, forget it in pending. */
-static int settle_batch(VvCommitter *committer)
+int vv_commit_settle(VvCommitter *committer)
 {
     VvPool *pool = committer->pool;
     VvBatchBuilder *builder = &committer->builder;
@@ -154,6 +126,11 @@ static int settle_batch(VvCommitter *committer)
         return 0;
     }
     vv_may_die(VV_DIE_LOGGED);
+    if (committer->cluster) {
+        rc = vv_commit_decide(committer);
+        finish_retired(committer, rc < 0);
+        return rc;
+    }
     rc = vv_meta_sync(pool->meta);
     vv_may_die(VV_DIE_SYNCED);
     for (unsigned i = 0; i < builder->entries->len; i++) {
@@ -170,7 +147,7 @@ static int settle_batch(VvCommitter *committer)
     vv_batch_clear(builder);
     finish_retired(committer, rc < 0);
     if (rc < 0) {
-        fail_pool(pool);
+        vv_commit_fail_pool(pool);
         return -EIO;
     }
     if (vv_meta_checkpoint_due(pool->meta))
@@ -179,12 +156,14 @@ static int settle_batch(VvCommitter *committer)
 }
 
 /* Log one entry; C4. Takes over @entry's contents, also on failure. */
-static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
+static int log_entry(VvCommitter *committer, VvBatchEntry *entry, uint64_t seen)
 {
     VvPool *pool = committer->pool;
+    if (committer->cluster)
+        return vv_commit_propose(committer, entry, seen);
     int rc = vv_meta_log(pool->meta, entry->ops, &entry->index);
     if (rc == -ENOSPC) {
-        rc = settle_batch(committer);
+        rc = vv_commit_settle(committer);
         if (rc == 0)
             rc = vv_pool_checkpoint_now(pool);
         if (rc == 0)
@@ -193,7 +172,7 @@ static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
     if (rc < 0) {
         vv_batch_entry_clear(&committer->builder, entry);
         if (rc != -ENOSPC)
-            fail_pool(pool);
+            vv_commit_fail_pool(pool);
         committer->log_error = rc == -ENOSPC ? rc : -EIO;
         return committer->log_error;
     }
@@ -201,7 +180,7 @@ static int log_entry(VvCommitter *committer, VvBatchEntry *entry)
     vv_batch_entry_logged(entry);
     g_array_append_val(committer->builder.entries, *entry);
     bool full = committer->builder.entries->len >= BATCH_ENTRIES_MAX || vv_batch_is_full(&committer->builder);
-    return full ? settle_batch(committer) : 0;
+    return full ? vv_commit_settle(committer) : 0;
 }
 
 /* ---- building */
@@ -211,7 +190,7 @@ static int close_entry(VvCommitter *committer)
     VvBatchEntry entry;
     if (!vv_batch_take_entry(&committer->builder, &entry))
         return 0;
-    return log_entry(committer, &entry);
+    return log_entry(committer, &entry, VV_NOT_CONFIG);
 }
 
 /* Records of @view up to @sequence (and its limit), and its mtime, into entries. */
@@ -223,7 +202,7 @@ static int add_view(VvCommitter *committer, VvView *view, uint64_t sequence, boo
     return rc;
 }
 
-static int add_ops(VvCommitter *committer, Request *request)
+static int add_ops(VvCommitter *committer, VvCommitRequest *request)
 {
     int rc = 0;
     for (unsigned i = 0; i < request->view_count && rc == 0; i++)
@@ -235,15 +214,15 @@ static int add_ops(VvCommitter *committer, Request *request)
     VvBatchEntry entry = { .ops = g_steal_pointer(&request->ops),
         .parts = g_array_new(FALSE, FALSE, sizeof(VvBatchPart)) };
     VvOps *ops = g_array_ref(entry.ops); /* a full batch may be settled, and the entry cleared, inside */
-    rc = log_entry(committer, &entry);
-    if (rc == 0)
-        note_ops(committer, ops);
+    rc = log_entry(committer, &entry, request->seen);
+    if (rc == 0 && committer->cluster == NULL)
+        vv_commit_note_ops(committer, ops);
     vv_ops_free(ops);
     return rc;
 }
 
 /* False: it must wait for its view's limit to be lifted. */
-static bool is_ready(const Request *request)
+static bool is_ready(const VvCommitRequest *request)
 {
     if (request->view == NULL)
         return true;
@@ -251,16 +230,22 @@ static bool is_ready(const Request *request)
     return request->view->gone || request->sequence <= request->view->commit_limit;
 }
 
-static int add_request(VvCommitter *committer, Request *request)
+static int add_request(VvCommitter *committer, VvCommitRequest *request)
 {
     if (atomic_load(&committer->pool->failed))
         return -EIO;
+    if (request->convert) {
+        int rc = close_entry(committer);
+        if (rc == 0)
+            rc = vv_commit_settle(committer);
+        return rc == 0 ? vv_commit_convert(committer, request->convert, request->error) : rc;
+    }
     if (request->view)
         return add_view(committer, request->view, request->sequence, request->sequence == 0);
     return add_ops(committer, request);
 }
 
-static void answer(Request *request)
+static void answer(VvCommitRequest *request)
 {
     VvView *view = request->view;
     if (request->ops)
@@ -273,7 +258,7 @@ static void answer(Request *request)
 }
 
 /* C6. Ops have an entry of their own, and its result. */
-static bool was_logged(const Request *request)
+static bool was_logged(const VvCommitRequest *request)
 {
     if (request->view == NULL)
         return true;
@@ -281,11 +266,11 @@ static bool was_logged(const Request *request)
     return request->view->gone || request->sequence <= request->view->logged_sequence;
 }
 
-static void run_batch(VvCommitter *committer, RequestList *ready)
+static void run_batch(VvCommitter *committer, VvCommitList *ready)
 {
-    RequestList done;
+    VvCommitList done;
     list_init(&done);
-    Request *request;
+    VvCommitRequest *request;
     committer->log_error = 0;
     while ((request = list_pop(ready))) {
         request->result = add_request(committer, request);
@@ -293,7 +278,7 @@ static void run_batch(VvCommitter *committer, RequestList *ready)
     }
     if (!atomic_load(&committer->pool->failed))
         (void) close_entry(committer);
-    (void) settle_batch(committer);
+    (void) vv_commit_settle(committer);
     while ((request = list_pop(&done))) {
         if (request->result == 0 && atomic_load(&committer->pool->failed))
             request->result = -EIO;
@@ -305,13 +290,13 @@ static void run_batch(VvCommitter *committer, RequestList *ready)
 
 /* ---- the thread */
 
-static void take_ready(VvCommitter *committer, RequestList *ready)
+static void take_ready(VvCommitter *committer, VvCommitList *ready)
 {
-    RequestList all = committer->waiting;
+    VvCommitList all = committer->waiting;
     if (all.first == NULL)
         list_init(&all);
     list_init(&committer->waiting);
-    Request *request;
+    VvCommitRequest *request;
     list_init(ready);
     while ((request = list_pop(&all)))
         list_push(is_ready(request) ? ready : &committer->waiting, request);
@@ -320,7 +305,7 @@ static void take_ready(VvCommitter *committer, RequestList *ready)
 static void *committer_main(void *user)
 {
     VvCommitter *committer = user;
-    RequestList ready;
+    VvCommitList ready;
     pthread_setname_np(pthread_self(), "committer");
     pthread_mutex_lock(&committer->lock);
     for (;;) {
@@ -331,6 +316,8 @@ static void *committer_main(void *user)
         list_join(&committer->waiting, &committer->incoming);
         committer->kicked = false;
         pthread_mutex_unlock(&committer->lock);
+        if (committer->cluster)
+            vv_commit_apply_handed(committer);
         take_ready(committer, &ready);
         if (ready.first)
             run_batch(committer, &ready);
@@ -344,6 +331,7 @@ VvCommitter *vv_committer_new(VvPool *pool)
 {
     VvCommitter *committer = g_new0(VvCommitter, 1);
     committer->pool = pool;
+    committer->cluster = atomic_load(&pool->cluster);
     pthread_mutex_init(&committer->lock, NULL);
     pthread_cond_init(&committer->changed, NULL);
     list_init(&committer->incoming);
@@ -364,7 +352,7 @@ void vv_committer_free(VvCommitter *committer)
     pthread_cond_signal(&committer->changed);
     pthread_mutex_unlock(&committer->lock);
     pthread_join(committer->thread, NULL);
-    Request *request;
+    VvCommitRequest *request;
     while (
         (request = list_pop(&committer->waiting))) { /* a limit that nobody lifted: the pool failed amid a snapshot */
         request->result = -ESHUTDOWN;
@@ -373,6 +361,10 @@ void vv_committer_free(VvCommitter *committer)
     vv_batch_free(&committer->builder);
     finish_retired(committer, true);
     g_array_unref(committer->retired);
+    if (committer->body)
+        g_byte_array_unref(committer->body);
+    g_free(committer->handed.ops);
+    g_free(committer->lost);
     pthread_cond_destroy(&committer->changed);
     pthread_mutex_destroy(&committer->lock);
     g_free(committer);
@@ -383,7 +375,7 @@ size_t vv_committer_lock(VvCommitter *committer)
     return vv_batch_lock(&committer->builder);
 }
 
-static void submit(VvCommitter *committer, Request *request)
+static void submit(VvCommitter *committer, VvCommitRequest *request)
 {
     VV_LOCKED(&committer->lock);
     g_assert(!committer->stopping);
@@ -402,7 +394,7 @@ void vv_commit_kick(VvCommitter *committer)
 
 void vv_commit_view(VvCommitter *committer, VvView *view, uint64_t sequence, VvCommitDone done, void *user)
 {
-    Request *request = vv_slab_get0(sizeof *request);
+    VvCommitRequest *request = vv_slab_get0(sizeof *request);
     g_atomic_int_inc(&view->refs);
     request->view = view;
     request->sequence = sequence;
@@ -413,22 +405,50 @@ void vv_commit_view(VvCommitter *committer, VvView *view, uint64_t sequence, VvC
 
 void vv_commit_ops_async(VvCommitter *committer, VvOps *ops, VvCommitDone done, void *user)
 {
-    Request *request = vv_slab_get0(sizeof *request);
+    VvCommitRequest *request = vv_slab_get0(sizeof *request);
     request->ops = ops;
+    request->seen = VV_NOT_CONFIG;
     request->done = done;
     request->user = user;
     submit(committer, request);
 }
 
-int vv_commit_ops(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops)
+static int commit_ops(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops, uint64_t seen)
 {
     VvWaiter waiter = VV_WAITER_INIT;
-    Request *request = vv_slab_get0(sizeof *request);
+    VvCommitRequest *request = vv_slab_get0(sizeof *request);
     request->ops = ops;
+    request->seen = seen;
     request->views = views;
     request->view_count = view_count;
     request->done = vv_waiter_over_cb;
     request->user = &waiter;
     submit(committer, request);
     return vv_waiter_wait(&waiter);
+}
+
+int vv_commit_ops(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops)
+{
+    return commit_ops(committer, views, view_count, ops, VV_NOT_CONFIG);
+}
+
+int vv_commit_config(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops, uint64_t seen)
+{
+    return commit_ops(committer, views, view_count, ops, seen);
+}
+
+bool vv_pool_make_cluster(VvPool *pool, const VvClusterLog *log, GError **error)
+{
+    VvWaiter waiter = VV_WAITER_INIT;
+    VvCommitRequest *request = vv_slab_get0(sizeof *request);
+    int result;
+    request->convert = log;
+    request->error = error;
+    request->done = vv_waiter_over_cb;
+    request->user = &waiter;
+    submit(pool->committer, request);
+    result = vv_waiter_wait(&waiter);
+    if (result < 0 && error && *error == NULL)
+        vv_set_error_errno(error, result, pool->directory, "the pool in %s cannot become a cluster's", pool->directory);
+    return result == 0;
 }

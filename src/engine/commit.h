@@ -18,6 +18,9 @@ void vv_commit_view(VvCommitter *committer, VvView *view, uint64_t sequence, VvC
 /* One entry of a transaction: first all records of @views up to their commit limits (in entries before it), then @ops, in one
  * batch, one sync, applied; blocks. 0, -ENOSPC (after a checkpoint was tried), -EIO, -EUCLEAN. Takes over @ops. */
 int vv_commit_ops(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops);
+/* The same for what was looked up under the configuration lock when vv_meta_config_index was @seen: in a cluster it is -ESTALE, and
+ * nothing has happened, if the configuration has been changed since. */
+int vv_commit_config(VvCommitter *committer, VvView *const *views, unsigned view_count, VvOps *ops, uint64_t seen);
 /* The same without waiting (grants, job batches). */
 void vv_commit_ops_async(VvCommitter *committer, VvOps *ops, VvCommitDone done, void *user);
 void vv_commit_kick(VvCommitter *committer);

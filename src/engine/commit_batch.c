@@ -16,8 +16,8 @@
 #define CHANGES_MAX (VV_ENTRY_BYTES_MAX / 2 / 21)
 /* A MAP op takes 50 bytes before its changes. */
 #define OPS_MAX (VV_ENTRY_BYTES_MAX / 4 / 50)
-/* Checksums take what these two leave, save a page for what is around. */
-#define SUMS_MAX ((VV_ENTRY_BYTES_MAX / 4 - VV_BLOCK_BYTES) / 4)
+/* Checksums take what these two leave of what an entry of a cluster may hold, save a page for what is around. */
+#define SUMS_MAX ((VV_ENTRY_BODY_BYTES_MAX - VV_ENTRY_BYTES_MAX / 4 * 3 - VV_BLOCK_BYTES) / 4)
 
 /* While memory is short, entries are so small that the front of the store, which is locked, is enough for each. */
 #define SHORT_CHANGES_MAX 512u /* each may free a block in a bitmap of its own, of 1.3 KiB in the map and 1 KiB in the allocator */
@@ -267,6 +267,7 @@ static void begin_entry(VvBatchBuilder *builder)
 bool vv_batch_add_view(VvBatchBuilder *builder, VvView *view, uint64_t sequence, bool with_mtime)
 {
     bool full = false;
+    vv_set_empty(&builder->op_regions); /* of the view before: not while anybody waits for this one's lock */
     VV_LOCKED(&view->lock);
     uint64_t covered = covered_locked(builder, view);
     uint64_t last = MIN(MIN(sequence, view->commit_limit), view->next_sequence - 1);
@@ -286,7 +287,6 @@ bool vv_batch_add_view(VvBatchBuilder *builder, VvView *view, uint64_t sequence,
         full = !add_record(builder, &map, record);
         covered += !full;
     }
-    vv_set_clear(&builder->op_regions);
     add_op_locked(builder, view, &map, covered);
     return full;
 }

@@ -247,7 +247,7 @@ static bool first_piece(
     return true;
 }
 
-bool vv_pool_lun_adopt(VvPool *pool, uint64_t to, uint64_t from, uint64_t size_bytes, GError **error)
+static bool lun_adopt_once(VvPool *pool, uint64_t to, uint64_t from, uint64_t size_bytes, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_autofree char *name = NULL;
@@ -275,4 +275,11 @@ bool vv_pool_lun_adopt(VvPool *pool, uint64_t to, uint64_t from, uint64_t size_b
     if (ok && pool->hooks.object_changed)
         pool->hooks.object_changed(pool->hooks_user, to);
     return ok;
+}
+
+/* ---- until they are decided: another node may have changed something while they looked */
+
+bool vv_pool_lun_adopt(VvPool *pool, uint64_t to, uint64_t from, uint64_t size_bytes, GError **error)
+{
+    VV_UNTIL_DECIDED(error, lun_adopt_once(pool, to, from, size_bytes, &failure));
 }

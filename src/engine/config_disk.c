@@ -173,7 +173,7 @@ static void add_disk_op(VvTransaction *tx, const VvLabel *label, const char *pat
     op->disk_add.created_ns = label->created_ns;
 }
 
-bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, const char *name, bool overwrite,
+static bool disk_add_once(VvPool *pool, const char *path, uint64_t create_bytes, const char *name, bool overwrite,
     VvRequest *request, char **ret_name, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
@@ -217,7 +217,7 @@ bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, con
 
 /* ---- grow */
 
-bool vv_pool_disk_grow(VvPool *pool, const char *text, uint64_t size_bytes, VvRequest *request, GError **error)
+static bool disk_grow_once(VvPool *pool, const char *text, uint64_t size_bytes, VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     VvOp *op;
@@ -348,7 +348,7 @@ static void let_go(VvPool *pool, const Leaving *leaving)
         vv_log(VV_LOG_WARNING, "%s could not be removed", leaving->path);
 }
 
-bool vv_pool_disk_remove(VvPool *pool, const char *text, bool dry_run, VvRequest *request, GError **error)
+static bool disk_remove_once(VvPool *pool, const char *text, bool dry_run, VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_auto(Leaving) leaving = { 0 };
@@ -373,4 +373,23 @@ bool vv_pool_disk_remove(VvPool *pool, const char *text, bool dry_run, VvRequest
     if (ok && !dry_run)
         let_go(pool, &leaving);
     return ok;
+}
+
+/* ---- until they are decided: another node may have changed something while they looked */
+
+bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, const char *name, bool overwrite,
+    VvRequest *request, char **ret_name, GError **error)
+{
+    VV_UNTIL_DECIDED(
+        error, disk_add_once(pool, path, create_bytes, name, overwrite, request, ret_name, &failure));
+}
+
+bool vv_pool_disk_grow(VvPool *pool, const char *text, uint64_t size_bytes, VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, disk_grow_once(pool, text, size_bytes, request, &failure));
+}
+
+bool vv_pool_disk_remove(VvPool *pool, const char *text, bool dry_run, VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, disk_remove_once(pool, text, dry_run, request, &failure));
 }

@@ -45,13 +45,15 @@ static bool commit_with_space(
     VvGrants grants = { .disks = disks };
     bool ok;
 
-    (void) vv_grant_add(tx->pool, &grants, tx->ops, family, 0, VV_SEGMENT_SHIFT_MIN);
+    if (!tx->pool->without_disks)
+        (void) vv_grant_add(tx->pool, &grants, tx->ops, family, 0, VV_SEGMENT_SHIFT_MIN);
     ok = vv_transaction_commit(tx, NULL, 0, name, error);
     vv_grants_end(tx->pool, &grants);
     return ok;
 }
 
-bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *request, uint64_t *ret_id, GError **error)
+static bool lun_create_once(VvPool *pool, const VvLunCreate *create, VvRequest *request, uint64_t *ret_id,
+    GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_autofree VvDiskSet *disks = NULL;
@@ -407,8 +409,8 @@ static uint64_t present_size(VvPool *pool, const VvLun *lun)
     return size_bytes;
 }
 
-bool vv_pool_lun_resize(
-    VvPool *pool, const char *name, uint64_t size_bytes, bool shrink, bool dry_run, VvRequest *request, GError **error)
+static bool lun_resize_once(VvPool *pool, const char *name, uint64_t size_bytes, bool shrink, bool dry_run,
+    VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     uint64_t id, old_bytes;
@@ -444,7 +446,7 @@ bool vv_pool_lun_resize(
     return true;
 }
 
-bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
+static bool lun_truncate_once(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_autofree char *name = NULL;
@@ -480,7 +482,7 @@ bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError
     return true;
 }
 
-bool vv_pool_lun_extend(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
+static bool lun_extend_once(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_autofree char *name = NULL;
@@ -511,7 +513,8 @@ bool vv_pool_lun_extend(VvPool *pool, uint64_t id, uint64_t size_bytes, GError *
 
 /* ---- name and properties */
 
-bool vv_pool_lun_rename(VvPool *pool, const char *old_name, const char *new_name, VvRequest *request, GError **error)
+static bool lun_rename_once(VvPool *pool, const char *old_name, const char *new_name, VvRequest *request,
+    GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     uint64_t id;
@@ -556,8 +559,8 @@ static VvOp *add_set(VvTransaction *tx, const VvLun *lun, uint32_t mask, const V
     return op;
 }
 
-bool vv_pool_lun_set(
-    VvPool *pool, const char *name, uint32_t mask, const VvLunProps *props, VvRequest *request, GError **error)
+static bool lun_set_once(VvPool *pool, const char *name, uint32_t mask, const VvLunProps *props, VvRequest *request,
+    GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     uint64_t id;
@@ -583,8 +586,8 @@ bool vv_pool_lun_set(
     return true;
 }
 
-bool vv_pool_lun_set_attributes(VvPool *pool, uint64_t id, uint32_t mask, const VvLunProps *props, uint64_t mtime_ns,
-    uint64_t atime_ns, GError **error)
+static bool lun_set_attributes_once(VvPool *pool, uint64_t id, uint32_t mask, const VvLunProps *props,
+    uint64_t mtime_ns, uint64_t atime_ns, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_autofree char *name = NULL;
@@ -618,7 +621,7 @@ bool vv_pool_lun_set_attributes(VvPool *pool, uint64_t id, uint32_t mask, const 
 
 /* ---- clone */
 
-bool vv_pool_clone(VvPool *pool, const char *object, const char *name, uint32_t props_mask, const VvLunProps *props,
+static bool clone_once(VvPool *pool, const char *object, const char *name, uint32_t props_mask, const VvLunProps *props,
     VvRequest *request, uint64_t *ret_id, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
@@ -658,4 +661,50 @@ bool vv_pool_clone(VvPool *pool, const char *object, const char *name, uint32_t 
     if (ret_id)
         *ret_id = id;
     return true;
+}
+
+/* ---- until they are decided: another node may have changed something while they looked */
+
+bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *request, uint64_t *ret_id, GError **error)
+{
+    VV_UNTIL_DECIDED(error, lun_create_once(pool, create, request, ret_id, &failure));
+}
+
+bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, bool shrink, bool dry_run,
+    VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, lun_resize_once(pool, name, size_bytes, shrink, dry_run, request, &failure));
+}
+
+bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
+{
+    VV_UNTIL_DECIDED(error, lun_truncate_once(pool, id, size_bytes, &failure));
+}
+
+bool vv_pool_lun_extend(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
+{
+    VV_UNTIL_DECIDED(error, lun_extend_once(pool, id, size_bytes, &failure));
+}
+
+bool vv_pool_lun_rename(VvPool *pool, const char *old_name, const char *new_name, VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, lun_rename_once(pool, old_name, new_name, request, &failure));
+}
+
+bool vv_pool_lun_set(VvPool *pool, const char *name, uint32_t mask, const VvLunProps *props, VvRequest *request,
+    GError **error)
+{
+    VV_UNTIL_DECIDED(error, lun_set_once(pool, name, mask, props, request, &failure));
+}
+
+bool vv_pool_lun_set_attributes(VvPool *pool, uint64_t id, uint32_t mask, const VvLunProps *props, uint64_t mtime_ns,
+    uint64_t atime_ns, GError **error)
+{
+    VV_UNTIL_DECIDED(error, lun_set_attributes_once(pool, id, mask, props, mtime_ns, atime_ns, &failure));
+}
+
+bool vv_pool_clone(VvPool *pool, const char *object, const char *name, uint32_t props_mask, const VvLunProps *props,
+    VvRequest *request, uint64_t *ret_id, GError **error)
+{
+    VV_UNTIL_DECIDED(error, clone_once(pool, object, name, props_mask, props, request, ret_id, &failure));
 }

@@ -12,6 +12,7 @@
  *   restore-keep     0        0 to 1000000                  points of restores kept per LUN; 0: all
  *   repack           auto     auto, off                     whether scattered LUNs are repacked when the pool is idle
  */
+#include "members.h"
 #include "transaction.h"
 
 #include <stdlib.h>
@@ -130,7 +131,8 @@ static bool check_setting(const char *key, const char *value, GError **error)
     return false;
 }
 
-bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request, GError **error)
+static bool set_once(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request,
+    GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
 
@@ -150,8 +152,10 @@ bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *value
 
 bool vv_pool_check(VvPool *pool, VvCheckFunc report, void *user, GError **error)
 {
-    int result = vv_meta_check(pool->meta, false, report, user);
+    int result;
 
+    vv_members_check(pool->meta, report, user);
+    result = vv_meta_check(pool->meta, false, report, user);
     if (result < 0)
         vv_set_error_errno(error, result, NULL, "the pool could not be checked to the end");
     return result == 0;
@@ -202,4 +206,11 @@ void vv_props_merge(VvLunProps *props, uint32_t mask, const VvLunProps *given)
         props->timeout_s = given->timeout_s;
     if (mask & VV_LUN_KEEP)
         props->keep_until_ns = given->keep_until_ns;
+}
+
+/* ---- until they are decided: another node may have changed something while they looked */
+
+bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, set_once(pool, keys, values, request, &failure));
 }

@@ -360,7 +360,7 @@ static bool run_and_tell(
     return ok;
 }
 
-bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapshots, bool if_exists, bool dry_run,
+static bool lun_remove_once(VvPool *pool, const char *const *names, bool with_snapshots, bool if_exists, bool dry_run,
     VvRequest *request, VvRemoval *ret_removal, GError **error)
 {
     Wanted wanted = { .names = names, .luns = true, .with_snapshots = with_snapshots, .if_exists = if_exists };
@@ -368,10 +368,26 @@ bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapsh
     return run_and_tell(pool, &wanted, dry_run, request, ret_removal, error);
 }
 
-bool vv_pool_snapshot_remove(VvPool *pool, const char *const *objects, bool if_exists, bool dry_run, VvRequest *request,
-    VvRemoval *ret_removal, GError **error)
+static bool snapshot_remove_once(VvPool *pool, const char *const *objects, bool if_exists, bool dry_run,
+    VvRequest *request, VvRemoval *ret_removal, GError **error)
 {
     Wanted wanted = { .names = objects, .if_exists = if_exists };
 
     return run_and_tell(pool, &wanted, dry_run, request, ret_removal, error);
+}
+
+/* ---- until they are decided: another node may have changed something while they looked */
+
+bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapshots, bool if_exists, bool dry_run,
+    VvRequest *request, VvRemoval *ret_removal, GError **error)
+{
+    VV_UNTIL_DECIDED(
+        error, lun_remove_once(pool, names, with_snapshots, if_exists, dry_run, request, ret_removal, &failure));
+}
+
+bool vv_pool_snapshot_remove(VvPool *pool, const char *const *objects, bool if_exists, bool dry_run, VvRequest *request,
+    VvRemoval *ret_removal, GError **error)
+{
+    VV_UNTIL_DECIDED(
+        error, snapshot_remove_once(pool, objects, if_exists, dry_run, request, ret_removal, &failure));
 }

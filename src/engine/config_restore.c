@@ -178,7 +178,7 @@ bool vv_pool_restore_frees(VvPool *pool, const char *object, bool discard, uint6
            vv_count_exclusive(pool, (const uint64_t *) (const void *) ids->data, ids->len, UINT64_MAX, ret_bytes);
 }
 
-bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run,
+static bool snapshot_restore_once(VvPool *pool, const char *object, bool force, bool discard, bool dry_run,
     VvRequest *request, char **ret_kept, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
@@ -204,4 +204,13 @@ bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool
     if (ret_kept)
         *ret_kept = plan.keep_name ? g_strdup_printf("%s@%s", plan.lun_name, plan.keep_name) : NULL;
     return true;
+}
+
+/* ---- until they are decided: another node may have changed something while they looked */
+
+bool vv_pool_snapshot_restore(VvPool *pool, const char *object, bool force, bool discard, bool dry_run,
+    VvRequest *request, char **ret_kept, GError **error)
+{
+    VV_UNTIL_DECIDED(
+        error, snapshot_restore_once(pool, object, force, discard, dry_run, request, ret_kept, &failure));
 }

@@ -6,6 +6,7 @@
  * S2  Only memory is touched behind closed gates: the stall is the drain, no sync.
  * S3  Data of the frozen epochs is on the disks before the entry is logged (I2). */
 #include "config_point.h"
+#include "faultpoint.h"
 
 #include <errno.h>
 #include <string.h>
@@ -91,14 +92,18 @@ bool vv_freeze_commit(VvFreeze *freeze, VvTransaction *tx, const GArray *lun_ids
     begin_ns = vv_monotonic_ns();
     if (!vv_views_close_gates(views, false, error))
         return false;
+    vv_may_die(VV_DIE_SNAPSHOT_CLOSED);
     for (unsigned i = 0; i < views->len; i++)
         vv_view_switch(g_ptr_array_index(views, i), freeze->epochs[i]);
     vv_views_open_gates(views, false);
     count_stall(tx->pool, vv_monotonic_ns() - begin_ns);
 
+    vv_may_die(VV_DIE_SNAPSHOT_SWITCHED);
     ok = sync_all(views, error) && vv_transaction_commit(tx, (VvView *const *) views->pdata, views->len, object, error);
     for (unsigned i = 0; i < views->len; i++)
         vv_view_switched(g_ptr_array_index(views, i));
+    if (ok)
+        vv_may_die(VV_DIE_SNAPSHOT_ENTERED);
     return ok;
 }
 
@@ -163,8 +168,8 @@ static bool plan_snapshot(VvTransaction *tx, const char *object, const VvSnapsho
     return true;
 }
 
-bool vv_pool_snapshot_create(
-    VvPool *pool, const char *const *objects, const VvSnapshotOptions *options, VvRequest *request, GError **error)
+static bool snapshot_create_once(VvPool *pool, const char *const *objects, const VvSnapshotOptions *options,
+    VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_auto(VvFreeze) freeze = VV_FREEZE_INIT;
@@ -197,7 +202,7 @@ bool vv_pool_snapshot_create(
 
 /* ---- refresh: a new image under the old name */
 
-bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *request, GError **error)
+static bool snapshot_refresh_once(VvPool *pool, const char *object, VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_auto(VvFreeze) freeze = VV_FREEZE_INIT;
@@ -240,7 +245,8 @@ bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *reque
 
 /* ---- rename and set */
 
-bool vv_pool_snapshot_rename(VvPool *pool, const char *object, const char *new_name, VvRequest *request, GError **error)
+static bool snapshot_rename_once(VvPool *pool, const char *object, const char *new_name, VvRequest *request,
+    GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     uint64_t id;
@@ -288,7 +294,7 @@ static bool plan_set(VvTransaction *tx, const char *object, const uint64_t *keep
     return true;
 }
 
-bool vv_pool_snapshot_set(VvPool *pool, const char *const *objects, const uint64_t *keep_until_ns, const char *note,
+static bool snapshot_set_once(VvPool *pool, const char *const *objects, const uint64_t *keep_until_ns, const char *note,
     VvRequest *request, GError **error)
 {
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
@@ -384,4 +390,28 @@ bool vv_pool_snapshot_diff(VvPool *pool, const char *from, const char *to, VvDif
     if (result < 0)
         vv_set_error_errno(error, result, from, "%s cannot be compared", from);
     return result == 0;
+}
+
+/* ---- until they are decided: another node may have changed something while they looked */
+
+bool vv_pool_snapshot_create(VvPool *pool, const char *const *objects, const VvSnapshotOptions *options,
+    VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, snapshot_create_once(pool, objects, options, request, &failure));
+}
+
+bool vv_pool_snapshot_refresh(VvPool *pool, const char *object, VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, snapshot_refresh_once(pool, object, request, &failure));
+}
+
+bool vv_pool_snapshot_rename(VvPool *pool, const char *object, const char *new_name, VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, snapshot_rename_once(pool, object, new_name, request, &failure));
+}
+
+bool vv_pool_snapshot_set(VvPool *pool, const char *const *objects, const uint64_t *keep_until_ns, const char *note,
+    VvRequest *request, GError **error)
+{
+    VV_UNTIL_DECIDED(error, snapshot_set_once(pool, objects, keep_until_ns, note, request, &failure));
 }

@@ -8,6 +8,7 @@
  *     good: an interrupted change is either not there or complete.
  * D4  vv_disk_close finds as many I/Os ended as begun. */
 #include "disk_private.h"
+#include "faultpoint.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -265,9 +266,13 @@ int vv_label_pair_write(int fd, const VvLabel *label)
     if (rc == 0 && fdatasync(fd) < 0)
         rc = -errno;
     if (rc == 0)
+        vv_may_die(VV_DIE_LABEL_FIRST);
+    if (rc == 0)
         rc = vv_pwrite_full(fd, bytes, VV_BLOCK_BYTES, VV_LABEL_SECOND_AT);
     if (rc == 0 && fdatasync(fd) < 0)
         rc = -errno;
+    if (rc == 0)
+        vv_may_die(VV_DIE_LABEL_WRITTEN);
     free(bytes);
     return rc;
 }

@@ -78,6 +78,8 @@ struct VvPool {
     bool read_only;
     VvPoolOptions options;
     VvMeta *meta;
+    const struct VvClusterLog *_Atomic cluster; /* NULL: a pool of one node; set when it is opened or, once, by the committer: cluster_log.h */
+    bool without_disks;          /* they are another node's: no data is read or written here */
 
     pthread_mutex_t config_lock; /* one transaction at a time: by vv_config_lock. Opening a file never takes it */
     VvClaims claims;             /* objects that are not open and stay so for a while */

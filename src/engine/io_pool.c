@@ -7,14 +7,11 @@
  *
  * One bounce buffer of the largest size is always there, and used before others: where malloc has none, requests go one by one. */
 #include "io_state.h"
+#include "pinned.h"
 #include "slab.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* 5.14 */
-#endif
 
 #define SHARDS (VV_WORKERS_MAX + 1u)
 #define STATES_KEPT 128u /* per shard: 5 KiB each */
@@ -66,12 +63,9 @@ VvIoPool *vv_io_pool_new(void)
 size_t vv_io_pool_lock(VvIoPool *io_pool)
 {
     VV_LOCKED(&io_pool->bounce_lock);
-    if (!io_pool->reserve_used) /* shared memory counts as locked alone, not as anonymous too */
-        (void) mmap(io_pool->reserve, RESERVE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    if (mlock(io_pool->reserve, RESERVE_BYTES) == 0)
-        return RESERVE_BYTES;
-    (void) madvise(io_pool->reserve, RESERVE_BYTES, MADV_POPULATE_WRITE); /* there at least, if it may not be locked */
-    return 0;
+    if (!io_pool->reserve_used)
+        vv_pin_share(io_pool->reserve, RESERVE_BYTES);
+    return vv_pin_lock(io_pool->reserve, RESERVE_BYTES);
 }
 
 static bool is_idle(VvIoPool *io_pool)
@@ -209,7 +203,7 @@ void vv_io_parts_free(VvIoState *state)
     while (state->parts) {
         VvIoPart *part = state->parts;
         state->parts = part->next;
-        g_free(part);
+        vv_slab_put(part);
     }
 }
 
@@ -243,18 +237,33 @@ static uint8_t *take_locked(VvIoPool *io_pool, unsigned class)
     return (uint8_t *) buffer;
 }
 
-/* A buffer for the state, counted as used. False: the limit is reached, or there is no memory: somebody has one that comes back. */
-static bool get_locked(VvIoPool *io_pool, VvIoState *state)
+/* A buffer is counted as the state's; if there was one, it is. False: the limit is reached. */
+static bool count_locked(VvIoPool *io_pool, VvIoState *state)
 {
     unsigned class = class_of(state->bounce_blocks);
     if (io_pool->bounce_used_bytes + class_bytes(class) > BOUNCE_BYTES_MAX)
         return false;
     state->bounce = take_locked(io_pool, class);
+    io_pool->bounce_used_bytes += class_bytes(class);
+    return true;
+}
+
+/* What was counted is made if there was none; malloc may take its time, so without the lock. False: there is no memory, and the state waits
+ * again: the reserve is in use, so somebody has a buffer that comes back. */
+static bool make_or_wait(VvIoPool *io_pool, VvIoState *state)
+{
+    unsigned class = class_of(state->bounce_blocks);
     if (state->bounce == NULL)
         state->bounce = aligned_alloc(VV_BLOCK_BYTES, class_bytes(class));
     if (state->bounce)
-        io_pool->bounce_used_bytes += class_bytes(class);
-    return state->bounce != NULL;
+        return true;
+    VV_LOCKED(&io_pool->bounce_lock);
+    state->bounce = take_locked(io_pool, class);
+    if (state->bounce)
+        return true;
+    io_pool->bounce_used_bytes -= class_bytes(class);
+    vv_io_list_append(&io_pool->bounce_waiting, state);
+    return false;
 }
 
 static void bounce_run(VvTask *task)
@@ -269,13 +278,17 @@ bool vv_bounce_get(VvIoState *state, unsigned blocks)
     VvIoPool *io_pool = state->pool->io_pool;
     g_assert(state->bounce == NULL);
     state->bounce_blocks = blocks;
-    VV_LOCKED(&io_pool->bounce_lock);
-    if (io_pool->bounce_waiting.first == NULL && get_locked(io_pool, state))
-        return true;
     state->task.run = bounce_run;
-    vv_worker_hold(state->worker);
-    vv_io_list_append(&io_pool->bounce_waiting, state);
-    return false;
+    vv_worker_hold(state->worker); /* before anybody can wake it */
+    pthread_mutex_lock(&io_pool->bounce_lock);
+    bool counted = io_pool->bounce_waiting.first == NULL && count_locked(io_pool, state);
+    if (!counted)
+        vv_io_list_append(&io_pool->bounce_waiting, state);
+    pthread_mutex_unlock(&io_pool->bounce_lock);
+    if (!counted || !make_or_wait(io_pool, state))
+        return false;
+    vv_worker_unhold(state->worker);
+    return true;
 }
 
 void vv_bounce_put(VvIoState *state)
@@ -283,7 +296,7 @@ void vv_bounce_put(VvIoState *state)
     VvIoPool *io_pool = state->pool->io_pool;
     BounceFree *buffer = (BounceFree *) (void *) state->bounce;
     unsigned class = class_of(state->bounce_blocks);
-    VvIoList woken = { NULL, NULL };
+    VvIoList woken = { NULL, NULL }, ready = { NULL, NULL };
     if (buffer == NULL)
         return;
     state->bounce = NULL;
@@ -298,12 +311,15 @@ void vv_bounce_put(VvIoState *state)
         io_pool->bounce_kept_bytes += class_bytes(class);
         buffer = NULL;
     }
-    while (io_pool->bounce_waiting.first && get_locked(io_pool, io_pool->bounce_waiting.first)) {
+    while (io_pool->bounce_waiting.first && count_locked(io_pool, io_pool->bounce_waiting.first)) {
         VvIoState *first = io_pool->bounce_waiting.first;
         vv_io_list_remove(&io_pool->bounce_waiting, first);
         vv_io_list_append(&woken, first);
     }
     pthread_mutex_unlock(&io_pool->bounce_lock);
     free(buffer);
-    vv_wake(&woken);
+    while ((state = vv_io_list_pop(&woken)))
+        if (make_or_wait(io_pool, state))
+            vv_io_list_append(&ready, state);
+    vv_wake(&ready);
 }

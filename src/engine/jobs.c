@@ -8,9 +8,11 @@
  *     releases the lock finds it there.
  * J3  jobs->lock is a leaf: meta's hooks take it with meta's write lock held.
  * J4  A transaction waits for a batch of reclaim at most, so a batch is as many pages as lately were applied in about BATCH_NS. While the
- *     pool has room a batch is followed by as much rest, so that half of them need not wait; while others use it, by thrice as much.
+ *     pool has room a batch is followed by as much rest, so that half of them need not wait; while others use it, by fifteen times as
+ *     much, so that it is one request in a hundred that meets a batch.
  *     Without room batches are full and nobody rests: writers wait for what they bring. */
 #include "alloc_private.h"
+#include "idle.h"
 #include "pool_jobs.h"
 #include "pool_private.h"
 #include "repack.h"
@@ -24,9 +26,9 @@
 #define COOL_MS_MAX 1000u
 #define RETRY_MS 1000u /* after -ENOSPC of the journal */
 #define BUSY_MS 50u     /* J4: others use the pool if one did so recently */
-#define BATCH_NS 1000000u
-#define BATCH_PAGES_MIN 8u
-#define BUSY_SHARE 3u
+#define BATCH_NS 200000u
+#define BATCH_PAGES_MIN 1u
+#define BUSY_SHARE 15u
 #define REST_MS_MAX 1000u
 
 typedef struct {
@@ -41,7 +43,8 @@ struct VvJobs {
     bool started;
     uint64_t last_branch; /* the thread's: whose turn it was */
     _Atomic bool stuck;   /* the last batch could not be journalled */
-    uint64_t seen_lookups, seen_ms, rest_until_ns; /* the thread's: J4 */
+    VvIdle idle;            /* the thread's: J4 */
+    uint64_t rest_until_ns; /* the thread's: J4 */
     unsigned batch_pages;                          /* the thread's: J4 */
     struct VvExclusive *exclusive;
 
@@ -311,16 +314,7 @@ void vv_jobs_note_progress(VvPool *pool, uint64_t id, bool before)
 }
 
 /* J4 */
-static bool is_busy(struct VvJobs *jobs)
-{
-    uint64_t lookups = atomic_load_explicit(&jobs->pool->page_lookups, memory_order_relaxed), now_ms = vv_monotonic_ms();
-
-    if (lookups != jobs->seen_lookups) {
-        jobs->seen_lookups = lookups;
-        jobs->seen_ms = now_ms;
-    }
-    return now_ms - jobs->seen_ms < BUSY_MS;
-}
+static bool is_busy(struct VvJobs *jobs) { return vv_idle_is_busy(&jobs->idle, jobs->pool, BUSY_MS); }
 
 /* J4: after a batch that took so long, journal and all. */
 static void pace(struct VvJobs *jobs, uint64_t took_ns, bool busy)

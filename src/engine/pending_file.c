@@ -45,7 +45,6 @@ struct VvPendingFile {
     _Atomic uint32_t used_count;
 };
 
-void (*_Atomic vv_pending_die)(VvDiePoint point);
 
 /* ---- checked words */
 

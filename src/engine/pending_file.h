@@ -32,6 +32,7 @@
 #ifndef VV_PENDING_FILE_H
 #define VV_PENDING_FILE_H
 
+#include "faultpoint.h"
 #include "limits.h"
 #include "util.h"
 
@@ -141,16 +142,5 @@ void vv_pending_file_clear(VvPendingFile *file, uint32_t slot);
 VvCheckedWord *vv_pending_file_disk(VvPendingFile *file, uint64_t disk_id, int *ret_error);
 void vv_pending_file_forget_disk(VvPendingFile *file, uint64_t disk_id);
 void vv_pending_file_set_error(VvPendingFile *file, VvCheckedWord *word, int error); /* any thread */
-
-/* ---- for tests: where a process may die. Called, if it is set, by whatever thread is there. */
-typedef enum { VV_DIE_DATA_WRITTEN, VV_DIE_IN_RECORD, VV_DIE_RECORD_PUT, VV_DIE_PUBLISHED, VV_DIE_LOGGED, VV_DIE_SYNCED,
-    VV_DIE_APPLIED, VV_DIE_DROPPED, VV_DIE_ANNOUNCED, VV_DIE_OPENED, VV_DIE_ADOPTED, VV_N_DIES } VvDiePoint;
-extern void (*_Atomic vv_pending_die)(VvDiePoint point);
-static inline void vv_may_die(VvDiePoint point)
-{
-    void (*die)(VvDiePoint) = atomic_load_explicit(&vv_pending_die, memory_order_relaxed);
-    if (__builtin_expect(die != NULL, 0))
-        die(point);
-}
 
 #endif

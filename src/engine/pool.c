@@ -17,6 +17,7 @@
  *     from the kernel's memory, and no view knows that it wrote it: so disks are synced before anybody reads, or (pending_adopt.c) by
  *     each LUN's first flush. */
 #include "alloc_private.h"
+#include "cluster_log.h"
 #include "damage.h"
 #include "io_state.h"
 #include "pending_slots.h"
@@ -84,7 +85,9 @@ static void checkpoint_over(VvPool *pool, int result, bool was_cramped)
         vv_pool_event(pool, VV_SEVERITY_INFO, "map-full", NULL, "there is room for the map again");
     if (cramped)
         vv_ticker_kick(pool->ticker);
-    if (result < 0 && result != -ENOSPC)
+    if (result == -ESHUTDOWN)
+        vv_log(VV_LOG_INFO, "the map in %s/map was not compared with its checksums to the end: the journal keeps what it lacks", pool->directory);
+    else if (result < 0 && result != -ENOSPC)
         vv_pool_fail(pool, "the map in %s/map cannot be written: %s", pool->directory, g_strerror(-result));
 }
 
@@ -254,6 +257,8 @@ static void on_blocks_freed(void *user, uint64_t family, uint32_t segment, uint3
 {
     VvPool *pool = user;
 
+    if (pool->without_disks)
+        return;
     atomic_fetch_add_explicit(&pool->reclaimed_blocks, count, memory_order_relaxed);
     vv_alloc_freed(pool->alloc, family, segment, first, count);
 }
@@ -262,6 +267,8 @@ static void on_segment_granted(void *user, const VvSegment *segment)
 {
     VvPool *pool = user;
 
+    if (pool->without_disks)
+        return;
     vv_segments_granted(pool, segment);
     vv_alloc_granted(pool->alloc, segment);
 }
@@ -270,6 +277,8 @@ static void on_segment_shrunk(void *user, const VvSegment *segment, uint8_t old_
 {
     VvPool *pool = user;
 
+    if (pool->without_disks)
+        return;
     vv_alloc_shrunk(pool->alloc, segment, old_shift);
     vv_segments_shrunk(pool, segment, old_shift);
 }
@@ -292,7 +301,16 @@ static void on_job_ended(void *user, const VvJob *job)
     vv_jobs_ended(user, job);
 }
 
+static void on_member_set(void *user)
+{
+    VvPool *pool = user;
+
+    if (pool->options.members_changed)
+        pool->options.members_changed(pool->options.members_user);
+}
+
 static const VvMetaHooks meta_hooks = {
+    .member_set = on_member_set,
     .page_changed = on_page_changed,
     .sums_set = on_sums_set,
     .blocks_freed = on_blocks_freed,
@@ -313,6 +331,7 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
     pool->directory = g_canonicalize_filename(directory, NULL);
     pool->options = *options;
     pool->read_only = options->read_only;
+    pool->without_disks = options->without_disks;
     pthread_mutex_init(&pool->config_lock, NULL);
     vv_claims_init(&pool->claims);
     pthread_mutex_init(&pool->grant_lock, NULL);
@@ -342,6 +361,8 @@ static bool open_disks(VvPool *pool, GError **error)
     g_autoptr(GArray) infos = g_array_new(FALSE, FALSE, sizeof(VvDiskInfo));
     VvUuid pool_uuid;
 
+    if (pool->without_disks)
+        return true;
     {
         VV_META_READ(pool->meta);
         GPtrArray *disks = vv_meta_disks(pool->meta);
@@ -419,6 +440,14 @@ static void room_cb(void *pool)
     vv_pending_wake(pool);
 }
 
+/* Of a cluster: what was journalled is applied as the cluster agrees. */
+static bool join_log(VvPool *pool, GError **error)
+{
+    const VvClusterLog *log = atomic_load(&pool->cluster);
+
+    return !log || (log->attach(log->user, pool, error) && log->ready(log->user, error));
+}
+
 static bool start_parts(VvPool *pool, GError **error)
 {
     pool->eras = vv_eras_new();
@@ -440,11 +469,13 @@ static bool start_parts(VvPool *pool, GError **error)
     if (!pool->service ||
         !start_thread(&pool->service_thread, service_main, pool->service, &pool->threads->service_runs, error))
         return false;
-    if (!vv_pending_adopt(pool, error)) /* while nobody journals */
+    if (!join_log(pool, error) || !vv_pending_adopt(pool, error)) /* while nobody journals */
         return false;
     pool->ticker = vv_ticker_new(pool);
     vv_ticker_kick(pool->ticker);
     vv_slab_watch(room_cb, pool);
+    if (pool->without_disks) /* what works on data is the affair of the node that has them */
+        return vv_meta_watch(pool->meta, map_trouble_cb, pool, error);
     if (!pool->read_only) {
         int result;
 
@@ -461,6 +492,22 @@ static bool start_parts(VvPool *pool, GError **error)
            (pool->read_only || vv_repack_start(pool->repack, error));
 }
 
+static bool check_cluster(VvPool *pool, GError **error)
+{
+    const VvClusterLog *log = pool->options.cluster;
+
+    if (!vv_meta_is_cluster(pool->meta))
+        return true;
+    if (!log || pool->read_only) {
+        vv_set_error(error, VV_ERROR_UNSUPPORTED, pool->directory, NULL, "the pool in %s is one of several nodes: %s", pool->directory,
+            log ? "it cannot be opened read-only" : "it is opened by a daemon that talks to the others");
+        return false;
+    }
+    vv_meta_set_base_source(pool->meta, &log->base);
+    atomic_store(&pool->cluster, log);
+    return true;
+}
+
 static bool open_meta(VvPool *pool, GError **error)
 {
     VvOpening opening = { .check = vv_pending_check_cb, .user = pool, .map_check = pool->options.takes_over ? VV_MAP_LATE : VV_MAP_BY_SIZE };
@@ -469,7 +516,7 @@ static bool open_meta(VvPool *pool, GError **error)
         vv_random_bytes(&opening.number, sizeof opening.number);
     pool->opening = opening.number;
     pool->meta = vv_meta_open_as(pool->directory, pool->read_only, pool->options.run_ops, &opening, error);
-    return pool->meta != NULL;
+    return pool->meta && check_cluster(pool, error);
 }
 
 static void pool_free(VvPool *pool);
@@ -514,9 +561,12 @@ static void stop_threads(VvPool *pool)
         vv_worker_stop(pool->service);
         pthread_join(pool->service_thread, NULL);
     }
+    if (atomic_load(&pool->cluster))
+        atomic_load(&pool->cluster)->detach(atomic_load(&pool->cluster)->user);
     g_clear_pointer(&pool->committer, vv_committer_free);
     g_clear_pointer(&pool->lookup, vv_lookup_free);
     if (threads->checkpointer_runs) {
+        vv_meta_give_up_check(pool->meta); /* a checkpoint is not worth waiting for it */
         if (!pool->read_only && !atomic_load(&pool->failed))
             (void) vv_pool_checkpoint_now(pool); /* a failure has told itself; the journal holds everything */
         pthread_mutex_lock(&threads->lock);
@@ -592,6 +642,8 @@ void vv_pool_close(VvPool *pool)
 {
     if (!pool)
         return;
+    if (atomic_load(&pool->cluster))
+        atomic_load(&pool->cluster)->closing(atomic_load(&pool->cluster)->user);
     vv_jobs_drain_closed(pool);
     vv_config_lock(pool); /* a transaction under way ends first, */
     pthread_mutex_lock(&pool->claims.lock); /* and so does an open */

@@ -20,7 +20,7 @@ typedef struct {
     const char *name;
     uint64_t size_bytes;    /* of the sparse disk file "disk0" in it, if there are no @disks */
     const char *const *disks; /* NULL-terminated paths, or NULL */
-    bool overwrite;
+    bool overwrite; const struct VvFirstNode *first; /* members.h: it will listen; NULL: it is of one node */
 } VvPoolCreate;
 bool vv_pool_create(const VvPoolCreate *create, GError **error);
 /* Would it be made? All refusals, and nothing is changed. */
@@ -46,6 +46,8 @@ typedef struct {
     const GArray *open_ids;         /* of uint64_t: what that mount has open, or NULL; borrowed */
     bool have_events; int events_fd; /* there is a memfd of VV_EVENTS_FILE_BYTES (events_file.h), sealed like it: events are kept */
     const VvRunOps *run_ops; const VvDiskOps *disk_ops; void *ops_user; /* faults, or NULL */
+    const struct VvClusterLog *cluster; bool without_disks; /* of a node of a cluster: cluster_log.h; its disks are another node's */
+    void (*members_changed)(void *user); void *members_user; /* records of nodes or invites, here or elsewhere; must not wait. Or NULL */
 } VvPoolOptions;
 VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError **error);
 /* Refuse new requests, flush everything, checkpoint, stop the threads. No handles may be open. */
@@ -56,7 +58,6 @@ void vv_pool_closed_before(VvPool *pool, uint64_t object_id);
 int vv_pool_flush(VvPool *pool); /* every LUN, now */
 /* End every parked request with -EIO and hold no new ones (forced stop). [any] */
 void vv_pool_abort_waiting(VvPool *pool);
-
 const char *vv_pool_directory(const VvPool *pool); /* [any] */
 VvMeta *vv_pool_meta(VvPool *pool);                /* [any]: for looking at the catalog under its read lock */
 bool vv_pool_is_read_only(const VvPool *pool);
@@ -173,7 +174,6 @@ const char *vv_pool_state(VvPool *pool);   /* "failed", "full", "degraded", "ok"
 /* What the catalog says (vv_meta_space), and what families keep and could return at once, which is what a full pool takes from them,
  * counted as free. Walks all segments. [any] */
 void vv_pool_space(VvPool *pool, VvSpaceSummary *ret_space);
-
 /* ---- counters [any] */
 typedef enum { VV_STAT_READ, VV_STAT_WRITE, VV_STAT_FLUSH, VV_STAT_DISCARD, VV_N_STATS } VvStatOp;
 #define VV_STAT_BUCKETS 24u /* bucket i: up to 2^i microseconds; the last is the rest */

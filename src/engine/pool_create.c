@@ -5,8 +5,10 @@
  * (its identity file last), labels, one entry that names them all. What fails halfway is taken away again; what a crash
  * leaves is a pool without disks, which `pool destroy` removes. */
 #include "error.h"
+#include "members.h"
 #include "pool_private.h"
 #include "serving.h"
+#include "base.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -47,7 +49,10 @@ static void remove_journal(const char *directory)
 static void remove_metadata(const char *directory)
 {
     static const char *const files[] = { "reserve", "reserve.new", SOCKET_NAME, "hold.sock", VV_IN_USE_FILE, VV_IN_USE_FILE ".new",
-        "vvfs-pool.new", "vvfs-pool" };
+        "vote", "vote.new", "nodes", "nodes.new", "vvfs-pool.new", "vvfs-pool" };
+    static const char *const tls_files[] = { "authority.crt", "authority.key", "node.crt", "node.key", "authority.crt.new",
+        "authority.key.new", "node.crt.new", "node.key.new" };
+    g_autofree char *tls = g_build_filename(directory, "tls", NULL);
     g_autofree char *map = g_build_filename(directory, "map", NULL);
 
     remove_file(map, "data.mdb");
@@ -55,6 +60,9 @@ static void remove_metadata(const char *directory)
     remove_file(map, "sums");
     (void) rmdir(map);
     remove_journal(directory);
+    for (unsigned i = 0; i < G_N_ELEMENTS(tls_files); i++)
+        remove_file(tls, tls_files[i]);
+    (void) rmdir(tls);
     for (unsigned i = 0; i < G_N_ELEMENTS(files); i++)
         remove_file(directory, files[i]);
 }
@@ -289,6 +297,18 @@ static bool log_disks(VvMeta *meta, VvOps *ops, const char *directory, GError **
     return result == 0;
 }
 
+static void enter_node(VvOps *ops, const VvNodeRecord *node)
+{
+    g_autoptr(GByteArray) body = g_byte_array_new();
+    VvOp *op = vv_ops_add(ops, VV_OP_MEMBER_SET);
+
+    vv_node_record_encode(node, body);
+    op->member_set.kind = VV_MEMBER_NODE;
+    op->member_set.id = node->id;
+    op->member_set.body_bytes = body->len;
+    op->member_set.body = g_byte_array_free(g_steal_pointer(&body), FALSE);
+}
+
 static bool make_disks(const VvPoolCreate *create, const VvUuid *pool_uuid, GPtrArray *disks, GError **error)
 {
     g_autoptr(VvMeta) meta = vv_meta_open(create->directory, false, NULL, error);
@@ -303,6 +323,8 @@ static bool make_disks(const VvPoolCreate *create, const VvUuid *pool_uuid, GPtr
         if (!ok && i > 0 && create->overwrite)
             g_prefix_error(error, "%u of %u disks have been erased, then ", i, disks->len);
     }
+    if (create->first)
+        enter_node(ops, create->first->node);
     ok = ok && log_disks(meta, ops, create->directory, error);
     if (!ok)
         undo_disks(disks);
@@ -337,9 +359,12 @@ bool vv_pool_create(const VvPoolCreate *create, GError **error)
     lock_fd = vv_pool_take_lock(create->directory, 0, error);
     if (lock_fd < 0)
         return false;
-    vv_uuid_generate(&meta.uuid);
+    if (create->first)
+        meta.uuid = create->first->uuid;
+    else
+        vv_uuid_generate(&meta.uuid);
     disks = claim_disks(create, &meta.uuid, error);
-    ok = disks && vv_meta_create(create->directory, &meta, error) && make_disks(create, &meta.uuid, disks, error);
+    ok = disks && (!create->first || create->first->prepare(create->first->user, create->directory, error)) && vv_meta_create(create->directory, &meta, error) && make_disks(create, &meta.uuid, disks, error);
     if (ok && vv_sync_directory(create->directory) < 0) {
         vv_set_error(error, VV_ERROR_IO, create->directory, NULL, "%s cannot be synced", create->directory);
         ok = false;
@@ -487,6 +512,7 @@ static bool is_finding(const GError *error)
 /* Each disk is there, and is the one that the pool knows. */
 static void check_disks(VvMeta *meta, const char *directory, const VvUuid *uuid, VvCheckFunc report, void *user)
 {
+    bool elsewhere = vv_meta_is_cluster(meta); /* what is not there may be another node's */
     const GPtrArray *disks;
     VV_META_READ(meta);
 
@@ -497,7 +523,7 @@ static void check_disks(VvMeta *meta, const char *directory, const VvUuid *uuid,
         g_autoptr(GError) error = NULL;
         g_autoptr(VvDisk) disk = vv_disk_open(path, uuid, &info->uuid, true, 0, &error);
 
-        if (!disk)
+        if (!disk && !(elsewhere && g_error_matches(error, VV_ERROR, VV_ERROR_NOT_FOUND)))
             report_error(report, user, "disk", info->name, error);
     }
 }
@@ -550,7 +576,9 @@ bool vv_pool_check_offline(const char *directory, bool repair, VvCheckFunc repor
         g_propagate_error(error, g_steal_pointer(&failure));
         return false;
     }
+    repair = repair && !vv_meta_is_cluster(meta); /* or this node's map would not be the others' any more */
     check_disks(meta, directory, &uuid, report, user);
+    vv_members_check(meta, report, user);
     result = vv_meta_check(meta, repair, report, user);
     if (result < 0)
         vv_set_error_errno(error, result, name, "pool %s could not be checked to the end", name);

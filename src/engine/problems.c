@@ -231,7 +231,7 @@ static void look_at_disks(VvPool *pool, GPtrArray *problems)
         }
         if (disk)
             vv_trouble_look(pool, disk, info->name, problems);
-        else
+        else if (!pool->without_disks) /* else it is another node's, and that node tells of it */
             vv_problems_add(problems, VV_SEVERITY_CRITICAL, "disk", info->name,
                 g_strdup_printf("disk %s is not there", info->name), NULL);
     }

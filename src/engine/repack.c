@@ -15,6 +15,7 @@
  * U6  A repack that nobody asked for begins only where what the LUN maps and VV_REPACK_AMPLE_PERCENT of the pool are free. */
 #include "repack.h"
 
+#include "idle.h"
 #include "pool_jobs.h"
 #include "pool_private.h"
 #include "transaction.h"
@@ -36,7 +37,7 @@ struct VvRepack {
     pthread_t thread;
     bool started;
     /* the thread's own */
-    uint64_t seen_lookups, seen_ms; /* of other people's requests, and when they last made one */
+    VvIdle idle;
     GHashTable *looked;             /* LUN id -> when, ms; owned keys and values */
 
     pthread_mutex_t lock;
@@ -83,17 +84,7 @@ int vv_repack_find(VvPool *pool, uint64_t branch, uint64_t *cursor, unsigned mos
 
 /* ---- what others do */
 
-static bool is_busy(VvRepack *repack, uint64_t quiet_ms)
-{
-    uint64_t lookups = atomic_load_explicit(&repack->pool->page_lookups, memory_order_relaxed);
-    uint64_t now_ms = vv_monotonic_ms();
-
-    if (lookups != repack->seen_lookups) {
-        repack->seen_lookups = lookups;
-        repack->seen_ms = now_ms;
-    }
-    return now_ms - repack->seen_ms < quiet_ms;
-}
+static bool is_busy(VvRepack *repack, uint64_t quiet_ms) { return vv_idle_is_busy(&repack->idle, repack->pool, quiet_ms); }
 
 bool vv_repack_has_room(VvPool *pool)
 {
@@ -350,7 +341,7 @@ VvRepack *vv_repack_new(VvPool *pool)
     pthread_condattr_t attributes;
 
     repack->pool = pool;
-    repack->seen_ms = vv_monotonic_ms();
+    vv_idle_begin(&repack->idle);
     pthread_mutex_init(&repack->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -13,6 +13,7 @@
  * Q4  While others use the pool, work is followed by thrice as much rest; and a rate, if one is given, is never exceeded. */
 #include "scrub_private.h"
 
+#include "idle.h"
 #include "pool_jobs.h"
 #include "pool_private.h"
 #include "transaction.h"
@@ -31,8 +32,8 @@ struct VvScrub {
     pthread_t thread;
     bool started;
     /* the thread's own */
-    uint64_t seen_lookups, seen_ms; /* of other people's requests, and when they last made one */
-    uint8_t *data;                  /* a MiB, aligned, while there is a job */
+    VvIdle idle;
+    uint8_t *data; /* a MiB, aligned, while there is a job */
 
     pthread_mutex_t lock; /* a leaf */
     pthread_cond_t changed;
@@ -158,17 +159,6 @@ static GArray *list_extents(VvPool *pool, const VvJob *job, uint64_t *ret_mibs)
 
 /* ---- rest */
 
-static bool is_busy(VvScrub *scrub)
-{
-    uint64_t lookups = atomic_load_explicit(&scrub->pool->page_lookups, memory_order_relaxed), now_ms = vv_monotonic_ms();
-
-    if (lookups != scrub->seen_lookups) {
-        scrub->seen_lookups = lookups;
-        scrub->seen_ms = now_ms;
-    }
-    return now_ms - scrub->seen_ms < BUSY_MS;
-}
-
 /* Q4: after a MiB that took from @began_ns till now. */
 static void rest(VvScrub *scrub, const VvJob *job, uint64_t began_ns, uint64_t bytes)
 {
@@ -178,7 +168,7 @@ static void rest(VvScrub *scrub, const VvJob *job, uint64_t began_ns, uint64_t b
         uint64_t due_ns = bytes * 1000000000u / job->above_epoch;
 
         rest_ns = due_ns > took_ns ? due_ns - took_ns : 0;
-    } else if (bytes > 0 && is_busy(scrub)) {
+    } else if (bytes > 0 && vv_idle_is_busy(&scrub->idle, scrub->pool, BUSY_MS)) {
         rest_ns = took_ns * BUSY_SHARE;
     }
     if (rest_ns >= 1000000)

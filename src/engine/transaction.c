@@ -4,6 +4,7 @@
  * T1  Nothing is logged before everything is validated; a refusal changes nothing.
  * T2  One entry per transaction: it is applied whole or not at all.
  * T3  The result of a request id is in the entry that did it. */
+#include "limits.h"
 #include "pool_private.h"
 #include "transaction.h"
 
@@ -90,6 +91,7 @@ bool vv_transaction_resume(VvTransaction *tx, GError **error)
         }
     }
     tx->now_ns = vv_now_ns();
+    tx->seen = vv_meta_config_index(tx->pool->meta);
     return true;
 }
 
@@ -125,11 +127,65 @@ VvOp *vv_transaction_add(VvTransaction *tx, VvOpKind kind)
     return vv_ops_add(tx->ops, kind);
 }
 
+static void refuse_without_disks(const char *object, GError **error)
+{
+    vv_set_error(error, VV_ERROR_NO_COORDINATOR, object, "do it on the node that has the disks",
+        "%s: this cannot be done on a node that has none of the disks", object);
+}
+
+/* On a node without disks: only what changes nothing that those who have LUNs open elsewhere would have to be asked about. */
+static bool refuse_elsewhere(VvTransaction *tx, const char *object, GError **error)
+{
+    if (!tx->pool->without_disks)
+        return true;
+    for (unsigned i = 0; i < tx->ops->len; i++) {
+        const VvOp *op = vv_ops_get(tx->ops, i);
+
+        switch (op->kind) {
+        case VV_OP_LUN_CREATE:
+            if (!op->lun_create.elastic)
+                continue;
+            break;
+        case VV_OP_LUN_SET:
+            if (!(op->lun_set.mask & (VV_LUN_ELASTIC | VV_LUN_MTIME)))
+                continue;
+            break;
+        case VV_OP_POOL_SET:
+        case VV_OP_LUN_RENAME:
+        case VV_OP_SNAPSHOT_SET:
+        case VV_OP_SNAPSHOT_RENAME:
+        case VV_OP_CLONE:
+        case VV_OP_REQUEST:
+        case VV_OP_MEMBER_SET:
+        case VV_OP_NOOP:
+            continue;
+        default:
+            break;
+        }
+        refuse_without_disks(object, error);
+        return false;
+    }
+    return true;
+}
+
+#define OVERTAKEN_HINT "do it again"
+
+bool vv_transaction_again(GError **failure, unsigned *tries)
+{
+    if (++*tries >= VV_TRANSACTION_TRIES || !g_error_matches(*failure, VV_ERROR, VV_ERROR_CONFLICT) ||
+        g_strcmp0(vv_error_get_hint(*failure), OVERTAKEN_HINT) != 0)
+        return false;
+    g_clear_error(failure);
+    return true;
+}
+
 static void set_commit_error(VvPool *pool, int result, const char *object, GError **error)
 {
     const char *failure = vv_pool_failure(pool);
 
-    if (result == -ENOSPC)
+    if (result == -ESTALE)
+        vv_set_error(error, VV_ERROR_CONFLICT, object, OVERTAKEN_HINT, "%s: other nodes changed the pool meanwhile", object);
+    else if (result == -ENOSPC)
         vv_set_error(error, VV_ERROR_NO_SPACE, object, "Remove something, or give that file system more room.",
             "%s: the file system of %s is full", object, pool->directory);
     else if (failure)
@@ -148,7 +204,7 @@ static bool fits_an_entry(VvTransaction *tx, const char *object, GError **error)
         return true;
     body = g_byte_array_new();
     vv_ops_encode(tx->ops, body);
-    if (body->len <= VV_ENTRY_BYTES_MAX)
+    if (body->len <= (atomic_load(&tx->pool->cluster) ? VV_ENTRY_BODY_BYTES_MAX - sizeof(uint64_t) : VV_ENTRY_BYTES_MAX))
         return true;
     vv_set_error(error, VV_ERROR_LIMIT, object, "do it in several commands",
         "%s: %u changes are too many for one transaction", object, tx->ops->len);
@@ -171,10 +227,10 @@ bool vv_transaction_commit(
     }
     if (tx->ops->len == 0)
         return true;
-    if (!fits_an_entry(tx, object, error))
+    if (!refuse_elsewhere(tx, object, error) || !fits_an_entry(tx, object, error))
         return false;
     ops = g_steal_pointer(&tx->ops);
-    result = vv_commit_ops(tx->pool->committer, views, view_count, ops);
+    result = vv_commit_config(tx->pool->committer, views, view_count, ops, tx->seen);
     if (result < 0) {
         set_commit_error(tx->pool, result, object, error);
         return false;
@@ -344,7 +400,10 @@ GPtrArray *vv_views_get(VvPool *pool, const GArray *ids, GError **error)
         if (result < 0) {
             g_autofree char *name = vv_object_name(pool, sorted[i]);
 
-            vv_set_error_errno(error, result, name, "%s", name);
+            if (result == -EREMOTE)
+                refuse_without_disks(name, error);
+            else
+                vv_set_error_errno(error, result, name, "%s", name);
             return NULL;
         }
         g_ptr_array_add(views, view);

@@ -7,6 +7,7 @@
 #ifndef VV_TRANSACTION_H
 #define VV_TRANSACTION_H
 
+#include "base.h"
 #include "engine.h"
 #include "error.h"
 
@@ -20,6 +21,7 @@ typedef struct {
     VvRequest *request;
     VvOps *ops;
     uint64_t now_ns;
+    uint64_t seen; /* vv_meta_config_index before anything was looked up */
     GArray *claims; /* of what is claimed until it is cleared; NULL: nothing */
     bool repeated;  /* the request id is known: nothing to do */
     bool dry_run;
@@ -37,6 +39,21 @@ VvOp *vv_transaction_add(VvTransaction *tx, VvOpKind kind);
  * cannot hold it), io, damaged. Without ops it does nothing. */
 bool vv_transaction_commit(
     VvTransaction *tx, VvView *const *views, unsigned view_count, const char *object, GError **error);
+/* Did a commit fail because another node changed the configuration since the transaction began? Then, at most VV_TRANSACTION_TRIES times,
+ * it begins again: true, and @failure is cleared. */
+#define VV_TRANSACTION_TRIES 20u
+bool vv_transaction_again(GError **failure, unsigned *tries);
+/* The body of a function: @call (with &failure as its error) as often as it is overtaken; then its result is returned. */
+#define VV_UNTIL_DECIDED(error, call)                           \
+    GError *failure = NULL;                                     \
+    unsigned tries = 0;                                         \
+    bool done;                                                  \
+    do                                                          \
+        done = (call);                                          \
+    while (!done && vv_transaction_again(&failure, &tries));    \
+    if (failure)                                                \
+        g_propagate_error(error, failure);                      \
+    return done
 /* Give up the lock for work that may wait for space or is long, and take it again: what was found before must be looked at anew.
  * resume: as begin. */
 void vv_transaction_pause(VvTransaction *tx);

@@ -114,6 +114,8 @@ VvView *vv_view_peek(VvPool *pool, uint64_t object_id)
 
 int vv_view_get(VvPool *pool, uint64_t object_id, VvView **ret_view)
 {
+    if (pool->without_disks)
+        return -EREMOTE;
     VvView *view = vv_view_peek(pool, object_id);
     if (view == NULL) {
         VvView *made = new_view(pool, object_id);

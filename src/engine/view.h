@@ -119,7 +119,7 @@ struct VvView {
  * view->lock held. */
 bool vv_may_write_in_place(const VvView *view, const VvPageKey *key, VvPlace place);
 
-/* Find or make the view of an object (ref taken); -ENOENT. Control threads. */
+/* Find or make the view of an object (ref taken); -ENOENT; -EREMOTE: the disks are another node's. Control threads. */
 int vv_view_get(VvPool *pool, uint64_t object_id, VvView **ret_view);
 void vv_view_unref(VvView *view);
 

@@ -47,7 +47,7 @@ typedef enum {
     /* what the workload did */
     EV_BEGIN,   /* data = Op */
     EV_END,     /* the op before was acknowledged */
-    EV_SEEN,    /* after a kill: @file = LUN shows data at @offset, which the model did not expect */
+    EV_SEEN,    /* after a kill, or two writes at once: @file = LUN shows data at @offset, which the model did not expect */
     EV_ABORTED, /* the op before was under way when the process was killed, and has not happened */
     EV_HALF,    /* the same, and of its outcomes the first holds */
     EV_KILLED,  /* the process died; what the kernel had stays */

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define SECOND_SERIAL 0x40000000u /* of the second write of a pair: no op has it */
+
 struct ModelBytes {
     int refs;
     uint8_t data[MODEL_BYTES_MAX];
@@ -197,6 +199,53 @@ static void apply_data(ModelLun *lun, const Op *op)
     memcpy(lun->bytes->data + op->offset, bytes, length);
 }
 
+Op model_half(const Op *op, unsigned which)
+{
+    Op half = *op;
+
+    half.kind = OP_WRITE;
+    if (which == 0)
+        return half;
+    half.serial = op->serial | SECOND_SERIAL;
+    half.offset = op->size;
+    half.length = op->keep;
+    memcpy(half.lun, op->second, sizeof half.lun);
+    return half;
+}
+
+/* All that sectors may hold: what was there, either write's, and both in either order, of which the last is taken for the newest. */
+static void apply_pair(Model *after, const Op *op)
+{
+    Op first = model_half(op, 0), second = model_half(op, 1);
+    ModelLun *lun = model_lun(after, first.lun), *other = model_lun(after, second.lun);
+    ModelBytes *before = bytes_ref(lun->bytes);
+
+    if (lun == other) {
+        apply_data(lun, &second);
+        apply_data(lun, &first);
+        note_sectors(lun, first.offset, first.length);
+        note_sectors(lun, second.offset, second.length);
+        set_bytes(&lun->bytes, before);
+    }
+    apply_data(lun, &first);
+    apply_data(other, &second);
+    bytes_unref(before);
+}
+
+/* The write may have come before what the flush covers, and need not have. */
+static unsigned apply_beside(const Op *op, Model outcomes[OUTCOMES_MAX])
+{
+    Op write = model_half(op, 0);
+    ModelLun *lun;
+
+    model_copy(&outcomes[1], &outcomes[0]);
+    apply_data(model_lun(&outcomes[0], op->lun), &write);
+    lun = model_lun(&outcomes[1], op->lun);
+    model_forget_pieces(lun);
+    apply_data(lun, &write);
+    return 2;
+}
+
 static void take_snapshot(ModelLun *lun, const char *name)
 {
     for (unsigned k = 0; k < MODEL_SNAPSHOTS; k++) {
@@ -283,6 +332,11 @@ unsigned model_apply(const Model *before, const Op *op, Model outcomes[OUTCOMES_
     case OP_DISCARD:
         apply_data(lun, op);
         break;
+    case OP_PAIR:
+        apply_pair(after, op);
+        break;
+    case OP_BESIDE:
+        return apply_beside(op, outcomes);
     case OP_FLUSH:
         model_forget_pieces(lun);
         break;

@@ -4,6 +4,8 @@
  *
  *   M1  What was acknowledged before an acknowledged flush is there. A sector that was changed since holds what it held then, or
  *       any of the changes since; one whose change is under way, that too.
+ *       Of two writes at once a sector may show either, or one over the other in either order; what it shows when both were
+ *       acknowledged is what was acknowledged, and is noted then (EV_SEEN).
  *   M2  Snapshots hold exactly what their LUN held when they were taken.
  *   M3  LUNs and snapshots, by name and size, are those of the acknowledged transactions; one under way has happened wholly or
  *       not at all, save that what a shrinking LUN loses may be lost before its size changes. */
@@ -36,6 +38,8 @@ typedef enum {
     OP_RENAME = 'e',
     OP_GROUP = 'g',   /* a snapshot of two LUNs */
     OP_REFRESH = 'h', /* a snapshot is taken anew under its name */
+    OP_PAIR = 'p',    /* two writes at once */
+    OP_BESIDE = 'b',  /* a flush, and a write beside it */
     OP_REOPEN = 'O',  /* the pool is closed and opened */
     OP_KILL = 'K',    /* the process dies and another begins; the kernel keeps what it has */
 } OpKind;
@@ -45,8 +49,8 @@ typedef struct {
     uint32_t kind;
     uint32_t serial;         /* what it writes is told from all else by this */
     uint64_t offset, length; /* write, discard */
-    uint64_t size;           /* resize, create */
-    uint64_t keep;           /* restore: keep what was, as snapshot @fresh */
+    uint64_t size;           /* resize, create; pair: the offset of the write to @second */
+    uint64_t keep;           /* restore: keep what was, as snapshot @fresh; pair: the length of the write to @second */
     char lun[MODEL_NAME_MAX], second[MODEL_NAME_MAX], snapshot[MODEL_NAME_MAX], fresh[MODEL_NAME_MAX];
 } Op;
 
@@ -81,7 +85,9 @@ ModelSnapshot *model_snapshot(ModelLun *lun, const char *name);
 /* What the op makes of @before, in the order in which it can be seen; the last is what holds when it was acknowledged. The caller
  * clears them. */
 unsigned model_apply(const Model *before, const Op *op, Model outcomes[OUTCOMES_MAX]);
-/* After a kill a LUN shows this: it is what counts now, and not durable (or, @durable, all there is). */
+/* What @op writes as its first or second: of OP_PAIR both, else only the first. */
+Op model_half(const Op *op, unsigned which);
+/* After a kill, or two writes at once, a LUN shows this: it is what counts now, and not durable (or, @durable, all there is). */
 void model_see(ModelLun *lun, uint64_t offset, uint64_t length, const uint8_t *bytes);
 void model_forget_pieces(ModelLun *lun);
 /* Bytes that only @serial has. */

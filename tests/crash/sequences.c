@@ -50,7 +50,7 @@ static void apply_half(Model *model, const Op *op)
         model_clear(&outcomes[1]);
 }
 
-/* After a kill the kernel's cache decides what LUNs show; only what differs from what was expected is noted. */
+/* After a kill the kernel's cache decides what LUNs show, after two writes at once who was last; only what differs from what was expected is noted. */
 static void note_seen(Session *session, const Shown *shown)
 {
     for (unsigned i = 0; i < shown->count; i++) {
@@ -109,6 +109,20 @@ static void look_after_kill(Session *session, VvPool *pool)
     note_seen(session, &session->explorer->shown);
 }
 
+/* Which of two writes a sector shows is what both were acknowledged with. */
+static void look_after_pair(Session *session, VvPool *pool)
+{
+    g_autofree char *why = NULL;
+
+    work_look(pool, &session->explorer->shown);
+    if (!model_allows(&session->model, &session->explorer->shown, &why)) {
+        g_autofree char *text = g_strdup_printf("after two writes at once: %s", why);
+
+        explore_fail(text);
+    }
+    note_seen(session, &session->explorer->shown);
+}
+
 /* Ops up to the next reopening, kill or the end; @close: what then. */
 static void run_session(Session *session, bool close)
 {
@@ -129,6 +143,8 @@ static void run_session(Session *session, bool close)
         work_do(pool, &op);
         note_op(EV_END, &op);
         apply_to(&session->model, &op);
+        if (op.kind == OP_PAIR)
+            look_after_pair(session, pool);
     }
     if (!close)
         recorder_die();

@@ -3,6 +3,7 @@
 
 #include "engine.h"
 #include "limits.h"
+#include "pair.h"
 #include "pool_jobs.h"
 #include "pool_private.h"
 #include "transaction.h"
@@ -94,6 +95,26 @@ static void choose_range(const ModelLun *lun, Chance *chance, Op *op)
     op->length = MIN(op->length, lun->size - op->offset);
 }
 
+/* The second write: elsewhere, on another LUN, or (as often as both together) where the first one is. */
+static bool choose_pair(const Model *model, const ModelLun *lun, Chance *chance, Op *op)
+{
+    const ModelLun *second = chance_below(chance, 4) ? lun : any_lun(model, chance);
+    Op other = { 0 };
+
+    choose_range(lun, chance, op);
+    choose_range(second, chance, &other);
+    if (second == lun && chance_below(chance, 3) && op->length > 0) {
+        other.offset = op->offset + chance_below(chance, op->length);
+        if (chance_below(chance, 2))
+            other.offset -= other.offset % VV_BLOCK_BYTES;
+        other.length = MIN(other.length, lun->size - other.offset);
+    }
+    g_strlcpy(op->second, second->name, sizeof op->second);
+    op->size = other.offset;
+    op->keep = other.length;
+    return op->length > 0 && op->keep > 0;
+}
+
 static bool choose_group(const Model *model, const ModelLun *lun, Op *op)
 {
     for (unsigned i = 0; i < MODEL_LUNS; i++) {
@@ -155,6 +176,11 @@ bool work_choose(const Model *model, char letter, Chance *chance, Op *op)
     case OP_DISCARD:
         choose_range(lun, chance, op);
         return op->length > 0;
+    case OP_BESIDE:
+        choose_range(lun, chance, op);
+        return op->length > 0;
+    case OP_PAIR:
+        return choose_pair(model, lun, chance, op);
     case OP_SNAPSHOT:
         return count_snapshots(lun) < MODEL_SNAPSHOTS;
     case OP_GROUP:
@@ -214,6 +240,14 @@ static void do_data(VvPool *pool, const Op *op)
         model_fill(op, bytes);
         g_assert_cmpint(vv_view_write(view, bytes, op->offset, op->length), ==, (int64_t) op->length);
     }
+}
+
+static void do_pair(VvPool *pool, const Op *op)
+{
+    const char *second_name = op->kind == OP_PAIR ? op->second : op->lun;
+    g_autoptr(VvHandle) first = open_id(pool, lun_id(pool, op->lun), true), second = open_id(pool, lun_id(pool, second_name), true);
+
+    pair_do(vv_handle_view(first), vv_handle_view(second), op);
 }
 
 static void do_snapshot(VvPool *pool, const Op *op, GError **error)
@@ -285,6 +319,10 @@ void work_do(VvPool *pool, const Op *op)
     case OP_DISCARD:
     case OP_FLUSH:
         do_data(pool, op);
+        break;
+    case OP_PAIR:
+    case OP_BESIDE:
+        do_pair(pool, op);
         break;
     case OP_SNAPSHOT:
     case OP_GROUP:

@@ -14,7 +14,7 @@ typedef struct {
 uint64_t chance_below(Chance *chance, uint64_t below);
 
 #define OPS_EXHAUSTIVE "wfscdrxzmkj" /* every sequence of these */
-#define OPS_RANDOM OPS_EXHAUSTIVE "wwwwwfneghOKwwdf"
+#define OPS_RANDOM OPS_EXHAUSTIVE "wwwwwfneghOKwwdfpppb"
 
 /* False: there is nothing to do that to (no snapshot to remove): leave it out. */
 bool work_choose(const Model *model, char letter, Chance *chance, Op *ret_op);

@@ -7,6 +7,7 @@
 #include "meta_private.h"
 #include "store_sums.h"
 #include "store_sums_private.h"
+#include "store_watch.h"
 
 #include <glib/gstdio.h>
 #include <string.h>
@@ -168,9 +169,33 @@ static void test_sectors(Fixture *f, gconstpointer data)
     g_assert_cmpuint(count_late, >=, 2);
 }
 
+/* A pool that is closed soon after its start does not wait until all of the map was compared: the journal keeps what the map lacks. */
+static void test_closed_early(Fixture *f, gconstpointer data)
+{
+    (void) data;
+    vv_map_check_bytes = 1; /* the background's pace */
+    test_pool_open(&f->test);
+    test_lun_new(&f->test, "new", VV_REGION_BYTES);
+    vv_pool_close(f->test.pool);
+    vv_map_check_bytes = VV_MAP_CHECK_BYTES;
+    g_autoptr(VvMeta) meta = vv_meta_open(f->test.directory, true, NULL, NULL);
+    g_assert_nonnull(vv_meta_lun_by_name(meta, "new"));
+    g_assert_cmpuint(meta->checkpoint_index, <, meta->pool.applied_index);
+    g_clear_pointer(&meta, vv_meta_close);
+    g_assert_cmpuint(run_check(f, false), ==, 0);
+
+    vv_sums_at_once_bytes = UINT64_MAX;
+    test_pool_open(&f->test);
+    vv_pool_close(f->test.pool);
+    meta = vv_meta_open(f->test.directory, true, NULL, NULL);
+    g_assert_nonnull(vv_meta_lun_by_name(meta, "new"));
+    g_assert_cmpuint(meta->checkpoint_index, ==, meta->pool.applied_index);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add("/engine/check/sectors", Fixture, NULL, set_up, test_sectors, tear_down);
+    g_test_add("/engine/check/closed-early", Fixture, NULL, set_up, test_closed_early, tear_down);
     return g_test_run();
 }

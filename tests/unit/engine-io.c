@@ -337,6 +337,24 @@ static void test_full(void)
     test_pool_free(test);
 }
 
+/* Some requests of the largest size on a scattered LUN end at once: their parts are more than the free list keeps. */
+static void test_many_parts(void)
+{
+    TestPool *test = test_pool_new(POOL_BYTES);
+    VvIoState *state = vv_io_state_new(test->pool);
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < 4 * VV_REGION_BLOCKS; i++) {
+            VvIoPart *part = vv_io_part_new(state);
+            part->next = state->parts;
+            state->parts = part;
+        }
+        vv_io_parts_free(state);
+        g_assert_null(state->parts);
+    }
+    vv_io_state_free(state);
+    test_pool_free(test);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -349,5 +367,6 @@ int main(int argc, char **argv)
     g_test_add_func("/engine/io/elastic", test_elastic);
     g_test_add_func("/engine/io/killed", test_killed);
     g_test_add_func("/engine/io/full", test_full);
+    g_test_add_func("/engine/io/many-parts", test_many_parts);
     return g_test_run();
 }

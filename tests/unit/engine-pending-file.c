@@ -179,12 +179,12 @@ static void test_torn(void)
     torn_file = open_file(torn_fd);
     g_assert_cmpint(vv_pending_file_reset(torn_file, &pool_uuid, 1), ==, 0);
     g_assert_true(vv_pending_file_take(torn_file, slots, 3));
-    vv_pending_die = look;
+    vv_die_hook = look;
     for (unsigned i = 0; i < 3; i++) {
         VvSlotRecord record = some_record(i);
         vv_pending_file_put_record(torn_file, slots[i], &record);
     }
-    vv_pending_die = NULL;
+    vv_die_hook = NULL;
     g_assert_cmpuint(torn_at, ==, 3);
     vv_pending_file_close(torn_file);
     vv_close_fd(&torn_fd);

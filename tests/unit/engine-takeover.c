@@ -189,7 +189,7 @@ static void remove_it(Fixture *f)
     g_autoptr(GError) error = NULL;
     const char *names[] = { "db", NULL };
     write_bytes(f, 0, 3 * 4096, 9);
-    vv_pending_die = die_at_logged;
+    vv_die_hook = die_at_logged;
     vv_pool_lun_remove(f->test.pool, names, false, false, false, NULL, NULL, &error);
     g_assert_not_reached();
 }

@@ -139,6 +139,56 @@ static void test_running(void)
     tear_down();
 }
 
+/* A queue that is as deep as the share lets it: each request runs in memory that one before it had. */
+static void deep_body(void)
+{
+    VvSlot *slots[64];
+    unsigned count = 0, forgotten = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        while (vv_quota_may_read(f.server) && count < G_N_ELEMENTS(slots))
+            slots[count++] = begin(&f.a, VV_IO_READ, MIB);
+        VvSlot *first = slots[0];
+        memmove(slots, slots + 1, --count * sizeof *slots);
+        end(first, true);
+        forgotten += !first->reserved && first->touched_bytes == 0;
+    }
+    while (count > 0)
+        end(slots[--count], true);
+    g_assert_cmpuint(forgotten, ==, 0);
+    g_assert_cmpuint(resident_bytes(), <=, SHARE + (1 + VV_SLOTS_RESERVED) * MIB);
+}
+
+static void test_deep(void)
+{
+    set_up();
+    on_worker(deep_body);
+    tear_down();
+}
+
+/* What a worker reads a request into has its pages before. */
+static void ready_body(void)
+{
+    VvSlot *slots[64];
+    for (unsigned i = 0; i < G_N_ELEMENTS(slots); i++) {
+        unsigned char there[2] = { 0, 0 };
+        slots[i] = vv_slot_get(&f.server->slots);
+        g_assert_cmpint(mincore(slots[i]->data - 4096, 4096 + VV_SLOT_READY_BYTES, there), ==, 0);
+        if (!slots[i]->reserved) { /* theirs are locked with the pool's */
+            g_assert_true(there[0] & 1);
+            g_assert_true(there[1] & 1);
+        }
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(slots); i++)
+        vv_slot_put(slots[i]);
+}
+
+static void test_ready(void)
+{
+    set_up();
+    on_worker(ready_body);
+    tear_down();
+}
+
 /* ---- Q2: what is parked */
 
 static VvSlot *parked[256];
@@ -289,6 +339,8 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/fusefs/quota/running", test_running);
+    g_test_add_func("/fusefs/quota/ready", test_ready);
+    g_test_add_func("/fusefs/quota/deep", test_deep);
     g_test_add_func("/fusefs/quota/parked", test_parked);
     g_test_add_func("/fusefs/quota/held", test_held);
     g_test_add_func("/fusefs/quota/race", test_race);
