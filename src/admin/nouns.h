@@ -36,6 +36,11 @@ bool vv_run_snapshot_restore(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_snapshot_refresh(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_snapshot_prune(VvInvocation *inv, int *ret_exit, GError **error);
 
+/* node.c */
+bool vv_run_node_list(VvInvocation *inv, int *ret_exit, GError **error);
+bool vv_run_node_invite(VvInvocation *inv, int *ret_exit, GError **error);
+bool vv_run_node_join(VvInvocation *inv, int *ret_exit, GError **error);
+
 /* job.c */
 bool vv_run_job_wait(VvInvocation *inv, int *ret_exit, GError **error);
 

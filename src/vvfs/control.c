@@ -1,58 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The control loop. Its mailbox is a queue under a mutex and an eventfd that the loop polls. */
+/* The control loop: it polls its mailbox. */
 #include "control.h"
 
 #include "error.h"
-#include "util.h"
+#include "mailbox.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
-
-typedef struct {
-    VvControlFunc func;
-    void *data;
-} VvPosted;
 
 struct VvControl {
     struct event_base *base;
     struct event *mail;
-    int fd;
-    pthread_mutex_t lock; /* guards posted */
-    GArray *posted;       /* VvPosted */
+    VvMailbox *mailbox;
 };
 
 static void mail_cb(evutil_socket_t fd, short what, void *user)
 {
     VvControl *loop = user;
-    GArray *posted;
-    uint64_t count;
 
+    (void) fd;
     (void) what;
-    if (read((int) fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-        vv_log(VV_LOG_ERROR, "control loop: mailbox: %s", g_strerror(errno));
-    {
-        VV_LOCKED(&loop->lock);
-        posted = loop->posted;
-        loop->posted = g_array_new(FALSE, FALSE, sizeof(VvPosted));
-    }
-    for (unsigned i = 0; i < posted->len; i++) {
-        VvPosted *p = &g_array_index(posted, VvPosted, i);
-
-        p->func(p->data);
-    }
-    g_array_unref(posted);
+    vv_mailbox_run(loop->mailbox);
 }
 
 VvControl *vv_control_new(GError **error)
 {
     VvControl *loop = g_new0(VvControl, 1);
 
-    pthread_mutex_init(&loop->lock, NULL);
-    loop->posted = g_array_new(FALSE, FALSE, sizeof(VvPosted));
-    loop->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    loop->mailbox = vv_mailbox_new("control loop");
     loop->base = event_base_new();
-    if (loop->fd >= 0 && loop->base)
-        loop->mail = event_new(loop->base, loop->fd, EV_READ | EV_PERSIST, mail_cb, loop);
+    if (loop->mailbox && loop->base)
+        loop->mail = event_new(loop->base, vv_mailbox_fd(loop->mailbox), EV_READ | EV_PERSIST, mail_cb, loop);
     if (!loop->mail || event_add(loop->mail, NULL) != 0) {
         vv_set_error_errno(error, errno ? errno : ENOMEM, NULL, "cannot make the control loop");
         vv_control_free(loop);
@@ -69,9 +46,7 @@ void vv_control_free(VvControl *loop)
         event_free(loop->mail);
     if (loop->base)
         event_base_free(loop->base);
-    vv_close_fd(&loop->fd);
-    g_array_unref(loop->posted);
-    pthread_mutex_destroy(&loop->lock);
+    vv_mailbox_free(loop->mailbox);
     g_free(loop);
 }
 
@@ -92,16 +67,5 @@ void vv_control_stop(VvControl *loop)
 
 void vv_control_post(VvControl *loop, VvControlFunc func, void *data)
 {
-    VvPosted posted = { func, data };
-    uint64_t one = 1;
-    bool first;
-
-    {
-        VV_LOCKED(&loop->lock);
-        first = loop->posted->len == 0;
-        g_array_append_val(loop->posted, posted);
-    }
-    /* An eventfd of this size never fills up: one is written only when the queue was empty. */
-    if (first && write(loop->fd, &one, sizeof(one)) < 0)
-        vv_log(VV_LOG_ERROR, "control loop: mailbox: %s", g_strerror(errno));
+    vv_mailbox_post(loop->mailbox, func, data);
 }

@@ -11,6 +11,7 @@
 #include "lock.h"
 #include "memory.h"
 #include "mounts.h"
+#include "node.h"
 #include "permit.h"
 #include "privilege.h"
 #include "reserve.h"
@@ -22,6 +23,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -123,6 +125,15 @@ void vv_daemon_may_leave(VvDaemon *daemon)
         let_mount_go(run);
 }
 
+/* Any thread, before the loop runs. */
+bool vv_daemon_is_asked_to_end(VvDaemon *daemon)
+{
+    VvRun *run = (VvRun *) daemon; /* its first member */
+    struct pollfd signal = { .fd = run->signal_fd, .events = POLLIN };
+
+    return poll(&signal, 1, 0) > 0 || (daemon->held && atomic_load(&vv_held_state(daemon->held)->terms) > 0);
+}
+
 static void mount_ended(void *data)
 {
     VvRun *run = data;
@@ -202,6 +213,19 @@ static void begin_to_end(VvRun *run, const char *why)
     vv_crew_run(daemon->changers, detach_chore, run);
 }
 
+static void end_wanted(void *data)
+{
+    VvRun *run = data;
+
+    if (!run->daemon.ending)
+        begin_to_end(run, "it is no node of the pool any more");
+}
+
+void vv_daemon_end_gone(VvDaemon *daemon)
+{
+    vv_control_post(daemon->loop, end_wanted, daemon);
+}
+
 /* A second time forces. One kill of both processes is one time. */
 static void end(VvRun *run, const char *why)
 {
@@ -260,15 +284,6 @@ static void signals_cb(evutil_socket_t fd, short what, void *user)
 }
 
 /* ---- starting */
-static char *node_name(void)
-{
-    char name[256] = "";
-
-    gethostname(name, sizeof(name) - 1);
-    name[strcspn(name, ".")] = '\0';
-    return g_strdup(vv_name_check(name, "node", NULL) ? name : "localhost");
-}
-
 /* Signals come through a descriptor, and to no thread: all inherit this mask. */
 static bool take_signals(VvRun *run, GError **error)
 {
@@ -456,7 +471,7 @@ static bool prepare(VvRun *run, GError **error)
     const VvOptions *options = daemon->options;
 
     daemon->owner = geteuid();
-    daemon->node = node_name();
+    daemon->node = vv_host_name();
     daemon->admin_gid = (gid_t) -1;
     if (options->admin_group && !vv_group_lookup(options->admin_group, &daemon->admin_gid, error))
         return false;
@@ -468,7 +483,12 @@ static bool open_pool(VvRun *run, GError **error)
 {
     VvDaemon *daemon = &run->daemon;
     const VvHoldState *state = daemon->held ? vv_held_state(daemon->held) : NULL;
-    VvPoolOptions options = { .read_only = daemon->options->read_only, .lock_wait_ms = VV_LOCK_WAIT_MS };
+    VvPoolOptions options = { .read_only = daemon->options->read_only,
+        .lock_wait_ms = VV_LOCK_WAIT_MS,
+        .cluster = vv_node_log(daemon->cluster),
+        .without_disks = daemon->cluster && !vv_node_has_disks(daemon->cluster, vv_node_id(daemon->cluster)),
+        .members_changed = vv_node_members_changed,
+        .members_user = daemon };
     g_autoptr(GArray) open_ids = NULL;
 
     if (state) {
@@ -529,8 +549,11 @@ static int start(VvRun *run, GError **error)
         if (!daemon->metrics)
             return VV_EXIT_FAILED;
     }
-    if (!vv_privilege_confine(daemon, error) || !open_pool(run, error))
+    if (!vv_privilege_confine(daemon, error) || !vv_node_open(daemon, takes_over, error) || !open_pool(run, error) ||
+        !vv_node_start(daemon, error)) {
+        vv_node_explain(daemon->cluster, error);
         return VV_EXIT_FAILED;
+    }
     daemon->subscriptions = vv_subscriptions_new(daemon);
     daemon->sampler = vv_sampler_new(daemon);
     daemon->server = vv_server_new(daemon, error);
@@ -579,13 +602,16 @@ static void stop_all(VvRun *run)
         pthread_join(run->mount_thread, NULL);
     vv_server_stop(daemon->server);
     vv_metrics_server_free(daemon->metrics);
+    vv_node_end_joins(daemon->cluster);
     vv_crew_free(daemon->changers);
     vv_crew_free(daemon->slow);
     vv_crew_free(daemon->lookers);
+    vv_node_leave_pool(daemon->cluster);
     vv_sampler_free(daemon->sampler);
     vv_fuse_free(run->fuse);
     vv_server_free(daemon->server);
     vv_pool_close(daemon->pool);
+    vv_node_free(daemon->cluster);
     /* The pool's last events were still told to them. */
     vv_subscriptions_free(daemon->subscriptions);
     vv_job_table_free(daemon->jobs);
@@ -653,6 +679,8 @@ int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd,
 
         if (g_error_matches(error, VV_ERROR, VV_ERROR_USAGE) && code == VV_EXIT_FAILED)
             code = VV_EXIT_USAGE;
+        else if (g_error_matches(error, VV_ERROR, VV_ERROR_NO_QUORUM))
+            code = VV_EXIT_NO_QUORUM;
         fprintf(stderr, "vvfs: %s%s%s\n", error->message, hint ? g_str_has_suffix(hint, ".") ? ". " : ": " : "",
             hint ? hint : "");
     }

@@ -29,11 +29,12 @@ struct VvDaemon {
     char *directory; /* absolute */
     char *name;
     VvUuid uuid;
-    char *node; /* this machine's name */
+    char *node; /* this machine's name, or that of its node record */
     uid_t owner;
     gid_t admin_gid; /* (gid_t) -1: none */
     VvHeld *held; /* borrowed; NULL: nobody holds the mount for us */
     VvPool *pool;
+    struct VvClusterNode *cluster; /* owned; NULL: the pool does not listen */
     VvFuse *fuse; /* borrowed; NULL before it is made */
     VvControl *loop;
     VvCrew *lookers;                     /* answers that are quick */
@@ -53,6 +54,12 @@ struct VvDaemon {
 
 /* The loop's thread, whenever a call has been answered: leave if the mount has gone and nothing is left to answer. */
 void vv_daemon_may_leave(VvDaemon *daemon);
+
+/* Any thread: this node has left the pool. As if SIGTERM had come. */
+void vv_daemon_end_gone(VvDaemon *daemon);
+
+/* Any thread, while it starts. */
+bool vv_daemon_is_asked_to_end(VvDaemon *daemon);
 
 /* Serve until the mount has ended. @ready_fd: the parent waits there for one byte, the exit code; -1 with -f.
  * @held: what the holder keeps, and perhaps a mount to take over; NULL: the mount ends with this process, however that ends.

@@ -134,6 +134,10 @@ static void it_died(VvHolding *h, int status)
         give_up(h, why);
         return;
     }
+    if (atomic_load(&h->state->terms) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == VV_EXIT_NO_QUORUM) {
+        give_up(h, "it was asked to end, and the process that took over found no majority of the nodes");
+        return;
+    }
     h->start_at_ms = now_ms + pause_ms(h->deaths);
     vv_log(VV_LOG_WARNING, "the process that served %s (pid %d) %s: another takes over%s", h->options->mountpoint,
         (int) h->child, how, h->deaths > 1 ? ", after a pause" : "");

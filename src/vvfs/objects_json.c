@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* LUNs, snapshots and disks as the documents of the protocol. */
+#include "node_json.h"
 #include "objects.h"
 #include "pool_jobs.h"
 #include "settings.h"
@@ -128,18 +129,15 @@ JsonObject *vv_snapshot_json(VvDaemon *daemon, const VvSnapshotItem *item, VvExc
 JsonObject *vv_disk_json(VvDaemon *daemon, const VvDiskItem *item)
 {
     JsonObject *object = json_object_new();
-    JsonObject *paths;
 
     vv_json_set_string(object, "name", item->name);
     set_uuid(object, &item->uuid);
-    vv_json_set_string(object, "node", daemon->node);
     vv_json_set_string(object, "path", item->path);
     vv_json_set_u64(object, "size", item->size_bytes);
     vv_json_set_u64(object, "used", item->used_bytes);
     vv_json_set_u64(object, "free", item->free_bytes);
     vv_json_set_string(object, "state", vv_state_name(item->state));
-    paths = vv_json_set_object(object, "paths");
-    vv_json_set_string(paths, daemon->node, item->state == VV_STATE_MISSING ? "none" : "direct");
+    vv_disk_nodes_json(daemon, object, item->state != VV_STATE_MISSING);
     return object;
 }
 

@@ -9,6 +9,8 @@
 #include "json.h"
 #include "lock.h"
 #include "mounts.h"
+#include "node_setup.h"
+#include "offline_node.h"
 #include "options.h"
 #include "pool.h"
 #include "rpc.h"
@@ -122,9 +124,25 @@ static JsonObject *create_dry(const VvPoolCreate *create, GError **error)
     return result;
 }
 
+/* --listen: the pool gets an authority and a first node. */
+static bool set_up_node(JsonObject *params, VvNodeSetup *setup, VvPoolCreate *create, GError **error)
+{
+    const char *listen = param_string(params, "listen"), *node = param_string(params, "node");
+
+    if (!listen && node) {
+        vv_set_error(error, VV_ERROR_USAGE, "node", NULL, "a node's name is for a pool that listens: give --listen too");
+        return false;
+    }
+    if (!listen)
+        return true;
+    create->first = &setup->first;
+    return vv_node_setup_init(setup, listen, node, error);
+}
+
 static JsonObject *pool_create(JsonObject *params, GError **error)
 {
     g_auto(GStrv) disks = disk_paths(params);
+    g_auto(VvNodeSetup) setup = { .node = { .id = 0 } };
     bool have_size = vv_json_has(params, "size");
     VvPoolCreate create = { .name = param_string(params, "name"),
         .overwrite = param_bool(params, "overwrite"),
@@ -146,6 +164,8 @@ static JsonObject *pool_create(JsonObject *params, GError **error)
             "a disk file of %" G_GUINT64_FORMAT " bytes is too small: at least %s", create.size_bytes, least);
         return NULL;
     }
+    if (!set_up_node(params, &setup, &create, error))
+        return NULL;
     if (param_bool(params, "dry_run"))
         return create_dry(&create, error);
     if (!vv_pool_create(&create, error))
@@ -253,9 +273,11 @@ static const struct {
     VvMethod method; /* name and params */
     JsonObject *(*run)(JsonObject *params, GError **error);
 } methods[] = {
-    { { "pool.create", NULL, 0, "dir:s name:s size?:u disks?:S overwrite?:b dry_run?:b" }, pool_create },
+    { { "pool.create", NULL, 0, "dir:s name:s size?:u disks?:S overwrite?:b listen?:s node?:s dry_run?:b" }, pool_create },
     { { "pool.check", NULL, 0, "dir:s repair?:b" }, pool_check },
     { { "pool.destroy", NULL, 0, "dir:s yes?:b dry_run?:b" }, pool_destroy },
+    { { "node.join", NULL, 0, "dir?:s parent?:s token:s listen:s node?:s" }, vv_offline_node_join },
+    { { "node.list", NULL, 0, "dir:s" }, vv_offline_node_list },
     { { "version.get", NULL, 0, "" }, version_get },
 };
 

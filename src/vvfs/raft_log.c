@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "raft_log.h"
 
+#include "faultpoint.h"
 #include "limits.h"
 #include "util.h"
 
@@ -134,6 +135,8 @@ static int put_all(VvRaftLog *log, GQueue *writes)
             }
         }
     }
+    if (err == 0)
+        vv_may_die(VV_DIE_RAFT_PUT);
     return err == 0 ? vv_journal_sync(journal) : err;
 }
 
@@ -163,6 +166,7 @@ static void run(VvRaftLog *log, GQueue *writes)
         err = put_all(log, writes);
         last = vv_journal_durable_index(log->options.journal);
     }
+    vv_may_die(VV_DIE_RAFT_STORED);
     if (err == 0) {
         note_durable(log, last);
     } else {
@@ -320,6 +324,12 @@ void vv_raft_log_release(VvRaftLog *log, uint64_t index)
     VV_LOCKED(&log->journal_lock);
     log->released = MAX(log->released, index);
     release(log);
+}
+
+uint64_t vv_raft_log_recent(VvRaftLog *log, uint64_t bytes)
+{
+    VV_LOCKED(&log->journal_lock);
+    return vv_journal_recent_index(log->options.journal, bytes);
 }
 
 void vv_raft_log_start(VvRaftLog *log, VvRaftStart *start)

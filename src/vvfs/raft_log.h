@@ -47,6 +47,8 @@ void vv_raft_log_compact(VvRaftLog *log, uint64_t index);
 
 /* The store holds entries up to @index. Any thread. */
 void vv_raft_log_release(VvRaftLog *log, uint64_t index);
+/* The first of the entries that take the last @bytes of the journal, about. */
+uint64_t vv_raft_log_recent(VvRaftLog *log, uint64_t bytes);
 /* Of what is durable: vote, first_index and last_index; the rest is the base's, which the caller has filled in. */
 void vv_raft_log_start(VvRaftLog *log, VvRaftStart *start);
 

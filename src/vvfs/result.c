@@ -5,6 +5,7 @@
  *   "@lun": NAME             the members of the LUN's item         "@lun_show": NAME      and what `show` adds
  *   "@snapshot": LUN@SNAP    of the snapshot's item                "@disk": DISK          as disk.show
  *   "@created": [LUN@SNAP]   "created": their items                "@settings": true      "settings": the pool's
+ *   "@token": ID             "token": that of the invite, which is stored nowhere
  * An object that has gone since (a repeat may come a day later) keeps its name; what is not known is null.
  *
  * What is recorded for a request id: {"m": method, "p": checksum of the params, "r": recipe}. */
@@ -170,7 +171,7 @@ static void expand_created(VvDaemon *daemon, JsonObject *result)
 
 void vv_result_expand(VvDaemon *daemon, JsonObject *result)
 {
-    static const char *const names[] = { "@lun", "@lun_show", "@snapshot", "@disk" };
+    static const char *const names[] = { "@lun", "@lun_show", "@snapshot", "@disk", "@token" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *name = g_strdup(vv_json_get_string(result, names[i]));
@@ -186,8 +187,11 @@ void vv_result_expand(VvDaemon *daemon, JsonObject *result)
         case 2:
             merge(result, snapshot_or_gone(daemon, name));
             break;
-        default:
+        case 3:
             merge(result, disk_or_gone(daemon, name));
+            break;
+        default:
+            vv_result_set_token(daemon, result, name);
         }
     }
     if (json_object_has_member(result, "@created"))

@@ -2,6 +2,8 @@
 /* From a line to a call, from a call to an answer: JSON-RPC 2.0 over the admin socket. The loop's thread, save the chore. */
 #include "rpc.h"
 
+#include "node.h"
+#include "relay.h"
 #include "reserve.h"
 #include "server.h"
 
@@ -156,6 +158,7 @@ void vv_call_free(VvCall *call)
     g_clear_error(&call->error);
     g_free(call->request.ret_previous);
     g_free(call->record);
+    vv_relayed_free(call->relayed);
     g_free(call);
 }
 
@@ -206,6 +209,8 @@ static void call_end(void *data)
     if (!call->error && call->finish)
         call->finish(call);
     client = vv_server_client(daemon->server, call->client);
+    if (call->relayed)
+        vv_relay_answer(call);
     if (client && call->id) {
         g_autofree char *text = call->error ? vv_rpc_error_text(call->id, vv_rpc_error_code(call->error), call->error)
                                             : vv_rpc_result_text(call->id, call->result);
@@ -228,6 +233,27 @@ static void call_end(void *data)
     vv_daemon_may_leave(daemon);
 }
 
+static bool answer(VvCall *call)
+{
+    if (vv_relay_is_wanted(call))
+        return vv_relay_call(call, &call->error);
+    if (call->method->handler(call, &call->error))
+        return true;
+    if (!vv_relay_may_mend(call))
+        return false;
+    g_clear_error(&call->error);
+    return vv_relay_call(call, &call->error);
+}
+
+/* Without a coordinator a change would wait without end for an answer that it may get: it is not begun. */
+static bool may_be_decided(VvCall *call)
+{
+    unsigned flags = call->method->flags;
+
+    return !(flags & VV_METHOD_CHANGES) || (flags & VV_METHOD_HERE) || vv_call_bool(call, "dry_run") ||
+           vv_node_may_change(call->daemon->cluster, call->deadline_ms, &call->error);
+}
+
 /* A crew's thread. */
 static void call_chore(void *data)
 {
@@ -239,8 +265,8 @@ static void call_chore(void *data)
     else if (call->deadline_ms && vv_monotonic_ms() > call->deadline_ms)
         vv_set_error(&call->error, VV_ERROR_TIMEOUT, NULL, NULL, "%s could not begin in time: nothing was changed",
             call->method->name);
-    else if (!vv_call_replay(call)) {
-        bool good = call->method->handler(call, &call->error);
+    else if (!vv_call_replay(call) && may_be_decided(call)) {
+        bool good = answer(call);
 
         g_assert(good == !call->error && (!good || call->result));
         /* Somebody else's request with the same id came between (another socket): its result counts. */
@@ -283,6 +309,14 @@ static void call_enqueue(VvCall *call)
     if (request_id)
         g_hash_table_insert(ids, g_strdup(request_id), g_queue_new());
     call_begin(call);
+}
+
+bool vv_rpc_begin(VvCall *call)
+{
+    if (!vv_server_begin_call(call->daemon->server))
+        return false;
+    call_enqueue(call);
+    return true;
 }
 
 static bool may_call(VvDaemon *daemon, VvClient *client, const VvMethod *method, GError **error)

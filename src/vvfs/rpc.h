@@ -35,6 +35,8 @@ enum {
     VV_METHOD_LIST = 1 << 3,  /* takes cursor */
     VV_METHOD_SLOW = 1 << 4,  /* a look that may take long */
     VV_METHOD_EXACT = 1 << 5, /* slow if the param exact is true */
+    VV_METHOD_DISKS = 1 << 6, /* is about the disks, or what works on them: relay.h */
+    VV_METHOD_HERE = 1 << 7,  /* of CHANGES: nothing that the other nodes have to agree to */
 };
 
 typedef struct {
@@ -62,6 +64,7 @@ struct VvCall {
     void (*finish)(VvCall *call);
     JsonArray *watch; /* jobs to watch; for finish of subscribe */
     bool reserved;    /* holds a reservation for its client */
+    struct VvRelayed *relayed; /* owned; who asked, if it was another node: relay.h */
 };
 
 /* ---- params, as the method's row promises them */
@@ -97,6 +100,8 @@ VvPiece vv_piece_begin(void);
 bool vv_piece_add(VvPiece *piece, JsonObject *item, const char *cursor);
 bool vv_piece_end(VvCall *call, VvPiece *piece); /* sets {items, next}; always true */
 
+/* rpc_node.c: member "token" of @result, null if nobody may use it any more. */
+void vv_result_set_token(VvDaemon *daemon, JsonObject *result, const char *id);
 /* Replace the '@' members. */
 void vv_result_expand(VvDaemon *daemon, JsonObject *result);
 
@@ -109,6 +114,8 @@ void vv_call_free(VvCall *call);
 typedef struct VvClient VvClient;
 /* One line of a client. False: the connection must be closed. */
 bool vv_rpc_receive(VvDaemon *daemon, VvClient *client, const char *line, size_t length_bytes);
+/* A call that no client made. False: no calls are taken any more. */
+bool vv_rpc_begin(VvCall *call);
 /* An answer to @id (NULL: null). Newly allocated, without LF. */
 char *vv_rpc_error_text(JsonNode *id, int code, const GError *error);
 char *vv_rpc_result_text(JsonNode *id, JsonObject *result);
@@ -159,6 +166,15 @@ bool vv_rpc_job_show(VvCall *call, GError **error);
 bool vv_rpc_job_pause(VvCall *call, GError **error);
 bool vv_rpc_job_resume(VvCall *call, GError **error);
 bool vv_rpc_job_cancel(VvCall *call, GError **error);
+bool vv_rpc_node_list(VvCall *call, GError **error);
+bool vv_rpc_node_show(VvCall *call, GError **error);
+bool vv_rpc_node_invite(VvCall *call, GError **error);
+bool vv_rpc_node_invites(VvCall *call, GError **error);
+bool vv_rpc_node_revoke(VvCall *call, GError **error);
+bool vv_rpc_node_set(VvCall *call, GError **error);
+bool vv_rpc_node_leave(VvCall *call, GError **error);
+bool vv_rpc_node_evict(VvCall *call, GError **error);
+bool vv_rpc_node_lead(VvCall *call, GError **error);
 bool vv_rpc_stats_get(VvCall *call, GError **error);
 bool vv_rpc_events_list(VvCall *call, GError **error);
 bool vv_rpc_doctor_list(VvCall *call, GError **error);

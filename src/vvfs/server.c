@@ -143,6 +143,14 @@ void vv_client_add_call(VvClient *client, VvCall *call)
     client->server->busy++;
 }
 
+bool vv_server_begin_call(VvServer *server)
+{
+    if (!server || !server->listener)
+        return false;
+    server->busy++;
+    return true;
+}
+
 void vv_server_end_call(VvServer *server, VvCall *call)
 {
     VvClient *client = g_hash_table_lookup(server->clients, &call->client);

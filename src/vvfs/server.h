@@ -40,6 +40,8 @@ size_t vv_client_waiting(const VvClient *client);
 void vv_client_send(VvClient *client, const char *text);
 /* A call begins and ends; its client may have gone when it ends. */
 void vv_client_add_call(VvClient *client, VvCall *call);
+/* A call of no client. False: the server has stopped. */
+bool vv_server_begin_call(VvServer *server);
 void vv_server_end_call(VvServer *server, VvCall *call);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "held.h"
 #include "jobs.h"
+#include "node_json.h"
 #include "objects.h"
 #include "sampler.h"
 
@@ -47,11 +48,16 @@ const char *vv_status_state(VvDaemon *daemon)
 /* ---- pool.status */
 static void set_nodes(VvDaemon *daemon, JsonObject *status)
 {
-    JsonObject *node = vv_json_add_object(vv_json_set_array(status, "nodes"));
+    static const char *const keys[] = { "name", "state", "role" };
+    g_autoptr(JsonArray) items = vv_nodes_json(daemon);
+    JsonArray *nodes = vv_json_set_array(status, "nodes");
 
-    vv_json_set_string(node, "name", daemon->node);
-    vv_json_set_string(node, "state", "up");
-    vv_json_set_string(node, "role", "coordinator");
+    for (unsigned i = 0; i < json_array_get_length(items); i++) {
+        JsonObject *node = vv_json_add_object(nodes), *item = json_array_get_object_element(items, i);
+
+        for (unsigned k = 0; k < G_N_ELEMENTS(keys); k++)
+            vv_json_set_string(node, keys[k], vv_json_get_string(item, keys[k]));
+    }
 }
 
 /* Bytes on disks that are not there. */

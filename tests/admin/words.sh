@@ -66,13 +66,13 @@ a -p "$work/elsewhere" lun list
 gives 3 "" "vvfs-admin: pool else is not mounted: vvfs $work/elsewhere MOUNTPOINT" "a pool that has no standard place is mounted by its path"
 
 # ---- not in this version
-for words in "share set db" "node list" "lease list" "pool import x" "lun move db" "snapshot send db@x" "disk scan" "schedule list"; do
+for words in "share set db" "lease list" "pool import x" "lun move db" "snapshot send db@x" "disk scan" "schedule list"; do
     # shellcheck disable=SC2086
     a --json $words
     [[ $code -eq 1 ]] && json 'd["error"]["code"] == "unsupported"'; ok "$words: not in this version"
 done
-a pool create --name x --listen 10.0.0.1
-gives 1 "" "vvfs-admin: not in this version: pool create --listen" "pool create --listen: not in this version"
+a node join --token x --listen 10.0.0.1 --disk /dev/null
+gives 1 "" "vvfs-admin: not in this version: node join --disk" "node join --disk: not in this version"
 
 # More names than a request may have are told before anybody is connected to (no pool is there).
 many() { seq -f "$1" "$2"; }

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A pool that does not listen has one node, this machine, which has no number and no address. */
+#include "node_json.h"
+
+#include "config.h"
+#include "error.h"
+#include "node.h"
+
+#include <string.h>
+
+static void set_number(JsonObject *object, const char *key, uint64_t value)
+{
+    if (value)
+        vv_json_set_u64(object, key, value);
+    else
+        vv_json_set_null(object, key);
+}
+
+JsonObject *vv_node_shown_json(const VvNodeShown *shown)
+{
+    JsonObject *object = json_object_new();
+
+    vv_json_set_string(object, "name", shown->name);
+    set_number(object, "id", shown->id);
+    vv_json_set_string(object, "address", shown->address);
+    vv_json_set_string(object, "role", shown->role);
+    vv_json_set_string(object, "state", shown->state);
+    set_number(object, "session", shown->session);
+    vv_json_set_string(object, "version", shown->version);
+    if (shown->have_disks)
+        vv_json_set_u64(object, "disks", shown->disks);
+    else
+        vv_json_set_null(object, "disks");
+    vv_json_set_time(object, "since", shown->since_ns);
+    return object;
+}
+
+static uint64_t disk_count(VvDaemon *daemon)
+{
+    VvMeta *meta = vv_pool_meta(daemon->pool);
+    uint64_t count;
+
+    vv_meta_read_lock(meta);
+    count = vv_meta_disks(meta)->len;
+    vv_meta_read_unlock(meta);
+    return count;
+}
+
+static JsonObject *item(VvDaemon *daemon, const VvNodeRecord *record)
+{
+    bool self = record->id == vv_node_id(daemon->cluster);
+    uint64_t session = 0;
+    VvNodeShown shown = { .name = record->name,
+        .id = record->id,
+        .address = record->addresses[0],
+        .role = record->id == vv_node_coordinator(daemon->cluster, &session) ? "coordinator" : vv_role_name(record->role),
+        .state = vv_node_state(daemon->cluster, record),
+        .version = self ? PACKAGE_VERSION : record->software,
+        .since_ns = record->since_ns,
+        .session = self ? session : 0,
+        .have_disks = true,
+        .disks = vv_node_has_disks(daemon->cluster, record->id) ? disk_count(daemon) : 0 };
+
+    return vv_node_shown_json(&shown);
+}
+
+static JsonObject *only_node(VvDaemon *daemon)
+{
+    VvMeta *meta = vv_pool_meta(daemon->pool);
+    VvNodeShown shown = { .name = daemon->node,
+        .role = "coordinator",
+        .state = "up",
+        .version = PACKAGE_VERSION,
+        .have_disks = true,
+        .disks = disk_count(daemon) };
+
+    vv_meta_read_lock(meta);
+    shown.since_ns = vv_meta_pool(meta)->created_ns;
+    vv_meta_read_unlock(meta);
+    return vv_node_shown_json(&shown);
+}
+
+JsonArray *vv_nodes_json(VvDaemon *daemon)
+{
+    JsonArray *items = json_array_new();
+    g_autoptr(GPtrArray) nodes = NULL;
+
+    if (!daemon->cluster) {
+        json_array_add_object_element(items, only_node(daemon));
+        return items;
+    }
+    nodes = vv_meta_nodes(vv_pool_meta(daemon->pool));
+    for (unsigned i = 0; i < nodes->len; i++) {
+        const VvNodeRecord *record = g_ptr_array_index(nodes, i);
+
+        if (record->role != VV_ROLE_GONE)
+            json_array_add_object_element(items, item(daemon, record));
+    }
+    return items;
+}
+
+static char *hex(const uint8_t *bytes, size_t length_bytes)
+{
+    GString *text = g_string_new(NULL);
+
+    for (size_t i = 0; i < length_bytes; i++)
+        g_string_append_printf(text, "%02x", bytes[i]);
+    return g_string_free(text, FALSE);
+}
+
+JsonObject *vv_node_show_json(VvDaemon *daemon, const char *name, GError **error)
+{
+    g_autoptr(VvNodeRecord) record = NULL;
+    g_autofree char *key = NULL, *why = NULL;
+    JsonObject *object;
+    VvMesh *mesh;
+
+    if (!daemon->cluster && strcmp(name, daemon->node) == 0) {
+        object = only_node(daemon);
+        vv_json_set_array(object, "addresses");
+        vv_json_set_null(object, "key");
+        vv_json_set_null(object, "reason");
+        return object;
+    }
+    record = vv_pool_node(daemon->pool, name, error);
+    if (!record)
+        return NULL;
+    object = item(daemon, record);
+    key = hex(record->key_id, sizeof record->key_id);
+    mesh = vv_node_mesh(daemon->cluster);
+    why = mesh ? vv_mesh_why(mesh, record->id) : NULL;
+    vv_json_set_strings(object, "addresses", (const char *const *) record->addresses);
+    vv_json_set_string(object, "key", key);
+    vv_json_set_string(object, "reason", why);
+    return object;
+}
+
+static char *node_name(VvDaemon *daemon, uint64_t id)
+{
+    g_autoptr(GPtrArray) nodes = vv_meta_nodes(vv_pool_meta(daemon->pool));
+
+    for (unsigned i = 0; i < nodes->len; i++) {
+        const VvNodeRecord *record = g_ptr_array_index(nodes, i);
+
+        if (record->id == id)
+            return g_strdup(record->name);
+    }
+    return NULL;
+}
+
+void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, bool is_there)
+{
+    g_autoptr(GPtrArray) nodes = daemon->cluster ? vv_meta_nodes(vv_pool_meta(daemon->pool)) : NULL;
+    JsonObject *paths = vv_json_set_object(object, "paths");
+
+    if (!nodes) {
+        vv_json_set_string(object, "node", daemon->node);
+        vv_json_set_string(paths, daemon->node, is_there ? "direct" : "none");
+        return;
+    }
+    for (unsigned i = 0; i < nodes->len; i++) {
+        const VvNodeRecord *record = g_ptr_array_index(nodes, i);
+        bool has = vv_node_has_disks(daemon->cluster, record->id);
+
+        if (has)
+            vv_json_set_string(object, "node", record->name);
+        if (record->role != VV_ROLE_GONE)
+            vv_json_set_string(paths, record->name, has && is_there ? "direct" : "none");
+    }
+}
+
+JsonObject *vv_invite_json(VvDaemon *daemon, const VvInviteRecord *invite)
+{
+    JsonObject *object = json_object_new();
+    g_autofree char *node = node_name(daemon, invite->node);
+    bool expired = vv_now_ns() / 1000000000u > invite->expiry_seconds;
+
+    vv_json_set_u64(object, "id", invite->id);
+    vv_json_set_string(object, "name", *invite->name ? invite->name : NULL);
+    vv_json_set_string(object, "role", vv_role_name(invite->role));
+    vv_json_set_string(object, "state", invite->node ? "used" : expired ? "expired" : "open");
+    vv_json_set_string(object, "node", node);
+    vv_json_set_time(object, "expires", invite->expiry_seconds * 1000000000u);
+    vv_json_set_time(object, "created", invite->created_ns);
+    return object;
+}
