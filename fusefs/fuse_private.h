@@ -100,8 +100,8 @@ struct VvFuse {
     int root_fd, looker_fd;       /* a duplicate of the session's: notifications; the looker's (looker.h), borrowed; -1 */
     bool uring;            /* the first ring_count servers have rings, one more reads /dev/fuse (uring.h, U3) */
     unsigned queue_count;  /* of the kernel; 0 without rings */
-    unsigned ring_count;
-    unsigned server_count; /* all */
+    unsigned ring_count, server_count; /* the latter: all */
+    _Atomic unsigned readers; /* workers that sleep for a request: worker.h */
     VvServer servers[VV_WORKERS_MAX + 1];
     VvHandles handles;
     VvOperations operations;

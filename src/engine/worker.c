@@ -18,6 +18,8 @@
  *     INLINE_BATCH_BYTES wait: with all that a client has under way in one batch, it and the worker would run in turn.
  * W7  While the source is shut (take said -EBUSY) it is neither read nor polled; every round asks take again, and what brings
  *     the round is what take waits for: a completion or a task.
+ * W8  Of several workers of one source those that are busy do not poll it while another one sleeps in its blocking read: a lone
+ *     request would wake both. Who comes out of that read polls, or reads again, so the source is never without.
  * W6  When run returns nothing of this worker is left in the kernel: the poll and the eventfd read are cancelled and
  *     their completions seen. */
 #include "worker.h"
@@ -61,6 +63,7 @@ struct VvWorker {
     bool source_ready; /* the non-blocking descriptor may have more */
     bool source_shut;  /* it may not be read in this round */
     bool poll_armed;
+    _Atomic unsigned *readers; /* workers of the same source inside its blocking read: W8. Borrowed; NULL: no others */
 
     /* the ring */
     struct io_uring ring;
@@ -209,6 +212,12 @@ void vv_worker_set_source(VvWorker *worker, int blocking_fd, int nonblocking_fd,
     worker->nonblocking_fd = nonblocking_fd;
     worker->take = take;
     worker->take_user = user;
+}
+
+void vv_worker_share_source(VvWorker *worker, _Atomic unsigned *readers)
+{
+    g_assert(!worker->ran);
+    worker->readers = readers;
 }
 
 /* ---- mailbox */
@@ -539,7 +548,11 @@ static void take_more(VvWorker *worker)
  * time: then it is done ever more seldom. */
 static void take_first(VvWorker *worker)
 {
+    if (worker->readers)
+        atomic_fetch_add_explicit(worker->readers, 1, memory_order_relaxed);
     worker->source_ready = take_one(worker, worker->blocking_fd) || worker->source_shut;
+    if (worker->readers)
+        atomic_fetch_sub_explicit(worker->readers, 1, memory_order_relaxed);
     g_assert(!worker->source_shut || is_busy(worker));
     bool probe = worker->source_ready && !worker->source_shut && worker->probes_left_out == 0;
     if (probe && take_one(worker, worker->nonblocking_fd)) {
@@ -582,7 +595,8 @@ static bool run_once(VvWorker *worker)
     bool more = (taking && (ready || worker->source_ended)) || !mailbox_is_empty(worker);
 
     arm_mailbox(worker);
-    if (taking && !worker->source_ready) /* who may not read it does not ask whether it could: W7 */
+    bool other_reads = worker->readers && atomic_load_explicit(worker->readers, memory_order_relaxed) > 0; /* W8 */
+    if (taking && !worker->source_ready && !other_reads) /* who may not read it does not ask whether it could: W7 */
         arm_source(worker);
     enter_ring(worker, !more);
     reap(worker);

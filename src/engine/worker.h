@@ -15,6 +15,7 @@
 #include "disk.h"
 
 #include <glib.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -66,6 +67,10 @@ unsigned vv_worker_index(const VvWorker *worker);
  * -ENODEV when the source has ended for good. Both descriptors stay the caller's. Before run only. */
 typedef int (*VvWorkerTake)(void *user, int fd);
 void vv_worker_set_source(VvWorker *worker, int blocking_fd, int nonblocking_fd, VvWorkerTake take, void *user);
+
+/* There are other workers of the same source: @readers counts those that sleep in its blocking read, and is 0 at first. Borrowed until all
+ * are freed. Before run only. */
+void vv_worker_share_source(VvWorker *worker, _Atomic unsigned *readers);
 
 /* Run until vv_worker_stop, or the source ended, and then until nothing is in flight. Sets the thread's current worker. */
 void vv_worker_run(VvWorker *worker);
