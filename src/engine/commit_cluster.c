@@ -7,6 +7,7 @@
  * While it waits for its own entries it applies whatever comes before them. */
 #include "commit_private.h"
 #include "journal_log.h"
+#include "news.h"
 #include "slab.h"
 
 #include <errno.h>
@@ -59,13 +60,35 @@ bool vv_pool_is_without_disks(const VvPool *pool)
 
 /* ---- applying */
 
-/* What views show of a LUN that another node has changed. */
+/* The LUN whose view shows what the op sets; 0: none. */
+static uint64_t lun_of_op(const VvOp *op)
+{
+    switch (op->kind) {
+    case VV_OP_LUN_SET:
+        return op->lun_set.id;
+    case VV_OP_LUN_SIZE:
+        return op->lun_size.id;
+    case VV_OP_RESTORE:
+        return op->restore.lun;
+    case VV_OP_ADOPT:
+        return op->adopt.lun;
+    default:
+        return 0;
+    }
+}
+
+/* What views show of a LUN that another node has changed. Of one that is elastic the size is newer in the answers to what was written to it. */
 static void reload_views(VvPool *pool, const VvOps *ops)
 {
     for (unsigned i = 0; i < ops->len; i++) {
         const VvOp *op = vv_ops_get(ops, i);
-        g_autoptr(VvView) view = op->kind == VV_OP_LUN_SET ? vv_view_peek(pool, op->lun_set.id) : NULL;
-        if (view)
+        uint64_t lun = lun_of_op(op);
+        g_autoptr(VvView) view = lun ? vv_view_peek(pool, lun) : NULL;
+        if (view == NULL)
+            continue;
+        VvViewStat now;
+        vv_view_stat(view, &now);
+        if (op->kind != VV_OP_LUN_SIZE || !now.elastic)
             vv_view_reload(view);
     }
 }
@@ -90,6 +113,8 @@ static int apply_ops(VvCommitter *committer, const VvClusterEntry *handed, const
         vv_batch_entry_applied(pool, own);
     else if (rc == 0 && ops)
         reload_views(pool, ops);
+    if (rc == 0)
+        vv_news_add(pool->news, handed->index, own ? NULL : ops);
     vv_may_die(VV_DIE_DROPPED);
     return rc;
 }
@@ -258,6 +283,7 @@ int vv_commit_convert(VvCommitter *committer, const VvClusterLog *log, GError **
         return rc;
     }
     vv_journal_make_log(vv_meta_journal(pool->meta));
+    vv_news_add(pool->news, vv_meta_applied_index(pool->meta), NULL);
     committer->cluster = log;
     atomic_store(&pool->cluster, log);
     if (!log->attach(log->user, pool, error)) {

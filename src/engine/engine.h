@@ -121,6 +121,7 @@ struct VvPool {
 
     VvPoolHooks hooks;
     void *hooks_user;
+    struct VvNews *news;         /* what other nodes changed: news.h */
 
     _Atomic uint64_t pending_bytes;   /* of data behind records of all views */
     _Atomic uint64_t pending_memory;  /* that these take: pending.h */

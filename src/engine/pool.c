@@ -20,6 +20,7 @@
 #include "cluster_log.h"
 #include "damage.h"
 #include "io_state.h"
+#include "news.h"
 #include "pending_slots.h"
 #include "pool_private.h"
 #include "scrub.h"
@@ -463,6 +464,7 @@ static bool start_parts(VvPool *pool, GError **error)
     vv_meta_set_hooks(pool->meta, &meta_hooks, pool); /* P1 */
     if (!start_thread(&pool->checkpointer, checkpointer_main, pool, &pool->threads->checkpointer_runs, error))
         return false;
+    pool->news = vv_news_new(vv_meta_applied_index(pool->meta));
     pool->committer = vv_committer_new(pool);
     pool->lookup = vv_lookup_new(pool);
     pool->service = vv_worker_new(VV_SERVICE_WORKER, false, error);
@@ -564,6 +566,7 @@ static void stop_threads(VvPool *pool)
     if (atomic_load(&pool->cluster))
         atomic_load(&pool->cluster)->detach(atomic_load(&pool->cluster)->user);
     g_clear_pointer(&pool->committer, vv_committer_free);
+    g_clear_pointer(&pool->news, vv_news_free);
     g_clear_pointer(&pool->lookup, vv_lookup_free);
     if (threads->checkpointer_runs) {
         vv_meta_give_up_check(pool->meta); /* a checkpoint is not worth waiting for it */
