@@ -60,7 +60,11 @@ static bool set_lun_attributes(VvFuse *fuse, uint64_t id, const struct stat *att
         mask |= VV_LUN_ATIME;
         atime_ns = to_set & FUSE_SET_ATTR_ATIME_NOW ? now_ns : ns_of(attr->st_atim);
     }
-    return mask == 0 || vv_pool_lun_set_attributes(fuse->pool, id, mask, &props, mtime_ns, atime_ns, error);
+    if (mask == 0)
+        return true;
+    if (fuse->far.set_attributes && (mask & VV_LUN_MTIME)) /* who has the disks keeps it with what is written */
+        return fuse->far.set_attributes(fuse->far.user, id, mask, &props, mtime_ns, atime_ns, error);
+    return vv_pool_lun_set_attributes(fuse->pool, id, mask, &props, mtime_ns, atime_ns, error);
 }
 
 /* 0: go on; else what to answer. */
@@ -101,6 +105,9 @@ void vv_fuse_setattr(fuse_req_t request, fuse_ino_t node, struct stat *attr, int
         }
         if (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
             vv_notify(fuse, VV_NOTICE_CHANGED, node); /* the folder's follow */
+        bool far = fuse->far.set_attributes && (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW));
+        if (!far && fuse->far.changed) /* who did it has told the others */
+            fuse->far.changed(fuse->far.user);
     }
     reply_stat(request, node, view_of(fuse, node, info));
 }

@@ -27,9 +27,12 @@ static bool is_read_only(VvFuse *fuse)
     return fuse->read_only || vv_pool_is_read_only(fuse->pool);
 }
 
-static void names_changed(VvFuse *fuse)
+/* @here: by this process, so it has to be told. */
+static void names_changed(VvFuse *fuse, bool here)
 {
     atomic_store(&fuse->changed_ns, vv_now_ns());
+    if (here && fuse->far.changed)
+        fuse->far.changed(fuse->far.user);
 }
 
 /* ---- texts */
@@ -169,7 +172,15 @@ static bool make_lun(
         .props_mask = VV_LUN_MODE | VV_LUN_UID | VV_LUN_GID,
         .props = { .mode = mode & 0777, .uid = caller->uid, .gid = caller->gid },
     };
-    return vv_pool_lun_create(vv_fuse_of(request)->pool, &create, &again->request, ret_id, error);
+    VvFuse *fuse = vv_fuse_of(request);
+    if (fuse->far.lun_create == NULL)
+        return vv_pool_lun_create(fuse->pool, &create, &again->request, ret_id, error);
+    if (!fuse->far.lun_create(fuse->far.user, &create, &again->request, error))
+        return false;
+    if (vv_node_find(fuse, VV_NODE_LUNS, name, ret_id) == 0)
+        return true;
+    vv_set_error(error, VV_ERROR_STALE, name, NULL, "%s was removed or renamed at once", name);
+    return false;
 }
 
 static bool make_snapshot(
@@ -183,7 +194,9 @@ static bool make_snapshot(
     g_autofree char *object = g_strconcat(lun.name, "@", name, NULL);
     const char *const objects[] = { object, NULL };
     VvSnapshotOptions options = { .kind = VV_SNAPSHOT_MANUAL };
-    if (!vv_pool_snapshot_create(fuse->pool, objects, &options, &again->request, error))
+    bool made = fuse->far.snapshot_create ? fuse->far.snapshot_create(fuse->far.user, object, &again->request, error)
+                                          : vv_pool_snapshot_create(fuse->pool, objects, &options, &again->request, error);
+    if (!made)
         return false;
     if (vv_node_find(fuse, folder, name, ret_id) < 0) {
         vv_set_error(error, VV_ERROR_STALE, object, NULL, "%s was removed or renamed at once", object);
@@ -220,7 +233,7 @@ static bool make(fuse_req_t request, uint64_t parent, const char *name, mode_t m
     bool made = lun ? make_lun(request, &again, name, mode, ret_id, &error)
                     : make_snapshot(fuse, &again, parent, name, ret_id, &error);
     if (made)
-        names_changed(fuse);
+        names_changed(fuse, fuse->far.lun_create == NULL);
     else
         vv_reply_error(request, error);
     return made;
@@ -310,6 +323,16 @@ static char *object_at(VvFuse *fuse, uint64_t parent, const char *name, uint64_t
     return g_strconcat(lun.name, "@", name, NULL);
 }
 
+static bool remove_object(VvFuse *fuse, bool lun, const char *object, VvAgain *again, GError **error)
+{
+    const char *const objects[] = { object, NULL };
+    if (fuse->far.remove)
+        return fuse->far.remove(fuse->far.user, lun, object, &again->request, error);
+    /* Without a VvRemoval: nobody asks here what it frees, and counting that reads all pages. */
+    return lun ? vv_pool_lun_remove(fuse->pool, objects, false, false, false, &again->request, NULL, error)
+               : vv_pool_snapshot_remove(fuse->pool, objects, false, false, &again->request, NULL, error);
+}
+
 void vv_fuse_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
     VvFuse *fuse = vv_fuse_of(request);
@@ -328,17 +351,12 @@ void vv_fuse_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
         fuse_reply_err(request, err);
         return;
     }
-    const char *const objects[] = { object, NULL };
     g_autoptr(GError) error = NULL;
-    /* Without a VvRemoval: nobody asks here what it frees, and counting that reads all pages. */
-    bool removed = vv_node_kind(fuse, parent) == VV_KIND_LUNS
-                       ? vv_pool_lun_remove(fuse->pool, objects, false, false, false, &again.request, NULL, &error)
-                       : vv_pool_snapshot_remove(fuse->pool, objects, false, false, &again.request, NULL, &error);
-    if (!removed) {
+    if (!remove_object(fuse, vv_node_kind(fuse, parent) == VV_KIND_LUNS, object, &again, &error)) {
         vv_reply_error(request, error);
         return;
     }
-    names_changed(fuse);
+    names_changed(fuse, fuse->far.remove == NULL);
     fuse_reply_err(request, 0);
 }
 
@@ -390,6 +408,6 @@ void vv_fuse_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fus
         vv_reply_error(request, error);
         return;
     }
-    names_changed(fuse);
+    names_changed(fuse, true);
     fuse_reply_err(request, 0);
 }

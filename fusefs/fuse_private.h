@@ -40,12 +40,12 @@ typedef struct {
     void *user;
 } VvLiveText;
 
-typedef enum { VV_NOTICE_CHANGED, VV_NOTICE_CONTENT, VV_NOTICE_REMOVED } VvNoticeKind;
+typedef enum { VV_NOTICE_CHANGED, VV_NOTICE_CONTENT, VV_NOTICE_REMOVED, VV_NOTICE_ALL } VvNoticeKind;
 
 typedef struct {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* something to do, or done */
-    GQueue queue;           /* VvNotice */
+    GQueue queue, late;     /* VvNotice; of late ones only the size is left to tell */
     uint64_t queued, done;  /* counts: notice number n is done when done >= n */
     bool running, stopping;
     pthread_t thread;
@@ -92,8 +92,8 @@ struct VvFuse {
     _Atomic uint64_t changed_ns; /* the last change of names: mtime of luns/ and snapshots/ */
     _Atomic uint64_t listed_ms;  /* when snapshots were last listed with VV_LISTED_TIMEOUT_MS; coarse clock */
     unsigned device_minor;       /* of the mount, 0 unknown */
-    bool mounted;
-    atomic_bool detached, forced;
+    VvFuseFar far;
+    bool mounted; atomic_bool detached, forced;
     VvTakeover takeover;
 
     struct fuse_session *session; /* owned */

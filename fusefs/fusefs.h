@@ -17,6 +17,7 @@
 #ifndef VV_FUSEFS_H
 #define VV_FUSEFS_H
 
+#include "far.h"
 #include "looker.h"
 #include "pool.h"
 #include "survival.h"
@@ -44,6 +45,7 @@ typedef struct {
     int opens_fd;             /* a memfd of VV_OPENS_FILE_BYTES, borrowed */
     uint64_t connection_id;   /* of this mount, random */
     const VvFuseConnection *adopt; /* a predecessor's, to be taken over; NULL: mount. Its descriptors are duplicated */
+    VvFuseFar far;            /* who does what needs the disks; all NULL: this process */
     const char *const *extra; /* NULL-terminated further words for -o ("noatime", "nodev"), or NULL */
 } VvFuseOptions;
 

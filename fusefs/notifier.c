@@ -9,6 +9,10 @@
  *     content    pages of the object are old                                     the same
  *     removed    attributes of the object, of its folder and of luns/ and         the same
  *                snapshots/ are old
+ *     all        all of it, for every LUN: what changed is not known any more     nobody
+ *
+ * What entries of other nodes of a cluster changed comes as news (news.h): a thread of the engine queues it and waits until the kernel knows, for the
+ * node that made the change waits for that. Sizes of open LUNs are told later then (N4).
  *
  * Names need no notice: the kernel looks every name of an object up again (entry_timeout 0), save those of snapshots and
  * their folders that were listed in the last VV_LISTED_TIMEOUT_MS. A removed one's attributes are old, asking for them gives ESTALE, and that makes the
@@ -16,7 +20,10 @@
  *
  * N1  Nobody who answers a request of the mount waits here: the request may hold what the delivery needs.
  * N2  The stat goes by path and takes no lasting reference on the mount: umount never finds it busy for long.
- * N3  Another process makes it (looker.h): a thread of ours that waited for the mount could not be killed. */
+ * N3  Another process makes it (looker.h): a thread of ours that waited for the mount could not be killed.
+ * N4  Who tells news waits for no stat: that may wait for locks that an operation of this mount holds, which may wait for another node. */
+#include "base.h"
+#include "news.h"
 #include "nodes.h"
 
 #include <poll.h>
@@ -28,6 +35,7 @@
 typedef struct {
     VvNoticeKind kind;
     uint64_t id;
+    bool news; /* N4 */
 } VvNotice;
 
 /* ---- delivery: the notifier's thread */
@@ -104,31 +112,102 @@ static void outlive_listings(VvFuse *fuse)
         ;
 }
 
-static void deliver(VvFuse *fuse, const VvNotice *notice)
+/* The folder that the snapshot is in: its times are those of its names. */
+static void folder_is_old(VvFuse *fuse, const VvObjectName *name)
 {
-    if (notice->kind == VV_NOTICE_CONTENT) {
-        (void) fuse_lowlevel_notify_inval_inode(fuse->session, notice->id, 0, 0);
-        return;
+    if (name->snapshot)
+        attributes_are_old(fuse, name->lun_id | VV_NODE_FOLDER);
+}
+
+static void directories_are_old(VvFuse *fuse)
+{
+    attributes_are_old(fuse, VV_NODE_LUNS);
+    attributes_are_old(fuse, VV_NODE_SNAPSHOTS);
+}
+
+/* What is believed of snapshots is outlived. */
+static void all_is_old(VvFuse *fuse)
+{
+    vv_meta_read_lock(fuse->meta);
+    GPtrArray *luns = vv_meta_luns(fuse->meta);
+    g_autofree uint64_t *ids = g_new(uint64_t, luns->len + 1);
+    unsigned count = luns->len;
+    for (unsigned i = 0; i < count; i++)
+        ids[i] = ((const VvLun *) g_ptr_array_index(luns, i))->id;
+    vv_meta_read_unlock(fuse->meta);
+    for (unsigned i = 0; i < count; i++) {
+        (void) fuse_lowlevel_notify_inval_inode(fuse->session, ids[i], 0, 0);
+        attributes_are_old(fuse, ids[i] | VV_NODE_FOLDER);
     }
-    if (notice->kind == VV_NOTICE_REMOVED) {
-        attributes_are_old(fuse, notice->id);
-        attributes_are_old(fuse, notice->id | VV_NODE_FOLDER); /* a LUN's: its successor has one of that name */
-        attributes_are_old(fuse, VV_NODE_LUNS);
-        attributes_are_old(fuse, VV_NODE_SNAPSHOTS);
-        return;
-    }
-    GArray *nodes = family_of_nodes(fuse, notice->id);
+    directories_are_old(fuse);
+    outlive_listings(fuse);
+}
+
+static void family_is_old(VvFuse *fuse, uint64_t id)
+{
+    g_auto(VvObjectName) name = { 0 };
+    GArray *nodes = family_of_nodes(fuse, id);
     for (unsigned i = 0; i < nodes->len; i++)
         attributes_are_old(fuse, g_array_index(nodes, uint64_t, i));
     g_array_unref(nodes);
-    attributes_are_old(fuse, VV_NODE_LUNS);
-    attributes_are_old(fuse, VV_NODE_SNAPSHOTS);
-    g_auto(VvObjectName) name = { 0 };
-    if (!vv_node_object_name(fuse, notice->id, &name))
+    directories_are_old(fuse);
+    if (!vv_node_object_name(fuse, id, &name))
         return;
+    folder_is_old(fuse, &name);
     outlive_listings(fuse);
-    if (!name.snapshot && !name.orphan && vv_handles_is_open(&fuse->handles, notice->id))
+}
+
+static void deliver(VvFuse *fuse, const VvNotice *notice)
+{
+    switch (notice->kind) {
+    case VV_NOTICE_CONTENT:
+        (void) fuse_lowlevel_notify_inval_inode(fuse->session, notice->id, 0, 0);
+        return;
+    case VV_NOTICE_REMOVED:
+        attributes_are_old(fuse, notice->id);
+        attributes_are_old(fuse, notice->id | VV_NODE_FOLDER); /* a LUN's: its successor has one of that name */
+        directories_are_old(fuse);
+        return;
+    case VV_NOTICE_ALL:
+        all_is_old(fuse);
+        return;
+    case VV_NOTICE_CHANGED:
+        family_is_old(fuse, notice->id);
+        return;
+    }
+}
+
+static void teach(VvFuse *fuse, const VvNotice *notice)
+{
+    g_auto(VvObjectName) name = { 0 };
+    if (notice->kind == VV_NOTICE_CHANGED && vv_node_object_name(fuse, notice->id, &name) && !name.snapshot && !name.orphan &&
+        vv_handles_is_open(&fuse->handles, notice->id))
         teach_size(fuse, name.name);
+}
+
+/* Lock held, and let go meanwhile. False: there was nothing to do. */
+static bool work(VvFuse *fuse)
+{
+    VvNotifier *notifier = &fuse->notifier;
+    VvNotice *notice = g_queue_pop_head(&notifier->queue), *late = notice ? NULL : g_queue_pop_head(&notifier->late);
+    bool waits = notice && notice->news && notice->kind == VV_NOTICE_CHANGED && g_queue_get_length(&notifier->late) < VV_NOTICES_MAX;
+    if (notice == NULL && late == NULL)
+        return false;
+    pthread_mutex_unlock(&notifier->lock);
+    if (notice)
+        deliver(fuse, notice);
+    if (!waits)
+        teach(fuse, notice ? notice : late);
+    pthread_mutex_lock(&notifier->lock);
+    if (waits)
+        g_queue_push_tail(&notifier->late, notice);
+    else
+        g_free(notice ? notice : late);
+    if (notice) {
+        notifier->done++;
+        pthread_cond_broadcast(&notifier->changed);
+    }
+    return true;
 }
 
 static void *notify(void *user)
@@ -137,38 +216,30 @@ static void *notify(void *user)
     VvNotifier *notifier = &fuse->notifier;
     pthread_setname_np(pthread_self(), "vvfs-notifier");
     pthread_mutex_lock(&notifier->lock);
-    while (!notifier->stopping) {
-        VvNotice *notice = g_queue_pop_head(&notifier->queue);
-        if (notice == NULL) {
+    while (!notifier->stopping)
+        if (!work(fuse))
             pthread_cond_wait(&notifier->changed, &notifier->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&notifier->lock);
-        deliver(fuse, notice);
-        g_free(notice);
-        pthread_mutex_lock(&notifier->lock);
-        notifier->done++;
-        pthread_cond_broadcast(&notifier->changed);
-    }
     pthread_mutex_unlock(&notifier->lock);
     return NULL;
 }
 
 /* ---- notices: any thread */
 
-static void queue_notice(VvFuse *fuse, VvNoticeKind kind, uint64_t id, bool wait)
+/* Lock held. The notice's number; 0: it was not taken. */
+static uint64_t push(VvNotifier *notifier, VvNoticeKind kind, uint64_t id, bool news)
 {
-    VvNotifier *notifier = &fuse->notifier;
-    VV_LOCKED(&notifier->lock);
     if (!notifier->running || notifier->stopping || g_queue_get_length(&notifier->queue) >= VV_NOTICES_MAX)
-        return;
+        return 0;
     VvNotice *notice = g_new(VvNotice, 1);
-    *notice = (VvNotice){ kind, id };
+    *notice = (VvNotice){ kind, id, news };
     g_queue_push_tail(&notifier->queue, notice);
-    uint64_t number = ++notifier->queued;
     pthread_cond_broadcast(&notifier->changed);
-    if (!wait || vv_in_request) /* N1 */
-        return;
+    return ++notifier->queued;
+}
+
+/* Lock held. Until notice @number is delivered. */
+static void await_done(VvNotifier *notifier, uint64_t number)
+{
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += VV_NOTICE_WAIT_MS / 1000;
@@ -178,6 +249,33 @@ static void queue_notice(VvFuse *fuse, VvNoticeKind kind, uint64_t id, bool wait
             return;
         }
     }
+}
+
+static void queue_notice(VvFuse *fuse, VvNoticeKind kind, uint64_t id, bool wait)
+{
+    VvNotifier *notifier = &fuse->notifier;
+    VV_LOCKED(&notifier->lock);
+    uint64_t number = push(notifier, kind, id, false);
+    if (number != 0 && wait && !vv_in_request) /* N1 */
+        await_done(notifier, number);
+}
+
+/* The engine's thread of news. */
+static void news_told(void *user, const VvNewsItem *items, unsigned count, bool all)
+{
+    static const VvNoticeKind kinds[] = {
+        [VV_NEWS_CHANGED] = VV_NOTICE_CHANGED, [VV_NEWS_CONTENT] = VV_NOTICE_CONTENT, [VV_NEWS_REMOVED] = VV_NOTICE_REMOVED
+    };
+    VvFuse *fuse = user;
+    VvNotifier *notifier = &fuse->notifier;
+    uint64_t number = 0;
+    atomic_store(&fuse->changed_ns, vv_now_ns());
+    VV_LOCKED(&notifier->lock);
+    for (unsigned i = 0; i < count; i++)
+        number = MAX(number, push(notifier, kinds[items[i].kind], items[i].object, true));
+    if (all)
+        number = MAX(number, push(notifier, VV_NOTICE_ALL, 0, true));
+    await_done(notifier, number);
 }
 
 void vv_notify(VvFuse *fuse, VvNoticeKind kind, uint64_t object_id)
@@ -215,9 +313,12 @@ void vv_notifier_start(VvFuse *fuse)
     };
     VvNotifier *notifier = &fuse->notifier;
     vv_pool_set_hooks(fuse->pool, &hooks, fuse);
+    vv_pool_set_news(fuse->pool, news_told, fuse);
     int rc = pthread_create(&notifier->thread, NULL, notify, fuse);
     pthread_mutex_lock(&notifier->lock);
     notifier->running = rc == 0;
+    if (fuse->takeover.adopts && vv_meta_is_cluster(fuse->meta)) /* the map went on while nobody told this kernel */
+        (void) push(notifier, VV_NOTICE_ALL, 0, true);
     pthread_mutex_unlock(&notifier->lock);
     if (rc != 0)
         vv_log(VV_LOG_WARNING, "no thread to tell the kernel of changes: %s", g_strerror(rc));
@@ -233,10 +334,12 @@ void vv_notifier_stop(VvFuse *fuse)
     notifier->stopping = true;
     pthread_cond_broadcast(&notifier->changed);
     pthread_mutex_unlock(&notifier->lock);
+    vv_pool_set_news(fuse->pool, NULL, NULL);
     if (running)
         pthread_join(notifier->thread, NULL);
     pthread_mutex_lock(&notifier->lock);
     notifier->running = notifier->stopping = false;
     g_queue_clear_full(&notifier->queue, g_free);
+    g_queue_clear_full(&notifier->late, g_free);
     pthread_mutex_unlock(&notifier->lock);
 }

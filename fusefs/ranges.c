@@ -114,7 +114,9 @@ static bool may_adopt(const VvFile *from, const VvFile *to, uint64_t from_offset
 static bool adopt(VvFuse *fuse, const VvFile *from, VvFile *to, uint64_t size_bytes)
 {
     g_autoptr(GError) error = NULL;
-    if (!vv_pool_lun_adopt(fuse->pool, to->object_id, from->object_id, size_bytes, &error)) {
+    bool adopted = fuse->far.adopt ? fuse->far.adopt(fuse->far.user, to->object_id, from->object_id, size_bytes, &error)
+                                   : vv_pool_lun_adopt(fuse->pool, to->object_id, from->object_id, size_bytes, &error);
+    if (!adopted) {
         if (!g_error_matches(error, VV_ERROR, VV_ERROR_UNSUPPORTED))
             vv_log(VV_LOG_NOTE, "copied instead of cloned: %s", error->message);
         to->adopt_source = 0;

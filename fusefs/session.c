@@ -237,6 +237,7 @@ VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error)
     fuse->mode = options->mode ? options->mode & 0777 : 0755;
     fuse->started_ns = vv_now_ns();
     atomic_store(&fuse->changed_ns, fuse->started_ns);
+    fuse->far = options->far;
     fuse->root_fd = -1;
     fuse->looker_fd = options->looker_fd;
     pthread_mutex_init(&fuse->takeover.lock, NULL);
@@ -252,6 +253,7 @@ VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error)
     init_waiting(&fuse->notifier.lock, &fuse->notifier.changed);
     init_waiting(&fuse->keeper.lock, &fuse->keeper.wake);
     g_queue_init(&fuse->notifier.queue);
+    g_queue_init(&fuse->notifier.late);
     if (!make_session(fuse, options, error) || !make_servers(fuse, options->adopt ? options->adopt->clone_count / 2 : options->threads, options->ring, error)) {
         vv_fuse_free(fuse);
         return NULL;

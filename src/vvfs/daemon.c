@@ -14,6 +14,7 @@
 #include "node.h"
 #include "permit.h"
 #include "privilege.h"
+#include "relay.h"
 #include "reserve.h"
 #include "rpc.h"
 #include "sampler.h"
@@ -399,6 +400,7 @@ static bool start_mount(VvRun *run, GError **error)
         extra[count++] = "noexec";
     if (run->daemon.held)
         set_holding(vv_held_state(run->daemon.held), &options);
+    vv_relay_mount(&run->daemon, &options.far);
     run->fuse = vv_fuse_new(run->daemon.pool, &options, error);
     if (!run->fuse)
         return false;

@@ -7,6 +7,7 @@
 #include "error.h"
 #include "node_private.h"
 #include "node_setup.h"
+#include "settle.h"
 #include "tls.h"
 
 #include <errno.h>
@@ -72,6 +73,7 @@ static VvClusterNode *node_new(VvDaemon *daemon, bool takes_over)
     pthread_mutex_init(&node->switch_lock, NULL);
     pthread_mutex_init(&node->join_lock, NULL);
     pthread_mutex_init(&node->event_lock, NULL);
+    node->settled = vv_settled_new();
     return node;
 }
 
@@ -181,6 +183,7 @@ void vv_node_free(VvClusterNode *node)
         event_free(node->listen_again);
     vvn_stop_listening(node);
     vv_driver_free(node->driver);
+    vv_settled_free(node->settled);
     vv_credentials_clear(&node->credentials);
     vv_joined_clear(&node->kept);
     g_clear_error(&node->unfit);

@@ -7,6 +7,7 @@
 #include "base.h"
 #include "error.h"
 #include "relay.h"
+#include "settle.h"
 
 #define LISTEN_TRIES 10u /* at the start: another process may be ending */
 #define LISTEN_TRY_US 100000u
@@ -59,6 +60,8 @@ static void message_cb(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *u
     (void) mesh;
     if (in->request != 0 && in->kind == VV_RELAY_CALL)
         vv_relay_take(node->daemon, peer, in->request, in->body, in->body_bytes);
+    else if (in->request != 0 && in->kind == VV_SETTLE)
+        vv_settle_take(node->daemon, peer, in->request, in->body, in->body_bytes);
     else if (vv_peer_ours(peer)->purpose == VV_PURPOSE_CONTROL && in->request == 0)
         vv_driver_receive(node->driver, vv_peer_node(peer), in->kind, in->body, in->body_bytes);
     else

@@ -32,6 +32,8 @@ struct VvClusterNode {
     pthread_mutex_t join_lock; /* a leaf */
     bool ending;               /* join_lock: nobody may be let in any more, and the crews get nothing more */
 
+    struct VvSettled *settled; /* owned: settle.h */
+
     pthread_mutex_t event_lock; /* a leaf */
     VvPool *pool;               /* event_lock: where events go; NULL: to the log */
 

@@ -97,22 +97,29 @@ static char *holder_name(VvDaemon *daemon)
     return g_strdup("?");
 }
 
-static char *question_text(const VvCall *call)
+static char *question_text(const char *method, JsonObject *params)
 {
     g_autoptr(JsonObject) object = json_object_new();
 
-    vv_json_set_string(object, "method", call->method->name);
-    json_object_set_object_member(object, "params", json_object_ref(call->params));
+    vv_json_set_string(object, "method", method);
+    json_object_set_object_member(object, "params", json_object_ref(params));
     return vv_json_object_text(object);
 }
 
-static bool send_question(VvCall *call, Question *question, const char *holder, GError **error)
+static uint64_t timeout_of(JsonObject *params)
 {
-    VvMesh *mesh = vv_node_mesh(call->daemon->cluster);
+    JsonNode *node = json_object_get_member(params, "timeout_ms");
+
+    return node && JSON_NODE_HOLDS_VALUE(node) ? (uint64_t) json_node_get_int(node) : RELAY_MS;
+}
+
+static bool send_question(VvDaemon *daemon, const char *method, JsonObject *params, Question *question, const char *holder, GError **error)
+{
+    VvMesh *mesh = vv_node_mesh(daemon->cluster);
     g_autoptr(VvPeer) peer = mesh ? vv_mesh_peer(mesh, VV_FIRST_NODE, 0) : NULL;
-    g_autofree char *text = question_text(call);
+    g_autofree char *text = question_text(method, params);
     VvOutgoing out = { .kind = VV_RELAY_CALL, .body = text, .body_bytes = (uint32_t) strlen(text) };
-    uint64_t timeout_ms = vv_call_u64(call, "timeout_ms", RELAY_MS);
+    uint64_t timeout_ms = timeout_of(params);
     VvPeerRequest request = { .timeout_ms = CLAMP(timeout_ms, 1, RELAY_MS), .done = reply_cb, .user = question };
     int rc = peer ? vv_peer_request(peer, &out, &request) : -ENOTCONN;
 
@@ -120,12 +127,12 @@ static bool send_question(VvCall *call, Question *question, const char *holder, 
         return true;
     question_unref(question);
     vv_set_error(error, VV_ERROR_NO_COORDINATOR, holder, "vvfs-admin node list", "node %s, which has the disks of pool %s, %s: nothing was changed",
-        holder, call->daemon->name, rc == -ENOTCONN ? "cannot be reached" : "has too much to do");
+        holder, daemon->name, rc == -ENOTCONN ? "cannot be reached" : "has too much to do");
     return false;
 }
 
-/* What the other node said; the call's result or @error. */
-static bool take_answer(VvCall *call, const char *text, const char *holder, uint64_t *ret_applied, GError **error)
+/* What the other node said; its result or @error. */
+static bool take_answer(const char *text, const char *holder, JsonObject **ret_result, uint64_t *ret_applied, GError **error)
 {
     const char *why = NULL;
     g_autoptr(JsonNode) root = text ? vv_json_parse(text, strlen(text), &why) : NULL;
@@ -136,8 +143,10 @@ static bool take_answer(VvCall *call, const char *text, const char *holder, uint
 
     if (applied && JSON_NODE_HOLDS_VALUE(applied) && json_node_get_value_type(applied) == G_TYPE_INT64)
         *ret_applied = (uint64_t) MAX(json_node_get_int(applied), 0);
-    if (result && JSON_NODE_HOLDS_OBJECT(result))
-        return vv_call_done(call, json_object_ref(json_node_get_object(result)));
+    if (result && JSON_NODE_HOLDS_OBJECT(result)) {
+        *ret_result = json_object_ref(json_node_get_object(result));
+        return true;
+    }
     if (failure && JSON_NODE_HOLDS_OBJECT(failure)) {
         JsonObject *told = json_node_get_object(failure);
         const char *message = vv_json_get_string(told, "message"), *word = vv_json_get_string(told, "code");
@@ -160,44 +169,58 @@ static void follow(VvClusterNode *node, uint64_t applied)
         g_usleep(FOLLOW_LOOK_US);
 }
 
-static bool is_elsewhere(const VvDaemon *daemon)
+bool vv_relay_is_elsewhere(const VvDaemon *daemon)
 {
     return daemon->cluster && !vv_node_has_disks(daemon->cluster, vv_node_id(daemon->cluster));
 }
 
 bool vv_relay_is_wanted(const VvCall *call)
 {
-    return (call->method->flags & VV_METHOD_DISKS) && is_elsewhere(call->daemon);
+    return (call->method->flags & VV_METHOD_DISKS) && vv_relay_is_elsewhere(call->daemon);
 }
 
 bool vv_relay_may_mend(const VvCall *call)
 {
-    return is_elsewhere(call->daemon) && g_error_matches(call->error, VV_ERROR, VV_ERROR_NO_COORDINATOR);
+    return vv_relay_is_elsewhere(call->daemon) && g_error_matches(call->error, VV_ERROR, VV_ERROR_NO_COORDINATOR);
 }
 
-bool vv_relay_call(VvCall *call, GError **error)
+/* @question has ended, or this node does. */
+static VvRelayEnd look_at_answer(Question *question, bool ended, const char *holder, JsonObject **ret_result, uint64_t *ret_applied,
+    GError **error)
 {
-    VvClusterNode *node = call->daemon->cluster;
-    g_autofree char *holder = holder_name(call->daemon);
-    Question *question = question_new();
-    uint64_t applied = 0;
-    bool good = false;
-
-    if (!send_question(call, question, holder, error)) {
-        question_unref(question);
-        return false;
-    }
-    if (!wait_for_reply(node, question))
+    if (!ended)
         vv_set_error(error, VV_ERROR_TIMEOUT, holder, NULL, "this node is ending while node %s does it: it may be done", holder);
     else if (question->result < 0)
         vv_set_error(error, VV_ERROR_TIMEOUT, holder, NULL, "node %s, which has the disks, %s: it may have been done. Repeat it with the same "
             "`--id`, or look first", holder, question->result == -ETIMEDOUT ? "did not answer in time" : "went away before it answered");
     else
-        good = take_answer(call, question->text, holder, &applied, error);
+        return take_answer(question->text, holder, ret_result, ret_applied, error) ? VV_RELAY_DONE : VV_RELAY_REFUSED;
+    return VV_RELAY_UNHEARD;
+}
+
+VvRelayEnd vv_relay_ask(VvDaemon *daemon, const char *method, JsonObject *params, JsonObject **ret_result, GError **error)
+{
+    VvClusterNode *node = daemon->cluster;
+    g_autofree char *holder = holder_name(daemon);
+    Question *question = question_new();
+    uint64_t applied = 0;
+    VvRelayEnd end = VV_RELAY_NOT_SENT;
+
+    if (send_question(daemon, method, params, question, holder, error))
+        end = look_at_answer(question, wait_for_reply(node, question), holder, ret_result, &applied, error);
     question_unref(question);
-    if (good)
+    if (end == VV_RELAY_DONE)
         follow(node, applied);
-    return good;
+    return end;
+}
+
+bool vv_relay_call(VvCall *call, GError **error)
+{
+    JsonObject *result;
+
+    if (vv_relay_ask(call->daemon, call->method->name, call->params, &result, error) != VV_RELAY_DONE)
+        return false;
+    return vv_call_done(call, result);
 }
 
 /* ---- answering */
@@ -213,6 +236,11 @@ void vv_relayed_free(VvRelayed *relayed)
         return;
     vv_peer_unref(relayed->peer);
     g_free(relayed);
+}
+
+uint64_t vv_relayed_by(const VvRelayed *relayed)
+{
+    return vv_peer_node(relayed->peer);
 }
 
 static void reply(VvPeer *peer, uint64_t request, JsonObject *result, const GError *error, uint64_t applied)
@@ -253,7 +281,7 @@ static VvCall *make_call(VvDaemon *daemon, const char *body, size_t body_bytes, 
     g_autoptr(JsonNode) root = vv_json_parse(body, body_bytes, &why);
     JsonObject *object = root && JSON_NODE_HOLDS_OBJECT(root) ? json_node_get_object(root) : NULL;
     const char *name = object ? vv_json_get_string(object, "method") : NULL;
-    const VvMethod *method = name ? vv_method_lookup(name) : NULL;
+    const VvMethod *row = name ? vv_method_lookup(name) : NULL, *method = row || !name ? row : vv_relay_mount_method(name);
     JsonNode *params = object ? json_object_get_member(object, "params") : NULL;
     VvCall *call;
 
@@ -287,7 +315,7 @@ void vv_relay_take(VvDaemon *daemon, VvPeer *peer, uint64_t request, const uint8
     g_autoptr(GError) error = NULL;
     VvCall *call;
 
-    if (vv_peer_identity(peer)->guest || is_elsewhere(daemon)) { /* Y1, Y2 */
+    if (vv_peer_identity(peer)->guest || vv_relay_is_elsewhere(daemon)) { /* Y1, Y2 */
         refuse(peer, request, VV_ERROR_DENIED, "this is not for that node to ask, or not for this one to answer");
         return;
     }

@@ -26,11 +26,30 @@ bool vv_relay_may_mend(const VvCall *call);
 /* As a handler. Errors: no-coordinator, timeout, and whatever the other node says. */
 bool vv_relay_call(VvCall *call, GError **error);
 
+/* How asking ended. */
+typedef enum {
+    VV_RELAY_DONE,
+    VV_RELAY_REFUSED,  /* the other node's own words */
+    VV_RELAY_NOT_SENT, /* no-coordinator: nothing was changed (Y4) */
+    VV_RELAY_UNHEARD,  /* timeout: it may have been done */
+} VvRelayEnd;
+/* The same without a call: @method is a row of methods.c or of relay_mount.c; @params, borrowed, are as its row says. *ret_result: on DONE, a
+ * reference of the caller's. Blocks; any thread that may. */
+VvRelayEnd vv_relay_ask(VvDaemon *daemon, const char *method, JsonObject *params, JsonObject **ret_result, GError **error);
+/* Is this a node without disks? Constant while the pool is open. */
+bool vv_relay_is_elsewhere(const VvDaemon *daemon);
+
+/* ---- relay_mount.c: what the mount of such a node asks (fusefs/far.h), and the methods that answer it: of other nodes, never of clients */
+/* *ret_far: for VvFuseOptions. */
+void vv_relay_mount(VvDaemon *daemon, struct VvFuseFar *ret_far);
+const VvMethod *vv_relay_mount_method(const char *name);
+
 /* vv-control. Answers in any case. */
 void vv_relay_take(VvDaemon *daemon, struct VvPeer *peer, uint64_t request, const uint8_t *body, size_t body_bytes);
 /* The loop's thread, when a call that came so has ended. */
 void vv_relay_answer(VvCall *call);
 typedef struct VvRelayed VvRelayed;
 void vv_relayed_free(VvRelayed *relayed);
+uint64_t vv_relayed_by(const VvRelayed *relayed); /* who asked */
 
 #endif

@@ -6,6 +6,7 @@
 #include "relay.h"
 #include "reserve.h"
 #include "server.h"
+#include "settle.h"
 
 #include <string.h>
 
@@ -233,12 +234,23 @@ static void call_end(void *data)
     vv_daemon_may_leave(daemon);
 }
 
+/* The other nodes show what was changed here before anybody hears that it was. The kernel of a mount that asked for it knows. */
+static void show(VvCall *call)
+{
+    unsigned flags = call->method->flags;
+
+    if ((flags & VV_METHOD_CHANGES) && !(flags & VV_METHOD_HERE) && !vv_call_dry(call))
+        vv_settle(call->daemon, (flags & VV_METHOD_MOUNT) && call->relayed ? vv_relayed_by(call->relayed) : 0);
+}
+
 static bool answer(VvCall *call)
 {
     if (vv_relay_is_wanted(call))
         return vv_relay_call(call, &call->error);
-    if (call->method->handler(call, &call->error))
+    if (call->method->handler(call, &call->error)) {
+        show(call);
         return true;
+    }
     if (!vv_relay_may_mend(call))
         return false;
     g_clear_error(&call->error);

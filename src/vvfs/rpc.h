@@ -37,6 +37,7 @@ enum {
     VV_METHOD_EXACT = 1 << 5, /* slow if the param exact is true */
     VV_METHOD_DISKS = 1 << 6, /* is about the disks, or what works on them: relay.h */
     VV_METHOD_HERE = 1 << 7,  /* of CHANGES: nothing that the other nodes have to agree to */
+    VV_METHOD_MOUNT = 1 << 8, /* of another node's mount: relay_mount.c */
 };
 
 typedef struct {
