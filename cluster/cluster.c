@@ -52,6 +52,13 @@ static unsigned voters(void *user, uint64_t *ids, unsigned most)
     return count;
 }
 
+static uint64_t committed(void *user)
+{
+    const VvCluster *cluster = user;
+
+    return vv_raft_commit(cluster->raft);
+}
+
 #define FORWARD(name, arguments, values) \
     static void name arguments \
     { \
@@ -86,7 +93,7 @@ static uint64_t nonce(void *user)
 }
 
 static const VvMemberOps member_ops = { send_fields, settle, old_io, uses, nonce, session_changed, proposal_done, retry };
-static const VvCoordinatorOps coordinator_ops = { send_fields, propose, voters };
+static const VvCoordinatorOps coordinator_ops = { send_fields, propose, voters, committed };
 
 /* ---- */
 
@@ -259,6 +266,8 @@ bool vv_cluster_receive(VvCluster *cluster, uint64_t now_ms, uint64_t from, uint
         follow_raft(cluster, now_ms);
     if (kind == VV_MESSAGE_CONFIRM)
         confirm(cluster, from, &fields);
+    if (kind == VV_MESSAGE_LATEST_IS && cluster->ops.latest)
+        cluster->ops.latest(cluster->user, fields.nonce, fields.number, fields.seq);
     cluster->working = true;
     vv_coordinator_receive(cluster->coordinator, now_ms, from, kind, &fields);
     cluster->working = false;
@@ -298,6 +307,15 @@ void vv_cluster_request(VvCluster *cluster, const VvEntry *entry)
     fields.body_bytes = bytes->len;
     if (leader)
         send_fields(cluster, leader, VV_MESSAGE_REQUEST, &fields);
+}
+
+void vv_cluster_ask_latest(VvCluster *cluster, uint64_t nonce, uint64_t number)
+{
+    uint64_t leader = vv_raft_leader(cluster->raft);
+    VvFields fields = { .nonce = nonce, .number = number };
+
+    if (leader)
+        send_fields(cluster, leader, VV_MESSAGE_LATEST, &fields);
 }
 
 const VvClusterState *vv_cluster_state(const VvCluster *cluster)

@@ -30,6 +30,8 @@ typedef struct {
     VvAdmitFunc admit; /* NULL: all bodies */
     /* After the state has it: what the body asks for is done, if the verdict is OK. @entry NULL: Raft's own. */
     void (*applied)(void *user, uint64_t index, uint64_t term, const VvEntry *entry, const VvApplied *applied);
+    /* The answer to vv_cluster_ask_latest: all that was committed anywhere when that was called is at or before @index. NULL: not wanted. */
+    void (*latest)(void *user, uint64_t nonce, uint64_t number, uint64_t index);
     VvMemberOps member; /* its `send` is not used */
 } VvClusterOps;
 
@@ -54,6 +56,9 @@ void vv_cluster_work(VvCluster *cluster, uint64_t now_ms);
 uint64_t vv_cluster_deadline(const VvCluster *cluster);
 /* An entry with a request id, to whoever coordinates; ask again until the state knows its result. */
 void vv_cluster_request(VvCluster *cluster, const VvEntry *entry);
+
+/* Up to where is the log committed by now? Ask again until `latest` answers; @nonce: who asks, drawn, not 0. */
+void vv_cluster_ask_latest(VvCluster *cluster, uint64_t nonce, uint64_t number);
 
 const VvClusterState *vv_cluster_state(const VvCluster *cluster);
 VvMember *vv_cluster_member(VvCluster *cluster);

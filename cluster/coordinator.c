@@ -14,6 +14,7 @@ VvCoordinator *vv_coordinator_new(const VvCoordinatorConfig *config, const VvCoo
     c->user = user;
     c->nodes = g_array_new(FALSE, FALSE, sizeof(VvcNode));
     c->renewals = g_array_new(FALSE, FALSE, sizeof(VvcRenewal));
+    c->latest = g_array_new(FALSE, FALSE, sizeof(VvcLatest));
     c->answers = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     c->wants = g_array_new(FALSE, FALSE, sizeof(VvcWant));
     c->requests = g_ptr_array_new_with_free_func(vvc_request_free);
@@ -29,6 +30,7 @@ void vv_coordinator_free(VvCoordinator *c)
     vv_coordinator_end(c);
     g_array_free(c->nodes, TRUE);
     g_array_free(c->renewals, TRUE);
+    g_array_free(c->latest, TRUE);
     g_array_free(c->answers, TRUE);
     g_array_free(c->wants, TRUE);
     g_ptr_array_free(c->requests, TRUE);
@@ -60,6 +62,7 @@ void vv_coordinator_end(VvCoordinator *c)
     c->asked_ms = 0;
     g_array_set_size(c->nodes, 0);
     g_array_set_size(c->renewals, 0);
+    g_array_set_size(c->latest, 0);
     g_array_set_size(c->answers, 0);
     g_array_set_size(c->wants, 0);
     g_ptr_array_set_size(c->requests, 0);
@@ -197,6 +200,41 @@ static void answer_renewals(VvCoordinator *c)
     }
 }
 
+/* ---- what is committed */
+
+static void ask_latest(VvCoordinator *c, uint64_t from, const VvFields *fields)
+{
+    VvcLatest latest = { from, fields->nonce, fields->number, c->ops.committed(c->user), c->round + 1 };
+
+    if (!vvc_node(c, from))
+        return;
+    for (guint i = 0; i < c->latest->len; i++) {
+        VvcLatest *other = &g_array_index(c->latest, VvcLatest, i);
+
+        if (other->node != from)
+            continue;
+        if (other->nonce != latest.nonce || other->number != latest.number) /* else it was asked again */
+            *other = latest;
+        return;
+    }
+    g_array_append_val(c->latest, latest);
+}
+
+static void answer_latest(VvCoordinator *c)
+{
+    for (guint i = 0; i < c->latest->len;) {
+        const VvcLatest *latest = &g_array_index(c->latest, VvcLatest, i);
+        VvFields fields = { .nonce = latest->nonce, .number = latest->number, .seq = latest->index };
+
+        if (vv_rule(VV_RULE_CONFIRM) && latest->round > c->confirmed) {
+            i++;
+            continue;
+        }
+        c->ops.send(c->user, latest->node, VV_MESSAGE_LATEST_IS, &fields);
+        g_array_remove_index(c->latest, i);
+    }
+}
+
 /* ---- confirmation: "is your term mine?" */
 
 static void count_answers(VvCoordinator *c)
@@ -222,7 +260,7 @@ static void work_confirm(VvCoordinator *c, uint64_t now_ms)
     unsigned count;
     VvFields fields;
 
-    if (c->renewals->len == 0)
+    if (c->renewals->len == 0 && c->latest->len == 0)
         return;
     if (c->round > c->confirmed && now_ms < c->asked_ms + c->config.session_ms / 8)
         return;
@@ -306,6 +344,9 @@ void vv_coordinator_receive(VvCoordinator *c, uint64_t now_ms, uint64_t from, ui
     case VV_MESSAGE_RENEW:
         renew(c, now_ms, from, fields);
         break;
+    case VV_MESSAGE_LATEST:
+        ask_latest(c, from, fields);
+        break;
     case VV_MESSAGE_CONFIRMED:
         confirmed(c, from, fields);
         break;
@@ -347,14 +388,16 @@ void vv_coordinator_work(VvCoordinator *c, uint64_t now_ms)
     vvc_work_quiesces(c, now_ms);
     vvc_work_drops(c, now_ms);
     work_expiry(c, now_ms);
+    answer_latest(c); /* by the round that has ended, before another begins */
     work_confirm(c, now_ms);
     answer_renewals(c);
+    answer_latest(c);
 }
 
 /* Whoever waits is looked at sixteen times in T. */
 uint64_t vv_coordinator_deadline(const VvCoordinator *c)
 {
-    bool waiting = c->active && (c->renewals->len > 0 || c->wants->len > 0 || c->requests->len > 0 || c->quiesces->len > 0 ||
+    bool waiting = c->active && (c->renewals->len > 0 || c->latest->len > 0 || c->wants->len > 0 || c->requests->len > 0 || c->quiesces->len > 0 ||
                                     c->applied->removals->len > 0);
 
     for (guint i = 0; c->active && i < c->nodes->len; i++)

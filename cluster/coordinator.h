@@ -4,7 +4,8 @@
  * C1 It begins when the first entry of its term is applied, with every node heard "now", no quiesces and no drops.
  * C2 It judges by the tail: the state as it will be when all that it proposed is applied. A renewal of a session whose end is in the tail
  *    is not answered.
- * C3 A renewal is answered when a majority of voters has said "my term is yours" to a question asked after the renewal arrived.
+ * C3 A renewal is answered when a majority of voters has said "my term is yours" to a question asked after the renewal arrived. So is who asks up
+ *    to where the log is committed, with the index as it was when that arrived: nobody else can have committed more by then.
  * C4 A session is expired after T (1 + drift) of silence, counted from the last renewal received or from the beginning, and only if
  *    somebody needs what it holds.
  * C5 A quiesce that was aborted is never proposed; who was asked is told until it answers.
@@ -28,6 +29,7 @@ typedef struct {
     /* 0, or -EAGAIN: not now, nothing was done. */
     int (*propose)(void *user, const VvEntry *entry, uint64_t *ret_index);
     unsigned (*voters)(void *user, uint64_t *ids, unsigned most); /* of the newest configuration */
+    uint64_t (*committed)(void *user); /* index */
 } VvCoordinatorOps;
 
 VvCoordinator *vv_coordinator_new(const VvCoordinatorConfig *config, const VvCoordinatorOps *ops, void *user);

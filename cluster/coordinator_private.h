@@ -18,6 +18,12 @@ typedef struct {
 } VvcRenewal;
 
 typedef struct {
+    uint64_t node, nonce, number;
+    uint64_t index;
+    uint64_t round; /* as of a renewal */
+} VvcLatest;
+
+typedef struct {
     VvHolder holder;
     VvRange range;
     VvLeaseMode mode;
@@ -61,6 +67,7 @@ struct VvCoordinator {
     GArray *nodes; /* VvcNode that are not removed in the tail */
 
     GArray *renewals;   /* VvcRenewal that wait for a confirmation */
+    GArray *latest;     /* VvcLatest, one of each node, that wait for it too */
     uint64_t round;     /* asked last */
     uint64_t confirmed; /* the highest that a majority answered */
     GArray *answers;    /* u64 nodes that answered `round` */

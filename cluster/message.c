@@ -19,6 +19,8 @@ static const struct {
     { VV_MESSAGE_PROPOSE, VV_FIELD_SESSION | VV_FIELD_SEQ | VV_FIELD_BODY, "propose" },
     { VV_MESSAGE_REQUEST, VV_FIELD_BODY, "request" },
     { VV_MESSAGE_LEAD, VV_FIELD_NODE, "lead" },
+    { VV_MESSAGE_LATEST, VV_FIELD_NONCE | VV_FIELD_NUMBER, "latest" },
+    { VV_MESSAGE_LATEST_IS, VV_FIELD_NONCE | VV_FIELD_NUMBER | VV_FIELD_SEQ, "latest-is" },
     { VV_MESSAGE_LEASE, VV_FIELD_SESSION | VV_FIELD_RANGE | VV_FIELD_MODE, "lease" },
     { VV_MESSAGE_RECALL, VV_FIELD_SESSION | VV_FIELD_RANGE | VV_FIELD_MODE | VV_FIELD_TERM, "recall" },
     { VV_MESSAGE_QUIESCE, VV_FIELD_SESSION | VV_FIELD_QUIESCE | VV_FIELD_LUNS, "quiesce" },
@@ -40,13 +42,13 @@ static const struct {
 bool vv_message_is_coordinators(uint16_t kind)
 {
     return kind == VV_MESSAGE_RENEWED || kind == VV_MESSAGE_CONFIRM || kind == VV_MESSAGE_RECALL || kind == VV_MESSAGE_QUIESCE ||
-           kind == VV_MESSAGE_RESUME || kind == VV_MESSAGE_DROP;
+           kind == VV_MESSAGE_RESUME || kind == VV_MESSAGE_DROP || kind == VV_MESSAGE_LATEST_IS;
 }
 
 bool vv_message_may_be_guests(uint16_t kind)
 {
     return !vv_message_is_rafts(kind) && !vv_message_is_coordinators(kind) && kind != VV_MESSAGE_CONFIRMED && kind != VV_MESSAGE_REQUEST &&
-           kind != VV_MESSAGE_LEAD;
+           kind != VV_MESSAGE_LEAD && kind != VV_MESSAGE_LATEST;
 }
 
 static int find(uint16_t kind)

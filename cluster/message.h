@@ -35,6 +35,8 @@ typedef enum {
     VV_MESSAGE_REQUEST = 0x0206,   /* body: an entry with a request id and no session: snapshot, remove, config */
 
     VV_MESSAGE_LEAD = 0x0207,      /* node: hand leadership to it, if it is yours */
+    VV_MESSAGE_LATEST = 0x0208,    /* nonce, number: up to where is the log committed by now? */
+    VV_MESSAGE_LATEST_IS = 0x0209, /* nonce, number, seq: that index */
 
     /* leases */
     VV_MESSAGE_LEASE = 0x0210,  /* session, range, mode: wanted */

@@ -243,6 +243,7 @@ static void work(VvDriver *d)
     vvd_work_members(d);
     vvd_work_vouched(d);
     vvd_work_proposals(d);
+    vvd_work_latest(d);
     vv_cluster_work(d->cluster, d->now_ms);
     while ((event = g_queue_pop_head(d->own))) { /* who coordinates talks to itself */
         if (event->what == VVD_SETTLED)
@@ -252,6 +253,7 @@ static void work(VvDriver *d)
         vv_cluster_work(d->cluster, d->now_ms);
         event_free(event);
     }
+    vvd_work_latest(d);
     work_closing(d);
     if (vv_raft_error(d->raft) != 0)
         vvd_fail(d, "the cluster's log has failed: %s", g_strerror(-vv_raft_error(d->raft)));
@@ -270,6 +272,7 @@ static uint64_t pause_ms(VvDriver *d)
     next = MIN(next, vv_raft_deadline(d->raft));
     next = MIN(next, vv_cluster_deadline(d->cluster));
     next = MIN(next, vvd_proposals_deadline(d));
+    next = MIN(next, vvd_latest_deadline(d));
     if (d->no_room_ms != 0)
         next = MIN(next, d->now_ms + 10 * PAUSE_MS_MIN);
     return MAX(next, now + PAUSE_MS_MIN) - now;
@@ -286,7 +289,7 @@ static void wait_for_events(VvDriver *d, uint64_t ms)
     uint64_t ns = vv_monotonic_ns() + ms * 1000000;
     struct timespec until = { .tv_sec = (time_t) (ns / 1000000000), .tv_nsec = (long) (ns % 1000000000) };
 
-    while (d->events->length == 0 && !is_over(d) && d->hold == d->hold_wanted)
+    while (d->events->length == 0 && !is_over(d) && d->hold == d->hold_wanted && !d->latest_news)
         if (pthread_cond_timedwait(&d->changed, &d->lock, &until) != 0)
             return;
 }
@@ -307,6 +310,7 @@ static void *driver_main(void *user)
         wait_for_events(d, pause_ms(d));
         events = d->events;
         d->events = g_queue_new();
+        d->latest_news = false;
         over = is_over(d) && events->length == 0;
         pthread_mutex_unlock(&d->lock);
         d->now_ms = vvd_now_ms();

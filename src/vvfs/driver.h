@@ -83,6 +83,10 @@ void vv_driver_transfer(VvDriver *driver, uint64_t node);
 /* Somebody vouches that @node, which is gone, is off: as soon as its session has ended nothing of that can land any more. */
 void vv_driver_vouch(VvDriver *driver, uint64_t node);
 
+/* Until this node's map has all that was committed on any node before the call, at most @ms. False: that is not known. It costs a message to the
+ * coordinator and one from there to a majority; not for the driver's thread, nor the committer's. */
+bool vv_driver_catch_up(VvDriver *driver, uint64_t ms);
+
 typedef struct {
     uint64_t leader; /* 0: unknown */
     uint64_t term;

@@ -313,6 +313,7 @@ const VvClusterOps vvd_cluster_ops = {
     .send = send_message,
     .admit = admit,
     .applied = applied,
+    .latest = vvd_latest_is,
     .member = { .settle = settle,
         .old_io = old_io,
         .uses = uses,

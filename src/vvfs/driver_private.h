@@ -68,6 +68,8 @@ struct VvDriver {
     VvDriverStatus status;
     GArray *nodes; /* VvDriverNode, as of nodes_ms */
     char *why; /* owned: why it failed */
+    uint64_t latest_wanted, latest_done; /* driver_latest.c: numbers of who waits; the latter is changed by the thread alone */
+    bool latest_news;                    /* the former has grown */
 
     pthread_t thread;
     bool thread_began;
@@ -93,6 +95,7 @@ struct VvDriver {
     uint64_t handed_ms;   /* leadership was offered to somebody, because this node is not to lead */
     unsigned handed_to;   /* the place in members of who is asked next */
     GArray *vouched;      /* VvdVouch */
+    uint64_t latest_asked, latest_index, latest_ms; /* the question under way; 0: none, no answer, not sent */
     uint64_t nudged_ms, nudge_pause_ms; /* while a promotion waits */
     uint64_t closing_ms;  /* since when nothing of this node was decided while the pool is being closed; 0: it is not */
     bool failed, took;
@@ -118,6 +121,11 @@ void vvd_work_proposals(VvDriver *d);
 void vvd_proposal_free(void *proposal);
 uint64_t vvd_proposals_deadline(const VvDriver *d);
 void vvd_base_fill(VvDriver *d, VvBase *base); /* as of what is applied */
+
+/* ---- driver_latest.c */
+void vvd_work_latest(VvDriver *d);
+uint64_t vvd_latest_deadline(const VvDriver *d);
+void vvd_latest_is(void *user, uint64_t nonce, uint64_t number, uint64_t index);
 
 /* ---- driver_link.c */
 void vvd_link_init(VvDriver *d);

@@ -252,12 +252,21 @@ bool vv_node_may_change(VvClusterNode *node, uint64_t deadline_ms, GError **erro
     if (deadline_ms != 0)
         until_ms = MIN(until_ms, deadline_ms - MIN(deadline_ms, ANSWER_MS));
     for (;;) {
+        uint64_t now_ms = vv_monotonic_ms();
+
         vv_driver_status(node->driver, &status);
-        if (status.leader != 0 || status.failed) /* the pool has failed, too, and says so */
+        if (status.failed || /* the pool has failed, too, and says so */
+            (status.leader != 0 && vv_driver_catch_up(node->driver, until_ms - MIN(now_ms, until_ms))))
             return true;
         if (vv_monotonic_ms() >= until_ms)
             break;
         g_usleep(CHOICE_LOOK_US);
+    }
+    if (status.leader != 0) {
+        vv_set_error(error, VV_ERROR_NO_COORDINATOR, node->daemon->name, "vvfs-admin node list",
+            "node %s could not learn what was done to pool %s before: its coordinator reaches no majority of the nodes, or this node lags far "
+            "behind: nothing was changed", node->daemon->node, node->daemon->name);
+        return false;
     }
     vv_set_error(error, VV_ERROR_NO_COORDINATOR, node->daemon->name, "vvfs-admin node list",
         "node %s knows no coordinator of pool %s, as it does not reach a majority of the nodes: nothing was changed", node->daemon->node,

@@ -62,8 +62,8 @@ VvMesh *vv_node_mesh(VvClusterNode *node);
 const char *vv_node_state(VvClusterNode *node, const VvNodeRecord *record);
 /* Who decides; 0: unknown. *ret_session: of this node, 0: none. */
 uint64_t vv_node_coordinator(VvClusterNode *node, uint64_t *ret_session);
-/* Is there who decides about changes? Waits for a coordinator to be chosen, but not past @deadline_ms (0: none). @node may be NULL. Error:
- * no-coordinator. */
+/* Is there who decides about changes, and does this node's map have all that was decided before? Waits for a coordinator to be chosen, and for its
+ * word, but not past @deadline_ms (0: none). @node may be NULL. Error: no-coordinator. */
 bool vv_node_may_change(VvClusterNode *node, uint64_t deadline_ms, GError **error);
 /* The authority of the pool, or an error: unsupported (its key is not here), damaged. */
 VvAuthority *vv_node_authority(VvClusterNode *node, GError **error);

@@ -277,7 +277,7 @@ static void call_chore(void *data)
     else if (call->deadline_ms && vv_monotonic_ms() > call->deadline_ms)
         vv_set_error(&call->error, VV_ERROR_TIMEOUT, NULL, NULL, "%s could not begin in time: nothing was changed",
             call->method->name);
-    else if (!vv_call_replay(call) && may_be_decided(call)) {
+    else if (!vv_call_replay(call) && may_be_decided(call) && !vv_call_replay(call)) { /* the map may have learned of it meanwhile */
         bool good = answer(call);
 
         g_assert(good == !call->error && (!good || call->result));

@@ -84,7 +84,7 @@ static void test_messages(void)
         vv_write_u8(bytes, 0);
         g_assert_false(vv_message_decode(kind, bytes->data, bytes->len, &back));
     }
-    g_assert_cmpuint(kinds, ==, 16);
+    g_assert_cmpuint(kinds, ==, 18);
 }
 
 static VvVerdict apply(VvClusterState *state, VvEntry entry)

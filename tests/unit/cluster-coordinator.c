@@ -14,14 +14,21 @@ typedef struct {
     uint64_t last_index;
     uint64_t now_ms;
     unsigned sent[VV_MESSAGE_END];
+    unsigned voters; /* 0: one */
+    uint64_t committed, told, asked; /* told: index of the last LATEST_IS; asked: number of the last CONFIRM */
     uint64_t requests;
 } Fixture;
 
 static void send_fields(void *user, uint64_t node, uint16_t kind, const VvFields *fields)
 {
+    Fixture *f = user;
     (void) node;
-    (void) fields;
-    ((Fixture *) user)->sent[kind]++;
+
+    f->sent[kind]++;
+    if (kind == VV_MESSAGE_LATEST_IS)
+        f->told = fields->seq;
+    else if (kind == VV_MESSAGE_CONFIRM)
+        f->asked = fields->number;
 }
 
 static int propose(void *user, const VvEntry *entry, uint64_t *ret_index)
@@ -37,13 +44,20 @@ static int propose(void *user, const VvEntry *entry, uint64_t *ret_index)
 
 static unsigned voters(void *user, uint64_t *ids, unsigned most)
 {
-    (void) user;
-    g_assert_cmpuint(most, >, 0);
-    ids[0] = 1;
-    return 1;
+    unsigned count = MAX(((Fixture *) user)->voters, 1);
+
+    g_assert_cmpuint(most, >=, count);
+    for (unsigned i = 0; i < count; i++)
+        ids[i] = i + 1;
+    return count;
 }
 
-static const VvCoordinatorOps ops = { send_fields, propose, voters };
+static uint64_t committed(void *user)
+{
+    return ((Fixture *) user)->committed;
+}
+
+static const VvCoordinatorOps ops = { send_fields, propose, voters, committed };
 
 /* The oldest entry that waits; false: there is none. */
 static bool apply_one(Fixture *f, VvVerdict *ret_verdict)
@@ -259,6 +273,46 @@ static void test_many_ids(void)
     tear_down(&f);
 }
 
+static void hear(Fixture *f, uint64_t from, uint16_t kind, VvFields fields)
+{
+    vv_coordinator_receive(f->coordinator, f->now_ms, from, kind, &fields);
+    vv_coordinator_work(f->coordinator, f->now_ms);
+}
+
+/* Up to where the log is committed is told as it was when that was asked, and only when a majority has confirmed the term since. */
+static void test_latest(void)
+{
+    Fixture f;
+    uint64_t before;
+
+    set_up(&f, 3);
+    f.voters = 3;
+    begin(&f);
+    f.committed = 40;
+    hear(&f, 2, VV_MESSAGE_LATEST, (VvFields){ .nonce = 9, .number = 1 });
+    g_assert_cmpuint(f.sent[VV_MESSAGE_CONFIRM], ==, 2);
+    g_assert_cmpuint(f.sent[VV_MESSAGE_LATEST_IS], ==, 0);
+    before = f.asked;
+    f.committed = 50;
+    hear(&f, 3, VV_MESSAGE_LATEST, (VvFields){ .nonce = 8, .number = 4 }); /* waits for a round of its own */
+    hear(&f, 2, VV_MESSAGE_LATEST, (VvFields){ .nonce = 9, .number = 1 }); /* again: nothing new */
+    hear(&f, 3, VV_MESSAGE_CONFIRMED, (VvFields){ .term = TERM - 1, .number = before });
+    g_assert_cmpuint(f.sent[VV_MESSAGE_LATEST_IS], ==, 0);
+    hear(&f, 3, VV_MESSAGE_CONFIRMED, (VvFields){ .term = TERM, .number = before });
+    g_assert_cmpuint(f.sent[VV_MESSAGE_LATEST_IS], ==, 1);
+    g_assert_cmpuint(f.told, ==, 40);
+    g_assert_cmpuint(f.asked, ==, before + 1);
+    hear(&f, 2, VV_MESSAGE_CONFIRMED, (VvFields){ .term = TERM, .number = f.asked });
+    g_assert_cmpuint(f.sent[VV_MESSAGE_LATEST_IS], ==, 2);
+    g_assert_cmpuint(f.told, ==, 50);
+    hear(&f, 77, VV_MESSAGE_LATEST, (VvFields){ .nonce = 7, .number = 1 }); /* no node */
+    g_assert_cmpuint(f.asked, ==, before + 1);
+    f.voters = 1; /* a sole voter need not ask */
+    hear(&f, 2, VV_MESSAGE_LATEST, (VvFields){ .nonce = 9, .number = 2 });
+    g_assert_cmpuint(f.sent[VV_MESSAGE_LATEST_IS], ==, 3);
+    tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -266,5 +320,6 @@ int main(int argc, char **argv)
     g_test_add_func("/cluster/coordinator/large-body", test_large_body);
     g_test_add_func("/cluster/coordinator/evict", test_evict);
     g_test_add_func("/cluster/coordinator/many-ids", test_many_ids);
+    g_test_add_func("/cluster/coordinator/latest", test_latest);
     return g_test_run();
 }

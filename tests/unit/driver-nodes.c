@@ -243,6 +243,38 @@ static void test_race(void)
     net_free(net);
 }
 
+/* Who catches up has what others made before; who is cut off, and led, does not take its map for the newest. */
+static void test_catch_up(void)
+{
+    Net *net = start_nodes(3);
+    Node *one = &net->nodes[1], *three = &net->nodes[3];
+    unsigned before;
+
+    net_lead(net, 1);
+    for (unsigned i = 0; i < 10; i++) {
+        g_autofree char *name = g_strdup_printf("new-%u", i);
+
+        net_cut(three, true);
+        create(one, name);
+        before = net_count_luns(one);
+        g_assert_cmpuint(net_count_luns(three), <, before);
+        g_assert_false(vv_driver_catch_up(three->driver, 20));
+        net_cut(three, false);
+        g_assert_true(vv_driver_catch_up(three->driver, NET_WAIT_SECONDS * 1000));
+        g_assert_cmpuint(net_count_luns(three), ==, before);
+    }
+    g_assert_true(vv_driver_catch_up(one->driver, NET_WAIT_SECONDS * 1000)); /* who leads asks, too */
+    net_lead(net, 1);
+    net_cut(one, true);
+    g_assert_false(vv_driver_catch_up(one->driver, 50));
+    net_wait_for(net_status(&net->nodes[2]).leads || net_status(three).leads);
+    g_assert_true(vv_driver_catch_up(three->driver, NET_WAIT_SECONDS * 1000));
+    net_cut(one, false);
+    g_assert_true(vv_driver_catch_up(one->driver, NET_WAIT_SECONDS * 1000));
+    net_compare(net);
+    net_free(net);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -252,5 +284,6 @@ int main(int argc, char **argv)
     g_test_add_func("/driver/nodes/three", test_three);
     g_test_add_func("/driver/nodes/lagging", test_lagging);
     g_test_add_func("/driver/nodes/race", test_race);
+    g_test_add_func("/driver/nodes/catch-up", test_catch_up);
     return g_test_run();
 }
