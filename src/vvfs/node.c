@@ -242,7 +242,7 @@ uint64_t vv_node_coordinator(VvClusterNode *node, uint64_t *ret_session)
     return status.leader;
 }
 
-bool vv_node_may_change(VvClusterNode *node, uint64_t deadline_ms, GError **error)
+bool vv_node_may_change(VvClusterNode *node, bool here, uint64_t deadline_ms, GError **error)
 {
     uint64_t until_ms = vv_monotonic_ms() + CHOICE_MS;
     VvDriverStatus status;
@@ -256,7 +256,7 @@ bool vv_node_may_change(VvClusterNode *node, uint64_t deadline_ms, GError **erro
 
         vv_driver_status(node->driver, &status);
         if (status.failed || /* the pool has failed, too, and says so */
-            (status.leader != 0 && vv_driver_catch_up(node->driver, until_ms - MIN(now_ms, until_ms))))
+            (status.leader != 0 && (!here || vv_driver_catch_up(node->driver, until_ms - MIN(now_ms, until_ms)))))
             return true;
         if (vv_monotonic_ms() >= until_ms)
             break;

@@ -62,9 +62,9 @@ VvMesh *vv_node_mesh(VvClusterNode *node);
 const char *vv_node_state(VvClusterNode *node, const VvNodeRecord *record);
 /* Who decides; 0: unknown. *ret_session: of this node, 0: none. */
 uint64_t vv_node_coordinator(VvClusterNode *node, uint64_t *ret_session);
-/* Is there who decides about changes, and does this node's map have all that was decided before? Waits for a coordinator to be chosen, and for its
+/* Is there who decides about changes, and, if one is looked up @here, does this node's map have all that was decided before? Waits for a coordinator to be chosen, and for its
  * word, but not past @deadline_ms (0: none). @node may be NULL. Error: no-coordinator. */
-bool vv_node_may_change(VvClusterNode *node, uint64_t deadline_ms, GError **error);
+bool vv_node_may_change(VvClusterNode *node, bool here, uint64_t deadline_ms, GError **error);
 /* The authority of the pool, or an error: unsupported (its key is not here), damaged. */
 VvAuthority *vv_node_authority(VvClusterNode *node, GError **error);
 /* Of all nodes but those that are gone; this one first. */

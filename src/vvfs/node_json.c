@@ -148,6 +148,12 @@ static char *node_name(VvDaemon *daemon, uint64_t id)
     return NULL;
 }
 
+/* Does it reach the node with the disks, as far as this one knows? */
+static bool reaches(VvDaemon *daemon, const VvNodeRecord *record)
+{
+    return strcmp(vv_node_state(daemon->cluster, record), "up") == 0;
+}
+
 void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, bool is_there)
 {
     g_autoptr(GPtrArray) nodes = daemon->cluster ? vv_meta_nodes(vv_pool_meta(daemon->pool)) : NULL;
@@ -165,7 +171,7 @@ void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, bool is_there)
         if (has)
             vv_json_set_string(object, "node", record->name);
         if (record->role != VV_ROLE_GONE)
-            vv_json_set_string(paths, record->name, has && is_there ? "direct" : "none");
+            vv_json_set_string(paths, record->name, !is_there ? "none" : has ? "direct" : reaches(daemon, record) ? "shipped" : "none");
     }
 }
 

@@ -3,6 +3,7 @@
 #include "objects.h"
 
 #include "error.h"
+#include "relay.h"
 
 #include <string.h>
 
@@ -91,7 +92,8 @@ static VvDiskItem *copy_disk(const VvDaemon *daemon, const VvDiskInfo *disk)
     item->id = disk->id;
     item->uuid = disk->uuid;
     item->name = g_strdup(disk->name);
-    item->path = *disk->path == '/' ? g_strdup(disk->path) : g_build_filename(daemon->directory, disk->path, NULL);
+    /* What is relative is so to the directory of the node that has it. */
+    item->path = *disk->path == '/' || vv_relay_is_elsewhere(daemon) ? g_strdup(disk->path) : g_build_filename(daemon->directory, disk->path, NULL);
     item->size_bytes = disk->size_bytes;
     item->free_bytes = (uint64_t) disk->free_unit_count << VV_SEGMENT_SHIFT_MIN;
     item->used_bytes = (uint64_t) (disk->unit_count - disk->free_unit_count) << VV_SEGMENT_SHIFT_MIN;

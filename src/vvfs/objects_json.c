@@ -3,6 +3,7 @@
 #include "node_json.h"
 #include "objects.h"
 #include "pool_jobs.h"
+#include "relay.h"
 #include "settings.h"
 
 #include <string.h>
@@ -211,9 +212,8 @@ void vv_snapshot_json_more(VvDaemon *daemon, const VvSnapshotItem *item, JsonObj
 void vv_disk_json_more(VvDaemon *daemon, const VvDiskItem *item, JsonObject *object)
 {
     struct stat st;
-    bool there = stat(item->path, &st) == 0;
+    bool there = !vv_relay_is_elsewhere(daemon) && stat(item->path, &st) == 0;
 
-    (void) daemon;
     vv_json_set_string(object, "kind", there ? S_ISBLK(st.st_mode) ? "device" : "file" : NULL);
     vv_json_set_u64(object, "label_version", 1);
 }

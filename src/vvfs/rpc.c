@@ -263,7 +263,7 @@ static bool may_be_decided(VvCall *call)
     unsigned flags = call->method->flags;
 
     return !(flags & VV_METHOD_CHANGES) || (flags & VV_METHOD_HERE) || vv_call_bool(call, "dry_run") ||
-           vv_node_may_change(call->daemon->cluster, call->deadline_ms, &call->error);
+           vv_node_may_change(call->daemon->cluster, !vv_relay_is_wanted(call), call->deadline_ms, &call->error);
 }
 
 /* A crew's thread. */

@@ -69,8 +69,10 @@ works(two, "lun", "resize", "db", "96M")
 same([lun["size"] for lun in listed(two, "lun", "list")], [96 << 20], "a size that is changed by way of the other node is seen here at once")
 works(two, "lun", "clone", "db@monday", "copy")
 same(sorted(lun["name"] for lun in listed(one, "lun", "list")), ["copy", "db"], "a clone is on both")
-same([(disk["node"], disk["paths"]) for disk in listed(two, "disk", "list")], [("n1", {"n1": "direct", "n2": "none"})],
+same([(disk["node"], disk["paths"]) for disk in listed(two, "disk", "list")], [("n1", {"n1": "direct", "n2": "shipped"})],
      "the list of disks says whose they are")
+same([disk["path"] for disk in listed(two, "disk", "list")], ["disk0"], "... and where, as the node that has them knows it")
+same([disk["path"] for disk in listed(one, "disk", "list")], [os.path.join(one.directory, "disk0")], "... which has them in its directory")
 same(listed(two, "job", "list"), [], "jobs are those of the node with the disks")
 same(listed(two, "pool", "status")["problems"], [], "a node without disks has no problem with that")
 code, out, err = admin(two, "snapshot", "create", "db@monday")

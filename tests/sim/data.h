@@ -9,6 +9,7 @@
  *   I6 an acknowledgement without a live session that holds W, as committed
  *   STALE, I4 a read that is older than what was acknowledged before it began, or of another block
  *   I1, SNAP a snapshot that reads differently twice, or lacks what was acknowledged before it was asked for
+ *   LATEST a node hears that all is committed up to an index, and more was when it asked
  *   I7 a snapshot that holds a write without one that had been acknowledged before that was issued */
 #ifndef VV_SIM_DATA_H
 #define VV_SIM_DATA_H
@@ -82,6 +83,8 @@ typedef struct {
     bool flushing[DATA_LUNS];
     uint64_t flush_covers[DATA_LUNS], flush_sync[DATA_LUNS];
     uint64_t segment_seq;
+    uint64_t latest, latest_least; /* what is committed by now: number of the question under way, 0: none; and what the answer must reach */
+    unsigned events;
     GPtrArray *requests; /* of the server: those that wait */
 } DataNode;
 

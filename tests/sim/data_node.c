@@ -4,6 +4,7 @@
 #include "message.h"
 
 #define SESSION_MS 400u
+#define LATEST_EVERY 50u /* events of a node */
 
 DataNode *data_node(SimNode *node)
 {
@@ -104,12 +105,38 @@ static void retry(void *user)
     (void) user; /* `after` does it: not from inside the library */
 }
 
+static void latest(void *user, uint64_t nonce_of_life, uint64_t number, uint64_t index)
+{
+    DataNode *d = user;
+
+    (void) nonce_of_life;
+    if (number != d->latest)
+        return;
+    d->latest = 0;
+    if (index < d->latest_least)
+        sim_fail(d->node->sim, "LATEST: n%" G_GUINT64_FORMAT " heard of %" G_GUINT64_FORMAT ", and %" G_GUINT64_FORMAT " was committed before it asked",
+            d->node->id, index, d->latest_least);
+}
+
+/* Now and then; what is lost is asked anew. Numbers are never used twice. */
+static void ask_latest(DataNode *d)
+{
+    Data *data = d->node->sim->user;
+
+    if (data->script.on || ++d->events % LATEST_EVERY != 0)
+        return;
+    d->latest = ++data->next_io;
+    d->latest_least = data->truth->applied_index;
+    vv_cluster_ask_latest(d->cluster, 1, d->latest);
+}
+
 static const VvClusterOps cluster_ops = {
     .send = send_message,
     .may_apply = may_apply,
     .admit = admit,
     .ended = ended,
     .applied = applied,
+    .latest = latest,
     .member = { .settle = settle, .old_io = old_io, .uses = uses, .nonce = nonce, .session_changed = session_changed,
         .proposal_done = proposal_done, .retry = retry },
 };
@@ -199,6 +226,7 @@ static void after(SimNode *node)
     DataNode *d = node->app;
 
     data_serve(d);
+    ask_latest(d);
     vv_cluster_work(d->cluster, sim_local_ms(node));
     data_work(d);
     data_retry(d);
