@@ -90,6 +90,8 @@ void vv_fuse_setattr(fuse_req_t request, fuse_ino_t node, struct stat *attr, int
         return;
     }
     int refusal = refuse_setattr(fuse, node, &name, to_set);
+    if (refusal == 0)
+        refusal = -vv_node_refuse_change(fuse, node);
     if (refusal > 0) {
         fuse_reply_err(request, refusal);
         return;

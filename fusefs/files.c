@@ -75,6 +75,8 @@ static int open_object(fuse_req_t request, uint64_t id, bool write, VvFile **ret
     *ret_file = vv_request_again ? vv_file_opened_by(&fuse->handles, vv_request_unique, ret_fh) : NULL;
     if (*ret_file && (*ret_file)->object_id == id)
         return 0;
+    if (!vv_node_is_seen(fuse, id)) /* the number is known from before: the kernel looks its name up again */
+        return -ESTALE;
     int rc = vv_handle_open(fuse->pool, id, &open, &handle);
     if (rc < 0)
         return rc;
@@ -189,6 +191,11 @@ static bool make_snapshot(
     g_auto(VvObjectName) lun = { 0 };
     if (!vv_node_object_name(fuse, vv_node_object(folder), &lun) || lun.orphan) {
         vv_set_error(error, VV_ERROR_NOT_FOUND, NULL, NULL, "the LUN of this folder is gone");
+        return false;
+    }
+    if (!vv_node_is_seen(fuse, vv_node_object(folder))) {
+        g_autofree char *hint = g_strdup_printf("vvfs-admin share show %s", lun.name);
+        vv_set_error(error, VV_ERROR_DENIED, lun.name, hint, "%s is not shared with this node, which so takes no snapshots of it", lun.name);
         return false;
     }
     g_autofree char *object = g_strconcat(lun.name, "@", name, NULL);
@@ -347,6 +354,8 @@ void vv_fuse_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
     g_autofree char *object = object_at(fuse, parent, name, &id, &err);
     if (object && is_read_only(fuse))
         err = EROFS;
+    else if (object)
+        err = -vv_node_refuse_change(fuse, id);
     if (err) {
         fuse_reply_err(request, err);
         return;
@@ -388,7 +397,9 @@ void vv_fuse_rename(fuse_req_t request, fuse_ino_t parent, const char *name, fus
     }
     int err = refuse_rename(fuse, parent, new_parent, new_name, flags);
     g_autofree char *object = err ? NULL : object_at(fuse, parent, name, &id, &err);
-    if (object && vv_node_find(fuse, parent, new_name, &existing) == 0) {
+    if (object)
+        err = -vv_node_refuse_change(fuse, id);
+    if (!err && vv_node_find(fuse, parent, new_name, &existing) == 0) {
         if (existing != id || (flags & RENAME_NOREPLACE))
             err = EEXIST; /* never replaced: it may be somebody's disk */
         else {

@@ -27,9 +27,12 @@ static void list_luns(VvFuse *fuse, uint64_t flag, VvFile *file)
     vv_meta_read_lock(fuse->meta);
     GPtrArray *luns = vv_meta_luns(fuse->meta);
     file->ids = g_new(uint64_t, luns->len + 1);
-    file->id_count = luns->len;
-    for (unsigned i = 0; i < luns->len; i++)
-        file->ids[i] = ((const VvLun *) g_ptr_array_index(luns, i))->id | flag;
+    file->id_count = 0;
+    for (unsigned i = 0; i < luns->len; i++) {
+        const VvLun *lun = g_ptr_array_index(luns, i);
+        if (flag ? vv_folder_is_seen(fuse, lun) : vv_object_is_seen(fuse, lun->id))
+            file->ids[file->id_count++] = lun->id | flag;
+    }
     vv_meta_read_unlock(fuse->meta);
 }
 
@@ -40,9 +43,11 @@ static int list_snapshots(VvFuse *fuse, uint64_t lun_id, VvFile *file)
     const VvLun *lun = vv_meta_lun(fuse->meta, lun_id);
     if (lun && !lun->orphan) {
         file->ids = g_new(uint64_t, lun->snapshots->len + 1);
-        file->id_count = lun->snapshots->len;
-        for (unsigned i = 0; i < lun->snapshots->len; i++)
-            file->ids[i] = ((const VvSnapshot *) g_ptr_array_index(lun->snapshots, i))->id;
+        for (unsigned i = 0; i < lun->snapshots->len; i++) {
+            uint64_t id = ((const VvSnapshot *) g_ptr_array_index(lun->snapshots, i))->id;
+            if (vv_object_is_seen(fuse, id))
+                file->ids[file->id_count++] = id;
+        }
         result = 0;
     }
     vv_meta_read_unlock(fuse->meta);
@@ -129,6 +134,8 @@ static bool name_of(VvFuse *fuse, uint64_t node, char *ret_name)
     const VvLun *lun = vv_meta_lun(fuse->meta, vv_node_object(node));
     const VvSnapshot *snapshot = lun ? NULL : vv_meta_snapshot(fuse->meta, vv_node_object(node));
     bool found = lun ? !lun->orphan : snapshot && !snapshot->hidden;
+    if (found)
+        found = node & VV_NODE_FOLDER && lun ? vv_folder_is_seen(fuse, lun) : vv_object_is_seen(fuse, vv_node_object(node));
     if (found)
         g_strlcpy(ret_name, lun ? lun->name : snapshot->name, VV_NAME_BYTES_MAX + 1);
     vv_meta_read_unlock(fuse->meta);

@@ -4,6 +4,7 @@
  * Everything here looks into the catalog under its read lock, for a moment, and copies; the pool is asked for the numbers of
  * a view after the lock is released, because it may take locks that come before it. */
 #include "nodes.h"
+#include "share.h"
 
 #include <string.h>
 
@@ -26,6 +27,45 @@ VvNodeKind vv_node_kind(const VvFuse *fuse, uint64_t node)
         return node == 0 ? VV_KIND_NONE : VV_KIND_OBJECT;
     }
 }
+
+/* ---- who may */
+
+bool vv_object_is_seen(VvFuse *fuse, uint64_t id)
+{
+    return !vv_pool_share_any(fuse->pool) || vv_pool_share_mode_locked(fuse->pool, id, 0) != VV_SHARE_NONE;
+}
+
+bool vv_folder_is_seen(VvFuse *fuse, const VvLun *lun)
+{
+    return vv_pool_share_sees_folder_locked(fuse->pool, lun);
+}
+
+bool vv_node_is_seen(VvFuse *fuse, uint64_t node)
+{
+    VvNodeKind kind = vv_node_kind(fuse, node);
+    if (!vv_pool_share_any(fuse->pool) || (kind != VV_KIND_OBJECT && kind != VV_KIND_FOLDER))
+        return true;
+    vv_meta_read_lock(fuse->meta);
+    const VvLun *lun = kind == VV_KIND_FOLDER ? vv_meta_lun(fuse->meta, vv_node_object(node)) : NULL;
+    bool seen = lun ? vv_folder_is_seen(fuse, lun) : vv_object_is_seen(fuse, vv_node_object(node));
+    vv_meta_read_unlock(fuse->meta);
+    return seen;
+}
+
+int vv_node_refuse_change(VvFuse *fuse, uint64_t node)
+{
+    if (!vv_pool_share_any(fuse->pool))
+        return 0;
+    vv_meta_read_lock(fuse->meta);
+    VvShareMode mode = vv_pool_share_mode_locked(fuse->pool, vv_node_object(node), 0);
+    bool snapshot = vv_meta_snapshot(fuse->meta, vv_node_object(node));
+    vv_meta_read_unlock(fuse->meta);
+    if (mode == VV_SHARE_NONE)
+        return -ESTALE;
+    return mode == VV_SHARE_RW || snapshot ? 0 : -EACCES;
+}
+
+/* ---- stat */
 
 static struct timespec timespec_of(uint64_t ns)
 {
@@ -96,6 +136,19 @@ static void stat_snapshot(const VvSnapshot *snapshot, const VvLun *lun, struct s
     set_times(st, snapshot->mtime_ns, snapshot->mtime_ns, snapshot->created_ns);
 }
 
+/* What may not be written here loses its w; what is not seen is gone, but for who has it open still. */
+static int stat_shared(VvFuse *fuse, uint64_t node, VvNodeKind kind, const VvLun *lun, struct stat *st)
+{
+    if (!vv_pool_share_any(fuse->pool))
+        return 0;
+    VvShareMode mode = vv_pool_share_mode_locked(fuse->pool, vv_node_object(node), 0);
+    if (mode != VV_SHARE_RW)
+        st->st_mode &= ~(mode_t) (kind == VV_KIND_FOLDER && mode == VV_SHARE_RO ? 0 : 0222);
+    if (kind == VV_KIND_FOLDER)
+        return vv_folder_is_seen(fuse, lun) ? 0 : -ESTALE;
+    return mode != VV_SHARE_NONE || vv_handles_is_open(&fuse->handles, node) ? 0 : -ESTALE;
+}
+
 /* What the catalog says of a LUN, a snapshot or a folder. *ret_lun: it is a LUN. */
 static int stat_stored(VvFuse *fuse, uint64_t node, VvNodeKind kind, struct stat *st, bool *ret_lun)
 {
@@ -115,6 +168,8 @@ static int stat_stored(VvFuse *fuse, uint64_t node, VvNodeKind kind, struct stat
     } else {
         result = -ESTALE;
     }
+    if (result == 0)
+        result = stat_shared(fuse, node, kind, lun, st);
     vv_meta_read_unlock(fuse->meta);
     return result;
 }
@@ -200,11 +255,11 @@ int vv_node_find(VvFuse *fuse, uint64_t parent, const char *name, uint64_t *ret_
         if (kind == VV_KIND_FOLDER) {
             const VvLun *lun = vv_meta_lun(fuse->meta, vv_node_object(parent));
             const VvSnapshot *snapshot = lun ? vv_meta_snapshot_by_name(fuse->meta, lun, name) : NULL;
-            if (snapshot && !snapshot->hidden)
+            if (snapshot && !snapshot->hidden && vv_object_is_seen(fuse, snapshot->id))
                 node = snapshot->id;
         } else {
             const VvLun *lun = vv_meta_lun_by_name(fuse->meta, name);
-            if (lun && !lun->orphan)
+            if (lun && !lun->orphan && (kind == VV_KIND_LUNS ? vv_object_is_seen(fuse, lun->id) : vv_folder_is_seen(fuse, lun)))
                 node = kind == VV_KIND_LUNS ? lun->id : lun->id | VV_NODE_FOLDER;
         }
         vv_meta_read_unlock(fuse->meta);

@@ -59,6 +59,15 @@ bool vv_node_object_name(VvFuse *fuse, uint64_t id, VvObjectName *ret_name);
 void vv_object_name_clear(VvObjectName *name);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvObjectName, vv_object_name_clear)
 
+/* May this node see the node @node of the mount, an object or a folder (share.h)? One load if no object of the pool has a table; else takes the
+ * catalog's read lock. What is no object is seen. */
+bool vv_node_is_seen(VvFuse *fuse, uint64_t node);
+/* The same with the read lock held, of a LUN or snapshot, and of a LUN's folder. */
+bool vv_object_is_seen(VvFuse *fuse, uint64_t id);
+bool vv_folder_is_seen(VvFuse *fuse, const VvLun *lun);
+/* May it be written, renamed or removed here, as far as sharing goes? 0, -EACCES, -ESTALE (it is not seen). */
+int vv_node_refuse_change(VvFuse *fuse, uint64_t node);
+
 /* Fill a look-up's answer for @node. 0 or -errno. */
 int vv_node_entry(VvFuse *fuse, uint64_t node, struct fuse_entry_param *ret_entry);
 

@@ -14,6 +14,8 @@ static VvFile *object_file(fuse_req_t request, const struct fuse_file_info *info
         err = EBADF;
     else if (file->kind != VV_HANDLE_OBJECT)
         err = EINVAL;
+    else if (vv_handle_is_revoked(file->handle))
+        err = EIO;
     else if (write && !file->may_write)
         err = EROFS;
     if (err) {

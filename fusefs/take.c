@@ -102,6 +102,7 @@ static void submit(
         vv_quota_begin(server, slot, length_bytes);
     slot->io.kind = kind;
     slot->io.view = file->view;
+    slot->io.handle = file->handle;
     slot->io.data = slot->data;
     slot->io.length_bytes = length_bytes;
     slot->io.offset = offset;

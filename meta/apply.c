@@ -26,6 +26,21 @@ static int bad(VvMeta *meta, const char *what, uint64_t id)
     return vvm_damaged(meta, "an entry of the journal names %s %" G_GUINT64_FORMAT " wrongly", what, id);
 }
 
+/* ---- members */
+static void set_member(VvMeta *meta, uint8_t kind, uint64_t id, const uint8_t *body, uint32_t body_bytes)
+{
+    vvm_member_set(meta, kind, id, body, body_bytes);
+    if (meta->hooks != NULL && meta->hooks->member_set != NULL)
+        meta->hooks->member_set(meta->hooks_user, kind, id);
+}
+
+/* A LUN or snapshot goes, and with it what was said of who may use it. */
+static void forget_object(VvMeta *meta, uint64_t id)
+{
+    if (vv_meta_member(meta, VV_MEMBER_OF_OBJECT, id) != NULL)
+        set_member(meta, VV_MEMBER_OF_OBJECT, id, NULL, 0);
+}
+
 /* ---- disks */
 static bool is_chosen(const VvMeta *meta, uint64_t disk)
 {
@@ -211,6 +226,7 @@ static int delete_lun(VvMeta *meta, VvLun *lun, uint64_t time_ns)
     VvBranch *branch = g_hash_table_lookup(meta->branches, &lun->branch);
     uint64_t id = lun->id;
     end_repack(meta, id);
+    forget_object(meta, id);
     vvm_lun_delete(meta, lun);
     return vvm_branch_drop_head(meta, branch, id, time_ns);
 }
@@ -308,6 +324,8 @@ static int apply_snapshot_remove(VvMeta *meta, const VvOp *op)
     VvSnapshot *s = snapshot_of(meta, op->snapshot_remove.id);
     if (s == NULL || s->hidden)
         return bad(meta, "snapshot", op->snapshot_remove.id);
+    if (!op->snapshot_remove.orphan)
+        forget_object(meta, s->id);
     vvm_snapshot_hide(meta, s, op->snapshot_remove.orphan);
     return vvm_point_settle(meta, s, s->lun, op->snapshot_remove.time_ns);
 }
@@ -318,6 +336,7 @@ static int apply_purge(VvMeta *meta, const VvOp *op)
         VvSnapshot *s = snapshot_of(meta, op->purge.id);
         if (s == NULL || !s->orphan)
             return bad(meta, "snapshot", op->purge.id);
+        forget_object(meta, s->id);
         vvm_snapshot_hide(meta, s, false);
         return vvm_point_settle(meta, s, s->lun, op->purge.time_ns);
     }
@@ -505,9 +524,7 @@ int vvm_apply_op(VvMeta *meta, const VvOp *op)
     case VV_OP_REQUEST:
         return apply_request(meta, op);
     case VV_OP_MEMBER_SET:
-        vvm_member_set(meta, op->member_set.kind, op->member_set.id, op->member_set.body, op->member_set.body_bytes);
-        if (meta->hooks != NULL && meta->hooks->member_set != NULL)
-            meta->hooks->member_set(meta->hooks_user);
+        set_member(meta, op->member_set.kind, op->member_set.id, op->member_set.body, op->member_set.body_bytes);
         return 0;
     default:
         return bad(meta, "op", (uint64_t) op->kind);

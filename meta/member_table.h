@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Table "member": nodes and invites of a pool, by kind and id, changed by MEMBER_SET ops. The bodies are their owner's
- * (src/engine/members.h); here they are bytes that are kept, in memory as the rest of the catalog. */
+/* Table "member": nodes and invites of a pool, and who may use its objects, by kind and id, changed by MEMBER_SET ops. The bodies are their
+ * owner's (src/engine/members.h, share.h); here they are bytes that are kept, in memory as the rest of the catalog. */
 #ifndef VV_MEMBER_TABLE_H
 #define VV_MEMBER_TABLE_H
 
 #include "catalog.h"
+
+/* Records of this kind belong to the LUN or snapshot of their id (0: to none), and go when it goes: apply.c. */
+#define VV_MEMBER_OF_OBJECT 3u
 
 typedef struct {
     uint8_t kind; /* not 0 */

@@ -35,7 +35,7 @@ typedef struct {
     void (*segment_shrunk)(void *user, const VvSegment *segment, uint8_t old_shift);
     void (*job_added)(void *user, const VvJob *job);
     void (*job_ended)(void *user, const VvJob *job);
-    void (*member_set)(void *user); /* a record of table member */
+    void (*member_set)(void *user, uint8_t kind, uint64_t id); /* a record of table member, also that it has gone */
 } VvMetaHooks;
 
 typedef struct {

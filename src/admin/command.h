@@ -119,6 +119,7 @@ extern const VvOption vv_list_options[];       /* of commands with VV_COMMAND_LI
 extern const VvOption vv_background_options[]; /* of commands with VV_COMMAND_BACKGROUND */
 extern const VvReserved vv_reserved[];
 extern const VvWordPair vv_aliases[];     /* the same word: ls rm mv snap */
+extern const VvWordPair vv_short_forms[]; /* noun and verb: NOUN OBJECT KEY=VALUE is NOUN VERB OBJECT KEY=VALUE */
 extern const VvWordPair vv_other_words[]; /* words other tools use: a hint, not an alias */
 extern const VvWordPair vv_noun_help[];   /* a line for each noun */
 

@@ -427,6 +427,15 @@ static bool take_words(VvInvocation *inv, GError **error)
     return true;
 }
 
+/* What @noun does when its verb is left out, or NULL. */
+static const VvCommand *short_form(const char *noun)
+{
+    for (const VvWordPair *pair = vv_short_forms; pair->from; pair++)
+        if (strcmp(pair->from, noun) == 0)
+            return vv_command_lookup(noun, pair->to);
+    return NULL;
+}
+
 /* Noun and verb are the first one or two words; they are taken from @inv->words. */
 static bool take_command(VvInvocation *inv, bool wants_version, GError **error)
 {
@@ -451,6 +460,10 @@ static bool take_command(VvInvocation *inv, bool wants_version, GError **error)
     if (vv_noun_exists(noun) && !verb && inv->help)
         return true;
     inv->command = verb ? vv_command_lookup(noun, verb) : NULL;
+    if (!inv->command && inv->words->len > 2 && strchr(g_ptr_array_index(inv->words, 2), '=') && (inv->command = short_form(noun))) {
+        g_ptr_array_remove_index(inv->words, 0);
+        return true;
+    }
     if (!inv->command) {
         vv_set_error_unknown(error, vv_noun_exists(noun) ? noun : g_ptr_array_index(inv->words, 0), verb);
         return false;

@@ -100,6 +100,12 @@ static const VvColumn node_columns[] = {
     { 0 },
 };
 
+static const VvColumn share_columns[] = {
+    { "node", VV_SHOW_TEXT, true },
+    { "mode", VV_SHOW_TEXT, true },
+    { 0 },
+};
+
 static const VvColumn invite_columns[] = {
     { "id", VV_SHOW_COUNT, true },
     { "name", VV_SHOW_TEXT, true },
@@ -274,8 +280,8 @@ const VvCommand vv_commands[] = {
         "bring scattered blocks together, so that a LUN reads sequentially again",
         "It may be used meanwhile. What only snapshots hold stays where it is. A pool with repack=auto does this by itself.",
         "vvfs-admin lun repack db", .arguments = { { "NAME", "name", VV_VALUE_LUN, 0 } }, .options = { { 0 } } },
-    { "lun", "clone", "lun.clone", NULL, CHANGES, NULL, "make a LUN from a snapshot, at once",
-        "Both share all that neither changes, and lie on the same disks.", "vvfs-admin lun clone db@before-upgrade dbtest",
+    { "lun", "clone", "lun.clone", vv_run_lun_clone, CHANGES, NULL, "make a LUN from a snapshot, at once",
+        "Both share all that neither changes, and lie on the same disks. It may be used by whom the snapshot may be used by (`share show`).", "vvfs-admin lun clone db@before-upgrade dbtest",
         .arguments = { { "LUN@SNAP", "object", VV_VALUE_SNAPSHOT, 0 }, { "NAME", "name", VV_VALUE_LUN, 0 } },
         .options = { { 0 } } },
     { "lun", "attach", NULL, vv_run_attach, 0, NULL, "make a loop device of a LUN on this node and print it",
@@ -301,7 +307,7 @@ const VvCommand vv_commands[] = {
             { "freeze", 0, NULL, NULL, VV_VALUE_FLAG, 0,
                 "freeze file systems that this node has mounted from them, at most 10 s" },
             { "form", 0, "FORM", "form", VV_VALUE_TEXT, VV_UNSUPPORTED, NULL },
-            { "share", 0, "NODE=MODE", NULL, VV_VALUE_TEXT, VV_UNSUPPORTED, NULL } } },
+            { "share", 0, "NODE=MODE", "share", VV_VALUE_SETTING, VV_MANY, "ro, none: for NODE, or `default`, beside the LUN's own table" } } },
     { "snapshot", "list", "snapshot.list", NULL, VV_COMMAND_LIST, snapshot_columns,
         "snapshots of the pool or of some LUNs", NULL,
         "vvfs-admin snapshot list db --sort -exclusive\nvvfs-admin snapshot list -H -o object --match 'db@test-*'",
@@ -361,6 +367,18 @@ const VvCommand vv_commands[] = {
         .arguments = { { "LUN@A", "object", VV_VALUE_SNAPSHOT, 0 },
             { "LUN@B", "other", VV_VALUE_OBJECT, VV_OPTIONAL } },
         .options = { { 0 } } },
+
+    /* ---- share */
+    { "share", "set", "share.set", NULL, CHANGES, NULL, "change who may use a LUN or a snapshot",
+        "MODE is rw, ro, none, or default: the node has no rule of its own. For `default` as NODE: who is not named; its MODE default: the pool's "
+        "(pool set share-default). Snapshots cannot be rw. A node that has it open is not cut off unless --force. The verb may be left out: "
+        "`share db n2=ro`.",
+        "vvfs-admin share set db default=none n1=rw n2=rw\nvvfs-admin share db@nightly bk=ro",
+        .arguments = { { "OBJECT", "object", VV_VALUE_OBJECT, 0 }, { "NODE=MODE", "share", VV_VALUE_SETTING, VV_MANY } },
+        .options = { { "with-snapshots", 0, NULL, "with_snapshots", VV_VALUE_FLAG, 0, "the same for the snapshots of the LUN, with ro for rw" },
+            { "force", 0, NULL, "force", VV_VALUE_FLAG, 0, "also where it is open: what uses it there gets EIO" } } },
+    { "share", "show", "share.show", vv_run_share_show, VV_COMMAND_LIST, share_columns, "who may use a LUN or a snapshot", NULL,
+        "vvfs-admin share show db@nightly", .arguments = { { "OBJECT", "object", VV_VALUE_OBJECT, 0 } }, .options = { { 0 } } },
 
     /* ---- node */
     { "node", "list", "node.list", vv_run_node_list, VV_COMMAND_LIST, node_columns, "nodes of the pool",
@@ -468,7 +486,6 @@ const VvReserved vv_reserved[] = {
     { "snapshot", "send" },
     { "snapshot", "receive" },
     { "job", "throttle" },
-    { "share", NULL },
     { "lease", NULL },
     { "schedule", NULL },
     { "trash", NULL },
@@ -484,6 +501,11 @@ const VvWordPair vv_aliases[] = {
     { "rm", "remove" },
     { "mv", "rename" },
     { "snap", "snapshot" },
+    { 0 },
+};
+
+const VvWordPair vv_short_forms[] = {
+    { "share", "set" },
     { 0 },
 };
 
@@ -576,6 +598,7 @@ const VvWordPair vv_noun_help[] = {
     { "disk", "the disks that hold its data" },
     { "lun", "virtual disks: files under luns/" },
     { "snapshot", "what LUNs held at an instant: files under snapshots/LUN/" },
+    { "share", "which node may use which LUN or snapshot" },
     { "node", "the machines that share it" },
     { "job", "work in the background" },
     { 0 },

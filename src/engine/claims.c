@@ -28,7 +28,7 @@ bool vv_claim(VvPool *pool, uint64_t object_id, VvClaim claim)
     Claimed *claimed;
 
     VV_LOCKED(&pool->claims.lock);
-    if (vv_pool_is_open(pool, object_id, claim != VV_CLAIM_ALL, claim == VV_CLAIM_ALL))
+    if (claim != VV_CLAIM_OPENS && vv_pool_is_open(pool, object_id, claim != VV_CLAIM_ALL, claim == VV_CLAIM_ALL))
         return false;
     claimed = g_hash_table_lookup(pool->claims.by_id, &object_id);
     if (!claimed) {
@@ -61,7 +61,8 @@ int vv_claims_pass_locked(VvPool *pool, uint64_t object_id, const VvOpen *open)
     bool writer = open->write && !open->internal;
 
     while ((claimed = g_hash_table_lookup(pool->claims.by_id, &object_id))) {
-        if (claimed->count[VV_CLAIM_ALL] == 0 && !(writer && claimed->count[VV_CLAIM_WRITERS] > 0))
+        if (claimed->count[VV_CLAIM_ALL] == 0 && !(writer && claimed->count[VV_CLAIM_WRITERS] > 0) &&
+            !(!open->internal && claimed->count[VV_CLAIM_OPENS] > 0))
             return writer && claimed->count[VV_CLAIM_LONG] > 0 ? -EBUSY : 0;
         pthread_cond_wait(&pool->claims.changed, &pool->claims.lock);
     }

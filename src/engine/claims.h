@@ -15,6 +15,7 @@
 typedef enum {
     VV_CLAIM_ALL,     /* against every open. Held for one entry, and the flush of a LUN that is finished: opens wait */
     VV_CLAIM_WRITERS, /* against opens for writing, save the daemon's own. Held while gates drain, and for one entry: opens wait */
+    VV_CLAIM_OPENS,   /* against new opens, whoever has it open: a change of who may. Held for one entry: opens wait, save the daemon's own */
     VV_CLAIM_LONG,    /* against the same, for work that may wait for space: opens get -EBUSY */
     VV_N_CLAIMS,
 } VvClaim;
@@ -28,7 +29,7 @@ typedef struct {
 
 void vv_claims_init(VvClaims *claims);
 void vv_claims_clear(VvClaims *claims);
-/* True: nobody has @object_id open in the way that @claim is against, nor will anybody until vv_claim_end. Not under meta's read
+/* True: nobody has @object_id open in the way that @claim is against (OPENS: who has it open does not matter), nor will anybody until vv_claim_end. Not under meta's read
  * lock, which an open takes with the claims' lock held. */
 bool vv_claim(VvPool *pool, uint64_t object_id, VvClaim claim);
 void vv_claim_end(VvPool *pool, uint64_t object_id, VvClaim claim);

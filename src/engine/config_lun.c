@@ -4,6 +4,7 @@
 
 #include "config_point.h"
 #include "pool_private.h"
+#include "share.h"
 
 #include <errno.h>
 
@@ -58,7 +59,7 @@ static bool lun_create_once(VvPool *pool, const VvLunCreate *create, VvRequest *
     g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
     g_autofree VvDiskSet *disks = NULL;
     VvLunProps props;
-    uint64_t id;
+    uint64_t id, family;
     VvOp *op;
 
     if (!vv_name_check(create->name, "LUN", error) ||
@@ -94,7 +95,10 @@ static bool lun_create_once(VvPool *pool, const VvLunCreate *create, VvRequest *
     op->lun_create.elastic = create->elastic;
     op->lun_create.created_ns = tx.now_ns;
     op->lun_create.disks = vv_disk_set_copy(disks);
-    if (!commit_with_space(&tx, op->lun_create.family, disks, create->name, error))
+    family = op->lun_create.family;
+    if (create->elastic)
+        vv_share_own(&tx, id); /* may move the ops */
+    if (!commit_with_space(&tx, family, disks, create->name, error))
         return false;
     if (ret_id)
         *ret_id = id;
@@ -656,6 +660,12 @@ static bool clone_once(VvPool *pool, const char *object, const char *name, uint3
     op->clone.name = g_strdup(name);
     op->clone.origin = g_strdup(object);
     op->clone.created_ns = tx.now_ns;
+    {
+        VV_META_READ(pool->meta);
+
+        if (!vv_share_inherit(&tx, op->clone.snapshot, id, false, NULL, error)) /* may move the ops */
+            return false;
+    }
     if (!vv_transaction_commit(&tx, NULL, 0, name, error))
         return false;
     if (ret_id)

@@ -11,20 +11,23 @@
  *   warn-used        80       1 to 100 percent              doctor warns from here on
  *   restore-keep     0        0 to 1000000                  points of restores kept per LUN; 0: all
  *   repack           auto     auto, off                     whether scattered LUNs are repacked when the pool is idle
+ *   share-default    rw       rw, ro, none                  who may use a LUN whose own table does not say: every member. It is stored
+ *                                                           with the tables (share.h)
  */
 #include "members.h"
+#include "share.h"
 #include "transaction.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { KIND_NUMBER, KIND_OCTAL, KIND_WORD } Kind;
+typedef enum { KIND_NUMBER, KIND_OCTAL, KIND_WORD, KIND_SHARE /* words of share.h; not in the settings' table */ } Kind;
 
 static const struct {
     const char *key;
     Kind kind;
     uint64_t least, most, standard;
-    const char *words[3]; /* KIND_WORD: numbers are positions */
+    const char *words[4]; /* KIND_WORD: numbers are positions */
     const char *accepted;
 } settings[] = {
     { "default-mode", KIND_OCTAL, 0, 07777, 0600, { NULL }, "octal permission bits, 0 to 7777" },
@@ -36,6 +39,7 @@ static const struct {
     { "warn-used", KIND_NUMBER, 1, 100, 80, { NULL }, "1 to 100 (percent)" },
     { "restore-keep", KIND_NUMBER, 0, 1000000, 0, { NULL }, "0 (all) to 1000000" },
     { "repack", KIND_WORD, 0, 1, 0, { "auto", "off", NULL }, "auto or off" },
+    { "share-default", KIND_SHARE, VV_SHARE_NONE, VV_SHARE_RW, VV_SHARE_RW, { NULL }, "rw, ro or none" },
 };
 
 static int find_setting(const char *key)
@@ -51,6 +55,14 @@ static bool parse_value(int index, const char *text, uint64_t *ret_value)
     uint64_t value;
     char *end;
 
+    if (settings[index].kind == KIND_SHARE) {
+        VvShareMode mode;
+
+        if (!vv_share_mode_parse(text, &mode, NULL) || mode == VV_SHARE_UNSET)
+            return false;
+        *ret_value = mode;
+        return true;
+    }
     if (settings[index].kind == KIND_WORD) {
         for (unsigned i = 0; settings[index].words[i]; i++)
             if (strcmp(settings[index].words[i], text) == 0) {
@@ -99,10 +111,11 @@ char **vv_pool_settings(VvPool *pool)
         VV_META_READ(pool->meta);
 
         for (unsigned i = 0; i < G_N_ELEMENTS(settings); i++) {
-            uint64_t value = vv_setting_number(pool, settings[i].key);
+            uint64_t value = settings[i].kind == KIND_SHARE ? vv_share_standard(pool->meta) : vv_setting_number(pool, settings[i].key);
 
             g_ptr_array_add(pairs, g_strdup(settings[i].key));
-            g_ptr_array_add(pairs, settings[i].kind == KIND_WORD ? g_strdup(settings[i].words[value])
+            g_ptr_array_add(pairs, settings[i].kind == KIND_WORD    ? g_strdup(settings[i].words[value])
+                                   : settings[i].kind == KIND_SHARE ? g_strdup(vv_share_mode_name((VvShareMode) value))
                                    : settings[i].kind == KIND_OCTAL
                                        ? g_strdup_printf("%04" G_GINT64_MODIFIER "o", value)
                                        : g_strdup_printf("%" G_GUINT64_FORMAT, value));
@@ -131,6 +144,19 @@ static bool check_setting(const char *key, const char *value, GError **error)
     return false;
 }
 
+static bool add_setting(VvTransaction *tx, const char *key, const char *value, GError **error)
+{
+    VvShareMode mode;
+    VvOp *op;
+
+    if (settings[find_setting(key)].kind == KIND_SHARE)
+        return vv_share_mode_parse(value, &mode, error) && vv_share_set_standard(tx, mode, error);
+    op = vv_transaction_add(tx, VV_OP_POOL_SET);
+    op->pool_set.key = g_strdup(key);
+    op->pool_set.value = g_strdup(value);
+    return true;
+}
+
 static bool set_once(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request,
     GError **error)
 {
@@ -141,12 +167,9 @@ static bool set_once(VvPool *pool, const char *const *keys, const char *const *v
             return false;
     if (!vv_transaction_begin(&tx, pool, request, false, error))
         return tx.repeated;
-    for (unsigned i = 0; keys[i]; i++) {
-        VvOp *op = vv_transaction_add(&tx, VV_OP_POOL_SET);
-
-        op->pool_set.key = g_strdup(keys[i]);
-        op->pool_set.value = g_strdup(values[i]);
-    }
+    for (unsigned i = 0; keys[i]; i++)
+        if (!add_setting(&tx, keys[i], values[i], error))
+            return false;
     return vv_transaction_commit(&tx, NULL, 0, "pool", error);
 }
 
@@ -210,7 +233,16 @@ void vv_props_merge(VvLunProps *props, uint32_t mask, const VvLunProps *given)
 
 /* ---- until they are decided: another node may have changed something while they looked */
 
-bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request, GError **error)
+static bool set_until_decided(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request, GError **error)
 {
     VV_UNTIL_DECIDED(error, set_once(pool, keys, values, request, &failure));
+}
+
+bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *values, VvRequest *request, GError **error)
+{
+    bool done = set_until_decided(pool, keys, values, request, error);
+
+    if (done)
+        vv_pool_shares_settle(pool);
+    return done;
 }

@@ -4,6 +4,7 @@
  * new branch, so that no request sees half of each. */
 #include "config_point.h"
 #include "frees.h"
+#include "share.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -82,14 +83,18 @@ static void drop_old_points(VvTransaction *tx, Plan *plan)
         vv_add_snapshot_removal(tx, g_array_index(plan->dropped, uint64_t, i), plan->orphans);
 }
 
-static void add_ops(VvTransaction *tx, Plan *plan, const char *object)
+static bool add_ops(VvTransaction *tx, Plan *plan, const char *object, GError **error)
 {
     VvOp *op;
 
     if (plan->keep_name) {
         VvSnapshotOptions options = { .kind = VV_SNAPSHOT_RESTORE };
 
-        vv_add_snapshot(tx, plan->lun_id, plan->keep_name, &options);
+        uint64_t id = vv_add_snapshot(tx, plan->lun_id, plan->keep_name, &options);
+        VV_META_READ(tx->pool->meta);
+
+        if (!vv_share_inherit(tx, plan->lun_id, id, true, NULL, error))
+            return false;
     }
     op = vv_transaction_add(tx, VV_OP_RESTORE);
     op->restore.lun = plan->lun_id;
@@ -99,6 +104,7 @@ static void add_ops(VvTransaction *tx, Plan *plan, const char *object)
     op->restore.origin = g_strdup(object);
     op->restore.count_restore = plan->keep_name != NULL;
     drop_old_points(tx, plan);
+    return true;
 }
 
 static bool switch_over(VvTransaction *tx, Plan *plan, const char *object, GError **error)
@@ -118,10 +124,8 @@ static bool switch_over(VvTransaction *tx, Plan *plan, const char *object, GErro
     if (result < 0)
         vv_set_error_errno(error, result, plan->lun_name, "%s cannot be synced", plan->lun_name);
     ok = result == 0;
-    if (ok) {
-        add_ops(tx, plan, object);
-        ok = vv_transaction_commit(tx, (VvView *const *) views->pdata, views->len, object, error);
-    }
+    ok = ok && add_ops(tx, plan, object, error) &&
+         vv_transaction_commit(tx, (VvView *const *) views->pdata, views->len, object, error);
     if (ok)
         vv_view_reload(view);
     vv_views_open_gates(views, true);

@@ -7,6 +7,7 @@
  * S3  Data of the frozen epochs is on the disks before the entry is logged (I2). */
 #include "config_point.h"
 #include "faultpoint.h"
+#include "share.h"
 
 #include <errno.h>
 #include <string.h>
@@ -148,8 +149,8 @@ static bool count_snapshots(VvPool *pool, unsigned more, const char *object, GEr
 }
 
 /* Find the LUN of one object and append its op. */
-static bool plan_snapshot(VvTransaction *tx, const char *object, const VvSnapshotOptions *options, GHashTable *seen,
-    GArray *lun_ids, GError **error)
+static bool plan_snapshot(VvTransaction *tx, const char *object, const VvSnapshotOptions *options, const VvShareWanted *share,
+    GHashTable *seen, GArray *lun_ids, GError **error)
 {
     g_autofree char *lun_name = NULL, *name = NULL;
     const VvLun *lun;
@@ -163,9 +164,8 @@ static bool plan_snapshot(VvTransaction *tx, const char *object, const VvSnapsho
         vv_set_error(error, VV_ERROR_USAGE, object, NULL, "%s is named twice", object);
         return false;
     }
-    vv_add_snapshot(tx, lun->id, name, options);
     g_array_append_val(lun_ids, lun->id);
-    return true;
+    return vv_share_inherit(tx, lun->id, vv_add_snapshot(tx, lun->id, name, options), true, share, error);
 }
 
 static bool snapshot_create_once(VvPool *pool, const char *const *objects, const VvSnapshotOptions *options,
@@ -175,6 +175,7 @@ static bool snapshot_create_once(VvPool *pool, const char *const *objects, const
     g_auto(VvFreeze) freeze = VV_FREEZE_INIT;
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     g_autoptr(GArray) lun_ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    g_autofree VvShareWanted *share = NULL;
     unsigned count = g_strv_length((char **) objects);
 
     if (count == 0 || count > VV_OBJECTS_PER_COMMAND) {
@@ -186,13 +187,15 @@ static bool snapshot_create_once(VvPool *pool, const char *const *objects, const
         return false;
     if (!vv_transaction_begin(&tx, pool, request, false, error))
         return tx.repeated;
+    if (options && options->share && !(share = vv_share_read_changes(pool, options->share, objects[0], error)))
+        return false;
     {
         VV_META_READ(pool->meta);
 
         if (!count_snapshots(pool, count, objects[0], error))
             return false;
         for (unsigned i = 0; i < count; i++)
-            if (!plan_snapshot(&tx, objects[i], options, seen, lun_ids, error))
+            if (!plan_snapshot(&tx, objects[i], options, share, seen, lun_ids, error))
                 return false;
     }
     if (!vv_refuse_snapshot(pool, lun_ids, objects[0], error))
@@ -232,7 +235,8 @@ static bool snapshot_refresh_once(VvPool *pool, const char *object, VvRequest *r
             .kind = snapshot->kind, .keep_until_ns = snapshot->keep_until_ns, .note = snapshot->note
         };
 
-        vv_add_snapshot(&tx, snapshot->lun, snapshot->name, &options);
+        if (!vv_share_inherit(&tx, old_id, vv_add_snapshot(&tx, snapshot->lun, snapshot->name, &options), true, NULL, error))
+            return false;
     }
     if (!vv_freeze_commit(&freeze, &tx, lun_ids, object, error))
         return false;

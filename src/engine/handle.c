@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Handles: opens of LUNs and snapshots. Opening waits for no transaction but one that claimed this very object: claims.h. */
 #include "io_state.h"
+#include "share.h"
 
 #include <errno.h>
 
@@ -16,6 +17,10 @@ static int check_catalog(VvPool *pool, uint64_t id, const VvOpen *open)
         rc = write && (pool->read_only || atomic_load(&pool->failed)) ? -EROFS : 0;
     else if (snapshot && (!snapshot->hidden || (open->again && snapshot->orphan)))
         rc = write ? -EROFS : 0;
+    if (rc == 0 && !open->internal && vv_pool_share_any(pool)) {
+        VvShareMode mode = vv_pool_share_mode_locked(pool, id, open->node);
+        rc = mode == VV_SHARE_NONE || (write && mode != VV_SHARE_RW) ? -EACCES : 0;
+    }
     vv_meta_read_unlock(pool->meta);
     return rc;
 }
@@ -36,6 +41,7 @@ int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandl
     handle->write = open->write;
     handle->internal = open->internal;
     handle->pid = open->pid;
+    handle->node = open->node;
     handle->opened_ns = vv_now_ns();
     {
         VV_LOCKED(&view->lock);
@@ -98,4 +104,14 @@ VvView *vv_handle_view(const VvHandle *handle)
 bool vv_handle_may_write(const VvHandle *handle)
 {
     return handle->write;
+}
+
+bool vv_handle_is_revoked(const VvHandle *handle)
+{
+    return atomic_load_explicit(&handle->revoked, memory_order_relaxed);
+}
+
+uint64_t vv_handle_node(const VvHandle *handle)
+{
+    return handle->node;
 }

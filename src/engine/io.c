@@ -25,6 +25,8 @@ static int check_locked(const VvIoState *state)
         return -ESTALE;
     if (atomic_load(&pool->closing))
         return -ESHUTDOWN;
+    if (state->io->handle && vv_handle_is_revoked(state->io->handle))
+        return -EIO;
     if (is_read(state))
         return 0;
     if (!view->is_lun || pool->read_only)
@@ -237,7 +239,9 @@ void vv_io_submit(VvWorker *worker, VvIo *io)
     state->started_ns = vv_monotonic_ns();
     io->result = 0;
     __atomic_store_n(&io->state, state, __ATOMIC_RELEASE);
-    if (io->kind == VV_IO_FLUSH)
+    if (io->kind == VV_IO_FLUSH && io->handle && vv_handle_is_revoked(io->handle))
+        vv_io_finish(state, -EIO);
+    else if (io->kind == VV_IO_FLUSH)
         vv_flush_start(io->view, true, flush_done_cb, state);
     else if (io->length_bytes > VV_IO_BYTES_MAX || io->offset > VV_LUN_BYTES_MAX)
         vv_io_finish(state, io->kind == VV_IO_READ && io->length_bytes <= VV_IO_BYTES_MAX ? 0 : -EINVAL);

@@ -24,9 +24,11 @@ typedef struct {
     bool internal; /* the daemon's own (diff, copy): not told as an opener */
     bool again;    /* it was open when a predecessor of this process ended: also what was removed meanwhile */
     pid_t pid;     /* of the opener, 0 unknown */
+    uint64_t node; /* for which it is opened; 0: this one */
 } VvOpen;
 /* Open a LUN or snapshot by id. 0; -ENOENT gone (or removed: an orphan takes no new opens); -EROFS writing a snapshot or a read-only pool;
- * -EBUSY writing a LUN that is being made smaller; -EIO its metadata is bad. */
+ * -EBUSY writing a LUN that is being made smaller; -EACCES it is not shared with the node, or not for writing (share.h; not asked of the daemon's
+ * own); -EIO its metadata is bad. */
 int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle);
 /* The last close of an orphan purges it, the last close of an elastic LUN rounds its size up to VV_BLOCK_BYTES; both in the
  * background. No request of this handle may be under way. */
@@ -36,6 +38,9 @@ void vv_handle_leave(VvHandle *handle);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvHandle, vv_handle_close)
 VvView *vv_handle_view(const VvHandle *handle);
 bool vv_handle_may_write(const VvHandle *handle);
+/* Has the node that it is open for lost the right to it? For good. Requests on it end with -EIO, if they name it (VvIo.handle). */
+bool vv_handle_is_revoked(const VvHandle *handle);
+uint64_t vv_handle_node(const VvHandle *handle);
 
 /* ---- views: any thread */
 uint64_t vv_view_id(const VvView *view);
@@ -62,6 +67,7 @@ typedef struct VvIo VvIo;
 struct VvIo {
     VvIoKind kind;
     VvView *view;
+    VvHandle *handle;      /* on @view, by which it is asked for; NULL: the engine's own. Stays open until done */
     void *data;            /* READ, WRITE: VV_BLOCK_BYTES-aligned memory that can take length rounded up to blocks at both
                             * ends only if the offset is aligned; else bounce buffers are used inside */
     uint32_t length_bytes;

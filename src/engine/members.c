@@ -5,6 +5,7 @@
 #include "codec.h"
 #include "error.h"
 #include "member_table.h"
+#include "share.h"
 #include "transaction.h"
 
 #include <string.h>
@@ -189,7 +190,9 @@ GPtrArray *vv_meta_nodes(VvMeta *meta)
         const VvMemberRecord *member = g_ptr_array_index(members, i);
         VvNodeRecord node;
 
-        if (member->kind == VV_MEMBER_NODE && vv_node_record_decode(member->id, member->body, member->body_bytes, &node))
+        if (member->kind > VV_MEMBER_NODE) /* they are by kind, and of the last there may be as many as there are snapshots */
+            break;
+        if (vv_node_record_decode(member->id, member->body, member->body_bytes, &node))
             g_ptr_array_add(nodes, g_memdup2(&node, sizeof node));
     }
     return nodes;
@@ -205,6 +208,8 @@ GPtrArray *vv_meta_invites(VvMeta *meta)
         const VvMemberRecord *member = g_ptr_array_index(members, i);
         VvInviteRecord invite;
 
+        if (member->kind > VV_MEMBER_INVITE)
+            break;
         if (member->kind == VV_MEMBER_INVITE && vv_invite_record_decode(member->id, member->body, member->body_bytes, &invite))
             g_ptr_array_add(invites, g_memdup2(&invite, sizeof invite));
     }
@@ -264,12 +269,16 @@ static void check_pair(const VvNodeRecord *a, const VvNodeRecord *b, VvCheckFunc
 void vv_members_check(VvMeta *meta, VvCheckFunc report, void *user)
 {
     g_autoptr(GPtrArray) nodes = vv_meta_nodes(meta), invites = vv_meta_invites(meta);
-    unsigned count;
+    unsigned count = 0;
 
     {
         VV_META_READ(meta);
-        count = vv_meta_members(meta)->len;
+        const GPtrArray *members = vv_meta_members(meta);
+
+        for (unsigned i = 0; i < members->len && ((const VvMemberRecord *) g_ptr_array_index(members, i))->kind != VV_MEMBER_SHARE; i++)
+            count++;
     }
+    vv_shares_check(meta, report, user);
     if (count != nodes->len + invites->len)
         report_member(report, user, "members", "%u of %u records of nodes and invites cannot be read", count - nodes->len - invites->len,
             count);

@@ -4,6 +4,7 @@
 #include "openers.h"
 
 #include "pool_private.h"
+#include "share.h"
 #include "transaction.h"
 
 #include <string.h>
@@ -93,6 +94,8 @@ bool vv_pool_is_open(VvPool *pool, uint64_t object_id, bool write_only, bool int
     for (GList *i = view->handles.head; i; i = i->next) {
         const VvHandle *handle = i->data;
 
+        if (write_only && vv_handle_is_revoked(handle)) /* it writes nothing any more */
+            continue;
         open |= (handle->write || !write_only) && (!handle->internal || internal_too);
     }
     return open;
@@ -113,9 +116,10 @@ static GPtrArray *copy_handles(VvPool *pool, uint64_t object_id)
         const VvHandle *handle = i->data;
         VvOpener *opener;
 
-        if (handle->internal)
+        if (handle->internal || vv_handle_is_revoked(handle))
             continue;
         opener = g_new0(VvOpener, 1);
+        opener->node = handle->node;
         opener->pid = handle->pid;
         opener->write = handle->write;
         g_ptr_array_add(openers, opener);
@@ -130,7 +134,7 @@ static VvOpener *handle_of_loop(GPtrArray *openers, const VvLoop *loop, const ch
         for (unsigned i = 0; i < openers->len; i++) {
             VvOpener *opener = g_ptr_array_index(openers, i);
 
-            if (opener->device || (pass == 0 && opener->write != loop->write) ||
+            if (opener->node || opener->device || (pass == 0 && opener->write != loop->write) ||
                 vv_process_has_open("/proc", opener->pid, path))
                 continue;
             return opener;
@@ -156,6 +160,8 @@ GPtrArray *vv_pool_openers(VvPool *pool, uint64_t object_id)
     for (unsigned i = 0; i < openers->len; i++) {
         VvOpener *opener = g_ptr_array_index(openers, i);
 
+        if (opener->node) /* its processes are not known here */
+            continue;
         opener->process = vv_process_name("/proc", opener->pid);
         if (!opener->process)
             opener->pid = 0; /* gone: the number may soon be another's */
@@ -163,30 +169,35 @@ GPtrArray *vv_pool_openers(VvPool *pool, uint64_t object_id)
     return openers;
 }
 
-/* Has every writer a process or a device that still has the file? */
-static bool are_explained(const GPtrArray *openers, const char *path)
+/* Has every writer (with @readers everybody) a process or a device that still has the file? */
+static bool are_explained(const GPtrArray *openers, bool readers, const char *path)
 {
     for (unsigned i = 0; i < openers->len; i++) {
         const VvOpener *opener = g_ptr_array_index(openers, i);
 
-        if (opener->write && !opener->device && !(opener->process && vv_process_has_open("/proc", opener->pid, path)))
+        if ((opener->write || readers) && !opener->node && !opener->device && !(opener->process && vv_process_has_open("/proc", opener->pid, path)))
             return false;
     }
     return true;
 }
 
-GPtrArray *vv_pool_openers_left(VvPool *pool, uint64_t object_id)
+static GPtrArray *openers_left(VvPool *pool, uint64_t object_id, bool readers)
 {
     uint64_t deadline_ms = vv_monotonic_ms() + RELEASE_WAIT_MS;
     g_autofree char *path = object_path(pool, object_id);
     GPtrArray *openers = vv_pool_openers(pool, object_id);
 
-    while (path && !are_explained(openers, path) && vv_monotonic_ms() < deadline_ms) {
+    while (path && !are_explained(openers, readers, path) && vv_monotonic_ms() < deadline_ms) {
         g_ptr_array_unref(openers);
         g_usleep(RELEASE_POLL_US);
         openers = vv_pool_openers(pool, object_id);
     }
     return openers;
+}
+
+GPtrArray *vv_pool_openers_left(VvPool *pool, uint64_t object_id)
+{
+    return openers_left(pool, object_id, false);
 }
 
 /* ---- the refusal */
@@ -208,7 +219,7 @@ static char *describe(const VvOpener *opener)
         return g_strdup(opener->device);
     if (opener->process)
         return g_strdup_printf("%s (pid %d)", opener->process, (int) opener->pid);
-    return g_strdup("a process that has ended, or another mount");
+    return g_strdup(opener->node ? "a process of that node" : "a process that has ended, or another mount");
 }
 
 static char *make_hint(const VvOpener *opener, const char *name, bool restore)
@@ -233,7 +244,7 @@ static char *make_hint(const VvOpener *opener, const char *name, bool restore)
 static bool set_open_for_writing(VvPool *pool, uint64_t lun_id, const char *name, bool restore, GError **error)
 {
     g_autoptr(GPtrArray) openers = NULL;
-    g_autofree char *what = NULL, *hint = NULL;
+    g_autofree char *what = NULL, *hint = NULL, *node = NULL;
     const VvOpener *worst = NULL;
 
     openers = vv_pool_openers_left(pool, lun_id);
@@ -246,8 +257,9 @@ static bool set_open_for_writing(VvPool *pool, uint64_t lun_id, const char *name
     if (!worst)
         return false;
     what = describe(worst);
+    node = vv_pool_node_name(pool, worst->node);
     hint = make_hint(worst, name, restore);
-    vv_set_error(error, VV_ERROR_BUSY, name, hint, "%s is open for writing on %s: %s", name, g_get_host_name(), what);
+    vv_set_error(error, VV_ERROR_BUSY, name, hint, "%s is open for writing on %s: %s", name, node, what);
     return true;
 }
 
@@ -261,5 +273,38 @@ bool vv_transaction_claim_from_writers(
             return false;
     }
     vv_set_error(error, VV_ERROR_BUSY, name, "Try again.", "%s is opened for writing all the time", name);
+    return false;
+}
+
+static const VvOpener *find_worst(const GPtrArray *openers, VvOpenerJudge may, void *user)
+{
+    const VvOpener *worst = NULL;
+
+    for (unsigned i = 0; i < openers->len; i++) {
+        const VvOpener *opener = g_ptr_array_index(openers, i);
+
+        if (!may(user, opener) && (!worst || weight(opener) > weight(worst)))
+            worst = opener;
+    }
+    return worst;
+}
+
+bool vv_refuse_openers(VvPool *pool, uint64_t object_id, VvOpenerJudge may, void *user, const char *hint, GError **error)
+{
+    g_autoptr(GPtrArray) openers = copy_handles(pool, object_id);
+    g_autofree char *what = NULL, *node = NULL, *name = NULL;
+    const VvOpener *worst = find_worst(openers, may, user);
+
+    if (!worst)
+        return true;
+    g_ptr_array_unref(openers);
+    openers = openers_left(pool, object_id, true);
+    worst = find_worst(openers, may, user);
+    if (!worst)
+        return true;
+    what = describe(worst);
+    node = vv_pool_node_name(pool, worst->node);
+    name = vv_object_name(pool, object_id);
+    vv_set_error(error, VV_ERROR_BUSY, name, hint, "%s is open on %s: %s, %s", name, node, what, worst->write ? "read-write" : "read-only");
     return false;
 }

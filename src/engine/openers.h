@@ -3,6 +3,8 @@
 #ifndef VV_OPENERS_H
 #define VV_OPENERS_H
 
+#include "pool.h"
+
 #include <glib.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -22,5 +24,10 @@ GPtrArray *vv_loops_find(const char *sys, const char *proc, const char *path);
 char *vv_process_name(const char *proc, pid_t pid);
 /* Has @pid a descriptor of @path? */
 bool vv_process_has_open(const char *proc, pid_t pid, const char *path);
+
+/* busy, with @hint, if somebody has the object open who may not (@may says). Waits a second for those that nobody has any more, as
+ * vv_pool_openers_left. Takes the read lock, and calls @may without any. */
+typedef bool (*VvOpenerJudge)(void *user, const VvOpener *opener);
+bool vv_refuse_openers(VvPool *pool, uint64_t object_id, VvOpenerJudge may, void *user, const char *hint, GError **error);
 
 #endif

@@ -20,11 +20,13 @@
 #include "cluster_log.h"
 #include "damage.h"
 #include "io_state.h"
+#include "members.h"
 #include "news.h"
 #include "pending_slots.h"
 #include "pool_private.h"
 #include "scrub.h"
 #include "serving.h"
+#include "share.h"
 #include "slab.h"
 #include "transaction.h"
 
@@ -302,11 +304,12 @@ static void on_job_ended(void *user, const VvJob *job)
     vv_jobs_ended(user, job);
 }
 
-static void on_member_set(void *user)
+static void on_member_set(void *user, uint8_t kind, uint64_t id)
 {
     VvPool *pool = user;
 
-    if (pool->options.members_changed)
+    vv_shares_note(pool, kind, id);
+    if (kind != VV_MEMBER_SHARE && pool->options.members_changed)
         pool->options.members_changed(pool->options.members_user);
 }
 
@@ -347,6 +350,8 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
         vv_event_log_keep(pool->events, options->events_fd);
     pool->mount = vv_mount_info_new();
     pool->lun_stats = vv_lun_stats_new();
+    pool->shares = vv_shares_new();
+    pthread_mutex_init(&pool->settle_lock, NULL);
     pool->threads = g_new0(struct VvPoolThreads, 1);
     pool->threads->lock_fd = -1;
     pthread_mutex_init(&pool->threads->lock, NULL);
@@ -518,7 +523,10 @@ static bool open_meta(VvPool *pool, GError **error)
         vv_random_bytes(&opening.number, sizeof opening.number);
     pool->opening = opening.number;
     pool->meta = vv_meta_open_as(pool->directory, pool->read_only, pool->options.run_ops, &opening, error);
-    return pool->meta && check_cluster(pool, error);
+    if (!pool->meta)
+        return false;
+    vv_shares_load(pool);
+    return check_cluster(pool, error);
 }
 
 static void pool_free(VvPool *pool);
@@ -627,6 +635,8 @@ static void pool_free(VvPool *pool)
     pthread_mutex_destroy(&pool->threads->lock);
     g_free(pool->threads);
     vv_lun_stats_free(pool->lun_stats);
+    vv_shares_free(pool->shares);
+    pthread_mutex_destroy(&pool->settle_lock);
     vv_mount_info_free(pool->mount);
     vv_event_log_free(pool->events);
     pthread_mutex_destroy(&pool->config_lock);

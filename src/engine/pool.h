@@ -46,8 +46,8 @@ typedef struct {
     const GArray *open_ids;         /* of uint64_t: what that mount has open, or NULL; borrowed */
     bool have_events; int events_fd; /* there is a memfd of VV_EVENTS_FILE_BYTES (events_file.h), sealed like it: events are kept */
     const VvRunOps *run_ops; const VvDiskOps *disk_ops; void *ops_user; /* faults, or NULL */
-    const struct VvClusterLog *cluster; bool without_disks; /* of a node of a cluster: cluster_log.h; its disks are another node's */
-    void (*members_changed)(void *user); void *members_user; /* records of nodes or invites, here or elsewhere; must not wait. Or NULL */
+    const struct VvClusterLog *cluster; bool without_disks; uint64_t node; /* of a cluster: cluster_log.h; its disks are another's; its id, 0: does not listen */
+    void (*members_changed)(void *user), (*shares_changed)(void *user); void *members_user; /* records of nodes or invites; of share.h; here or elsewhere; must not wait. Or NULL */
 } VvPoolOptions;
 VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError **error);
 /* Refuse new requests, flush everything, checkpoint, stop the threads. No handles may be open. */
@@ -119,7 +119,7 @@ bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapsh
 bool vv_pool_clone(VvPool *pool, const char *snapshot, const char *name, uint32_t props_mask, const VvLunProps *props, VvRequest *request, uint64_t *ret_id, GError **error);
 
 /* ---- snapshots; objects are "LUN@SNAP" */
-typedef struct { VvSnapshotKind kind; uint64_t keep_until_ns; const char *note; } VvSnapshotOptions;
+typedef struct { VvSnapshotKind kind; uint64_t keep_until_ns; const char *note; const struct VvShareChanges *share; } VvSnapshotOptions; /* share.h; or NULL */
 bool vv_pool_snapshot_create(VvPool *pool, const char *const *objects, const VvSnapshotOptions *options, VvRequest *request, GError **error);
 /* Objects may hold patterns in the SNAP part; @ret_removal->removed tells what matched. A pattern that matches nothing is
  * not-found, unless if_exists. */
@@ -146,7 +146,7 @@ bool vv_pool_set(VvPool *pool, const char *const *keys, const char *const *value
 bool vv_pool_check(VvPool *pool, VvCheckFunc report, void *user, GError **error); /* mounted: looks only */
 
 /* ---- looking [any] */
-typedef struct { pid_t pid; char *process; bool write; char *device; char *mountpoint; } VvOpener; /* device: /dev/loopN or NULL */
+typedef struct { uint64_t node; pid_t pid; char *process; bool write; char *device; char *mountpoint; } VvOpener; /* node: 0 this one; device: /dev/loopN or NULL */
 void vv_opener_free(VvOpener *opener);
 /* Who has @object_id open: handles, and through loop devices over our mount point the file systems mounted from them. */
 GPtrArray *vv_pool_openers(VvPool *pool, uint64_t object_id); /* of VvOpener */

@@ -15,7 +15,7 @@
 #define VV_QUIESCE_MS_MAX 10000u
 #define VV_EXCLUSIVE_TRIES 20u /* a count whose family changed meanwhile is begun again */
 
-typedef struct {
+typedef struct VvTransaction {
     VvPool *pool; /* NULL: it has not begun, or is over */
     bool locked, paused;
     VvRequest *request;

@@ -41,7 +41,9 @@ struct VvHandle {
     bool write;
     bool internal;
     pid_t pid;
+    uint64_t node; /* 0: this one */
     uint64_t opened_ns;
+    _Atomic bool revoked; /* set with view->lock, never taken back: share.h, H4 */
 };
 
 /* ---- lists of requests: see io_state.h */

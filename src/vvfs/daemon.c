@@ -489,7 +489,9 @@ static bool open_pool(VvRun *run, GError **error)
         .lock_wait_ms = VV_LOCK_WAIT_MS,
         .cluster = vv_node_log(daemon->cluster),
         .without_disks = daemon->cluster && !vv_node_has_disks(daemon->cluster, vv_node_id(daemon->cluster)),
+        .node = daemon->cluster ? vv_node_id(daemon->cluster) : 0,
         .members_changed = vv_node_members_changed,
+        .shares_changed = vv_node_shares_changed,
         .members_user = daemon };
     g_autoptr(GArray) open_ids = NULL;
 

@@ -52,6 +52,8 @@ void vv_node_free(VvClusterNode *node);
 void vv_node_changed(VvClusterNode *node);
 /* VvPoolOptions.members_changed: the same, later, from a thread that may not wait. */
 void vv_node_members_changed(void *daemon);
+/* VvPoolOptions.shares_changed: what was taken away is revoked, later. */
+void vv_node_shares_changed(void *daemon);
 /* Is nobody to wait for other nodes any more? */
 bool vv_node_is_ending(VvClusterNode *node);
 VvDaemon *vv_node_daemon(VvClusterNode *node);

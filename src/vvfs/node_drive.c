@@ -6,6 +6,7 @@
 #include "error.h"
 #include "base.h"
 #include "node_setup.h"
+#include "share.h"
 
 #include <time.h>
 
@@ -226,6 +227,35 @@ void vv_node_members_changed(void *user)
     VV_LOCKED(&node->join_lock);
     if (!node->ending)
         vv_crew_run(daemon->changers, follow_chore, node);
+}
+
+/* A changer's. */
+static void settle_chore(void *data)
+{
+    VvClusterNode *node = data;
+    VvPool *pool;
+
+    pthread_mutex_lock(&node->join_lock);
+    node->settling = false;
+    pthread_mutex_unlock(&node->join_lock);
+    pool = node->daemon->pool;
+    if (pool) /* else it is being opened, and nothing is open yet */
+        vv_pool_shares_settle(pool);
+}
+
+/* The committer's thread. One chore that has not begun sees to all. */
+void vv_node_shares_changed(void *user)
+{
+    VvDaemon *daemon = user;
+    VvClusterNode *node = daemon->cluster;
+
+    if (!node)
+        return;
+    VV_LOCKED(&node->join_lock);
+    if (node->ending || node->settling)
+        return;
+    node->settling = true;
+    vv_crew_run(daemon->changers, settle_chore, node);
 }
 
 /* ---- a state, before there is a pool */

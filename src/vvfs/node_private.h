@@ -30,6 +30,7 @@ struct VvClusterNode {
     pthread_mutex_t switch_lock; /* over the driver's conversion of the pool */
 
     pthread_mutex_t join_lock; /* a leaf */
+    bool settling;             /* join_lock: a chore of vv_node_shares_changed is queued */
     bool ending;               /* join_lock: nobody may be let in any more, and the crews get nothing more */
 
     struct VvSettled *settled; /* owned: settle.h */

@@ -80,6 +80,9 @@ void vv_lun_json_more(VvDaemon *daemon, const VvLunItem *item, JsonObject *objec
 void vv_snapshot_json_more(VvDaemon *daemon, const VvSnapshotItem *item, JsonObject *object);
 void vv_disk_json_more(VvDaemon *daemon, const VvDiskItem *item, JsonObject *object);
 
+/* {default, nodes}. NULL: not-found, invalid-name. */
+JsonObject *vv_share_json(VvDaemon *daemon, const char *object, GError **error);
+
 /* MOUNT/luns/NAME or MOUNT/snapshots/LUN/SNAP; NULL: not mounted. Newly allocated. */
 char *vv_object_path(VvDaemon *daemon, const char *lun, const char *snapshot);
 /* The "prefix" that a generated name was made with, or NULL. Newly allocated. */

@@ -5,6 +5,7 @@
 #include "pool_jobs.h"
 #include "relay.h"
 #include "settings.h"
+#include "share.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -152,7 +153,9 @@ static void set_openers(VvDaemon *daemon, uint64_t id, JsonObject *object)
         const VvOpener *opener = openers->pdata[i];
         JsonObject *element = vv_json_add_object(array);
 
-        vv_json_set_string(element, "node", daemon->node);
+        g_autofree char *node = opener->node ? vv_pool_node_name(daemon->pool, opener->node) : g_strdup(daemon->node);
+
+        vv_json_set_string(element, "node", node);
         if (opener->pid > 0)
             vv_json_set_u64(element, "pid", (uint64_t) opener->pid);
         else
@@ -164,13 +167,34 @@ static void set_openers(VvDaemon *daemon, uint64_t id, JsonObject *object)
     }
 }
 
-/* One node: everybody who can see the pool may use everything in it. */
-static void set_share(JsonObject *object, const char *mode)
+static void fill_share(const VvShareView *view, JsonObject *share)
 {
-    JsonObject *share = vv_json_set_object(object, "share");
+    JsonObject *nodes;
 
-    vv_json_set_string(share, "default", mode);
-    vv_json_set_object(share, "nodes");
+    vv_json_set_string(share, "default", vv_share_mode_name(view->standard));
+    nodes = vv_json_set_object(share, "nodes");
+    for (unsigned i = 0; view->nodes[i]; i++)
+        vv_json_set_string(nodes, view->nodes[i], vv_share_mode_name(view->modes[i]));
+}
+
+JsonObject *vv_share_json(VvDaemon *daemon, const char *object, GError **error)
+{
+    g_auto(VvShareView) view = { 0 };
+    JsonObject *share;
+
+    if (!vv_pool_share_get(daemon->pool, object, &view, error))
+        return NULL;
+    share = json_object_new();
+    fill_share(&view, share);
+    return share;
+}
+
+static void set_share(VvDaemon *daemon, uint64_t id, JsonObject *object)
+{
+    g_auto(VvShareView) view = { 0 };
+
+    vv_pool_share_get_id(daemon->pool, id, &view);
+    fill_share(&view, vv_json_set_object(object, "share"));
 }
 
 static void set_clones(JsonObject *object, GPtrArray *clones)
@@ -187,7 +211,7 @@ void vv_lun_json_more(VvDaemon *daemon, const VvLunItem *item, JsonObject *objec
     uint64_t used, checksummed;
 
     set_openers(daemon, item->id, object);
-    set_share(object, "rw");
+    set_share(daemon, item->id, object);
     set_clones(object, item->clones);
     vv_lun_settings_format(&item->props, vv_json_set_object(object, "settings"));
     vv_json_set_string(object, "path", path);
@@ -203,7 +227,7 @@ void vv_snapshot_json_more(VvDaemon *daemon, const VvSnapshotItem *item, JsonObj
 
     set_uuid(object, &item->uuid);
     set_openers(daemon, item->id, object);
-    set_share(object, "ro");
+    set_share(daemon, item->id, object);
     set_clones(object, item->clones);
     vv_json_set_string(object, "prefix", prefix);
     vv_json_set_string(object, "path", path);

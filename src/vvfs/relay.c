@@ -230,6 +230,11 @@ struct VvRelayed {
     uint64_t request;
 };
 
+uint64_t vv_relayed_node(const VvRelayed *relayed)
+{
+    return vv_peer_node(relayed->peer);
+}
+
 void vv_relayed_free(VvRelayed *relayed)
 {
     if (!relayed)

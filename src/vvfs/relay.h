@@ -49,6 +49,8 @@ void vv_relay_take(VvDaemon *daemon, struct VvPeer *peer, uint64_t request, cons
 /* The loop's thread, when a call that came so has ended. */
 void vv_relay_answer(VvCall *call);
 typedef struct VvRelayed VvRelayed;
+/* Its number. */
+uint64_t vv_relayed_node(const VvRelayed *relayed);
 void vv_relayed_free(VvRelayed *relayed);
 uint64_t vv_relayed_by(const VvRelayed *relayed); /* who asked */
 

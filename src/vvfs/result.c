@@ -6,6 +6,7 @@
  *   "@snapshot": LUN@SNAP    of the snapshot's item                "@disk": DISK          as disk.show
  *   "@created": [LUN@SNAP]   "created": their items                "@settings": true      "settings": the pool's
  *   "@token": ID             "token": that of the invite, which is stored nowhere
+ *   "@share": OBJECT         "default", "nodes": as share.show
  * An object that has gone since (a repeat may come a day later) keeps its name; what is not known is null.
  *
  * What is recorded for a request id: {"m": method, "p": checksum of the params, "r": recipe}. */
@@ -158,6 +159,18 @@ static JsonObject *disk_or_gone(VvDaemon *daemon, const char *name)
     return object;
 }
 
+static JsonObject *share_or_gone(VvDaemon *daemon, const char *name)
+{
+    JsonObject *object = vv_share_json(daemon, name, NULL);
+
+    if (object)
+        return object;
+    object = json_object_new();
+    vv_json_set_null(object, "default");
+    vv_json_set_object(object, "nodes");
+    return object;
+}
+
 static void expand_created(VvDaemon *daemon, JsonObject *result)
 {
     JsonArray *names = json_array_ref(json_object_get_array_member(result, "@created"));
@@ -171,7 +184,7 @@ static void expand_created(VvDaemon *daemon, JsonObject *result)
 
 void vv_result_expand(VvDaemon *daemon, JsonObject *result)
 {
-    static const char *const names[] = { "@lun", "@lun_show", "@snapshot", "@disk", "@token" };
+    static const char *const names[] = { "@lun", "@lun_show", "@snapshot", "@disk", "@token", "@share" };
 
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *name = g_strdup(vv_json_get_string(result, names[i]));
@@ -190,8 +203,11 @@ void vv_result_expand(VvDaemon *daemon, JsonObject *result)
         case 3:
             merge(result, disk_or_gone(daemon, name));
             break;
-        default:
+        case 4:
             vv_result_set_token(daemon, result, name);
+            break;
+        default:
+            merge(result, share_or_gone(daemon, name));
         }
     }
     if (json_object_has_member(result, "@created"))

@@ -101,6 +101,14 @@ VvPiece vv_piece_begin(void);
 bool vv_piece_add(VvPiece *piece, JsonObject *item, const char *cursor);
 bool vv_piece_end(VvCall *call, VvPiece *piece); /* sets {items, next}; always true */
 
+/* rpc_share.c: may the node for which it is called, this one or who relayed it, read @object? Error: not-found. */
+bool vv_call_may_read(VvCall *call, const char *object, GError **error);
+/* Members of an object of texts, as what they are to be shared; NULL: usage. Owned. */
+typedef struct VvSharing VvSharing;
+VvSharing *vv_sharing_read(JsonObject *share, GError **error);
+const struct VvShareChanges *vv_sharing_changes(const VvSharing *sharing); /* of NULL: NULL */
+void vv_sharing_free(VvSharing *sharing);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvSharing, vv_sharing_free)
 /* rpc_node.c: member "token" of @result, null if nobody may use it any more. */
 void vv_result_set_token(VvDaemon *daemon, JsonObject *result, const char *id);
 /* Replace the '@' members. */
@@ -157,6 +165,8 @@ bool vv_rpc_snapshot_restore(VvCall *call, GError **error);
 bool vv_rpc_snapshot_refresh(VvCall *call, GError **error);
 bool vv_rpc_snapshot_prune(VvCall *call, GError **error);
 bool vv_rpc_snapshot_diff(VvCall *call, GError **error);
+bool vv_rpc_share_set(VvCall *call, GError **error);
+bool vv_rpc_share_show(VvCall *call, GError **error);
 bool vv_rpc_disk_list(VvCall *call, GError **error);
 bool vv_rpc_disk_show(VvCall *call, GError **error);
 bool vv_rpc_disk_add(VvCall *call, GError **error);

@@ -8,6 +8,7 @@
 #include "pool_jobs.h"
 #include "reserve.h"
 #include "settings.h"
+#include "share.h"
 
 #include <string.h>
 
@@ -117,7 +118,8 @@ bool vv_rpc_lun_clone(VvCall *call, GError **error)
     VvLunProps props = { 0 };
     uint64_t id;
 
-    if (!vv_pool_clone(call->daemon->pool, vv_call_string(call, "object"), name, 0, &props,
+    if (!vv_call_may_read(call, vv_call_string(call, "object"), error) ||
+        !vv_pool_clone(call->daemon->pool, vv_call_string(call, "object"), name, 0, &props,
             vv_call_request(call, recipe), &id, error))
         return false;
     return vv_call_done(call, g_steal_pointer(&recipe));
@@ -306,18 +308,19 @@ static bool check_openers(VvDaemon *daemon, uint64_t id, const char *object, GEr
 
     for (unsigned i = 0; i < openers->len; i++) {
         const VvOpener *opener = openers->pdata[i];
-        g_autofree char *text = NULL;
+        g_autofree char *text = NULL, *node = NULL;
 
         if (!opener->write && !opener->device)
             continue;
         text = opener_text(opener);
+        node = opener->node ? vv_pool_node_name(daemon->pool, opener->node) : g_strdup(daemon->node);
         if (opener->write)
             vv_set_error(error, VV_ERROR_BUSY, object,
                 "`--shared` attaches it none the less: only for a cluster file system.",
-                "%s is open for writing on %s: %s", object, daemon->node, text);
+                "%s is open for writing on %s: %s", object, node, text);
         else
             vv_set_error(error, VV_ERROR_BUSY, object, "`--shared` attaches it once more.",
-                "%s is attached on %s already: %s", object, daemon->node, text);
+                "%s is attached on %s already: %s", object, node, text);
         return false;
     }
     return true;
@@ -350,6 +353,16 @@ static bool attach_object(
     return false;
 }
 
+/* For a device that can be written. */
+static bool may_write(VvDaemon *daemon, uint64_t id, const char *object, GError **error)
+{
+    if (vv_pool_is_read_only(daemon->pool) || vv_pool_share_mode(daemon->pool, id, 0) == VV_SHARE_RW)
+        return true;
+    vv_set_error(error, VV_ERROR_DENIED, object, "`--read-only` attaches it so.", "%s is shared with %s read-only (`share show %s`)", object,
+        daemon->node, object);
+    return false;
+}
+
 bool vv_rpc_lun_attach_check(VvCall *call, GError **error)
 {
     VvDaemon *daemon = call->daemon;
@@ -359,7 +372,8 @@ bool vv_rpc_lun_attach_check(VvCall *call, GError **error)
     uint64_t id, size_bytes;
     JsonObject *result;
 
-    if (!attach_object(daemon, object, &id, &size_bytes, &path, error))
+    if (!attach_object(daemon, object, &id, &size_bytes, &path, error) || !vv_call_may_read(call, object, error) ||
+        !(snapshot || vv_call_bool(call, "read_only") || may_write(daemon, id, object, error)))
         return false;
     if (!vv_reservations_take(daemon->reservations, object, call->client)) {
         vv_set_error(error, VV_ERROR_BUSY, object, NULL, "%s is being attached", object);

@@ -81,11 +81,15 @@ bool vv_rpc_snapshot_create(VvCall *call, GError **error)
 {
     g_auto(GStrv) objects = create_objects(call, error);
     g_autoptr(JsonObject) recipe = NULL;
+    g_autoptr(VvSharing) sharing = NULL;
     VvSnapshotOptions options = { .kind = vv_call_has(call, "prefix") ? VV_SNAPSHOT_AUTO : VV_SNAPSHOT_MANUAL,
         .note = "" };
 
     if (!objects)
         return false;
+    if (vv_call_has(call, "share") && !(sharing = vv_sharing_read(vv_call_object(call, "share"), error)))
+        return false;
+    options.share = vv_sharing_changes(sharing);
     recipe = json_object_new();
     vv_json_set_strings(recipe, "@created", (const char *const *) objects);
     if (!vv_pool_snapshot_create(
@@ -533,6 +537,8 @@ bool vv_rpc_snapshot_diff(VvCall *call, GError **error)
     g_autoptr(GError) stopped = NULL;
     VvDiffWalk walk = { .from = cursor ? g_ascii_strtoull(cursor, NULL, 10) : 0 };
 
+    if (!vv_call_may_read(call, object, error) || !vv_call_may_read(call, other ? other : lun, error))
+        return false;
     if (other && !strchr(other, '@')) {
         if (strcmp(other, lun) != 0) {
             vv_set_error(error, VV_ERROR_USAGE, other, NULL, "%s and %s are not of one LUN", object, other);
