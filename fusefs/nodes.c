@@ -4,7 +4,7 @@
  * Everything here looks into the catalog under its read lock, for a moment, and copies; the pool is asked for the numbers of
  * a view after the lock is released, because it may take locks that come before it. */
 #include "nodes.h"
-#include "share.h"
+#include "sharing.h"
 
 #include <string.h>
 

@@ -59,7 +59,7 @@ bool vv_node_object_name(VvFuse *fuse, uint64_t id, VvObjectName *ret_name);
 void vv_object_name_clear(VvObjectName *name);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VvObjectName, vv_object_name_clear)
 
-/* May this node see the node @node of the mount, an object or a folder (share.h)? One load if no object of the pool has a table; else takes the
+/* May this node see the node @node of the mount, an object or a folder (sharing.h)? One load if no object of the pool has a table; else takes the
  * catalog's read lock. What is no object is seen. */
 bool vv_node_is_seen(VvFuse *fuse, uint64_t node);
 /* The same with the read lock held, of a LUN or snapshot, and of a LUN's folder. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Table "member": nodes and invites of a pool, and who may use its objects, by kind and id, changed by MEMBER_SET ops. The bodies are their
- * owner's (src/engine/members.h, share.h); here they are bytes that are kept, in memory as the rest of the catalog. */
+ * owner's (src/engine/members.h, sharing.h); here they are bytes that are kept, in memory as the rest of the catalog. */
 #ifndef VV_MEMBER_TABLE_H
 #define VV_MEMBER_TABLE_H
 

@@ -4,7 +4,7 @@
 
 #include "config_point.h"
 #include "pool_private.h"
-#include "share.h"
+#include "sharing.h"
 
 #include <errno.h>
 

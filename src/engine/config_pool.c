@@ -12,16 +12,16 @@
  *   restore-keep     0        0 to 1000000                  points of restores kept per LUN; 0: all
  *   repack           auto     auto, off                     whether scattered LUNs are repacked when the pool is idle
  *   share-default    rw       rw, ro, none                  who may use a LUN whose own table does not say: every member. It is stored
- *                                                           with the tables (share.h)
+ *                                                           with the tables (sharing.h)
  */
 #include "members.h"
-#include "share.h"
+#include "sharing.h"
 #include "transaction.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { KIND_NUMBER, KIND_OCTAL, KIND_WORD, KIND_SHARE /* words of share.h; not in the settings' table */ } Kind;
+typedef enum { KIND_NUMBER, KIND_OCTAL, KIND_WORD, KIND_SHARE /* words of sharing.h; not in the settings' table */ } Kind;
 
 static const struct {
     const char *key;

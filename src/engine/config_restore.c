@@ -4,7 +4,7 @@
  * new branch, so that no request sees half of each. */
 #include "config_point.h"
 #include "frees.h"
-#include "share.h"
+#include "sharing.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Transactions on who may use what (share.h, H1 to H5). What is taken away from somebody who uses it is refused before anything is
+/* Transactions on who may use what (sharing.h, H1 to H5). What is taken away from somebody who uses it is refused before anything is
  * logged; the claims keep others from beginning to use it until the entry is applied. */
-#include "share.h"
+#include "sharing.h"
 
 #include "members.h"
 #include "openers.h"

@@ -7,7 +7,7 @@
  * S3  Data of the frozen epochs is on the disks before the entry is logged (I2). */
 #include "config_point.h"
 #include "faultpoint.h"
-#include "share.h"
+#include "sharing.h"
 
 #include <errno.h>
 #include <string.h>

@@ -126,7 +126,7 @@ struct VvPool {
     _Atomic uint64_t pending_bytes;   /* of data behind records of all views */
     _Atomic uint64_t pending_memory;  /* that these take: pending.h */
     _Atomic unsigned journal_waiters; /* requests that are parked because it is too much */
-    struct VvShares *shares;          /* share.h: what changed of who may use what */
+    struct VvShares *shares;          /* sharing.h: what changed of who may use what */
     pthread_mutex_t settle_lock;      /* one at a time sees to that; taken with nothing held, before config_lock's */
     _Atomic bool shares_any;          /* there is anything to look at */
     _Atomic bool failed;              /* a journal, apply or store failure: writes that begin answer -EROFS, reads go on */

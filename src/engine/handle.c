@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Handles: opens of LUNs and snapshots. Opening waits for no transaction but one that claimed this very object: claims.h. */
 #include "io_state.h"
-#include "share.h"
+#include "sharing.h"
 
 #include <errno.h>
 

@@ -27,7 +27,7 @@ typedef struct {
     uint64_t node; /* for which it is opened; 0: this one */
 } VvOpen;
 /* Open a LUN or snapshot by id. 0; -ENOENT gone (or removed: an orphan takes no new opens); -EROFS writing a snapshot or a read-only pool;
- * -EBUSY writing a LUN that is being made smaller; -EACCES it is not shared with the node, or not for writing (share.h; not asked of the daemon's
+ * -EBUSY writing a LUN that is being made smaller; -EACCES it is not shared with the node, or not for writing (sharing.h; not asked of the daemon's
  * own); -EIO its metadata is bad. */
 int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle);
 /* The last close of an orphan purges it, the last close of an elastic LUN rounds its size up to VV_BLOCK_BYTES; both in the

@@ -5,7 +5,7 @@
 #include "codec.h"
 #include "error.h"
 #include "member_table.h"
-#include "share.h"
+#include "sharing.h"
 #include "transaction.h"
 
 #include <string.h>

@@ -19,7 +19,7 @@
 #define VV_KEY_ID_BYTES 32u
 #define VV_INVITE_VERIFIER_BYTES 32u
 
-typedef enum { VV_MEMBER_NODE = 1, VV_MEMBER_INVITE = 2, VV_MEMBER_SHARE = VV_MEMBER_OF_OBJECT /* share.h */ } VvMemberKind;
+typedef enum { VV_MEMBER_NODE = 1, VV_MEMBER_INVITE = 2, VV_MEMBER_SHARE = VV_MEMBER_OF_OBJECT /* sharing.h */ } VvMemberKind;
 typedef enum { VV_ROLE_VOTER = 1, VV_ROLE_STANDBY, VV_ROLE_WITNESS, VV_ROLE_GUEST, VV_ROLE_GONE } VvNodeRole;
 const char *vv_role_name(VvNodeRole role);
 

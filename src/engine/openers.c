@@ -4,7 +4,7 @@
 #include "openers.h"
 
 #include "pool_private.h"
-#include "share.h"
+#include "sharing.h"
 #include "transaction.h"
 
 #include <string.h>

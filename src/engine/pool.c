@@ -26,7 +26,7 @@
 #include "pool_private.h"
 #include "scrub.h"
 #include "serving.h"
-#include "share.h"
+#include "sharing.h"
 #include "slab.h"
 #include "transaction.h"
 

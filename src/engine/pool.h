@@ -47,7 +47,7 @@ typedef struct {
     bool have_events; int events_fd; /* there is a memfd of VV_EVENTS_FILE_BYTES (events_file.h), sealed like it: events are kept */
     const VvRunOps *run_ops; const VvDiskOps *disk_ops; void *ops_user; /* faults, or NULL */
     const struct VvClusterLog *cluster; bool without_disks; uint64_t node; /* of a cluster: cluster_log.h; its disks are another's; its id, 0: does not listen */
-    void (*members_changed)(void *user), (*shares_changed)(void *user); void *members_user; /* records of nodes or invites; of share.h; here or elsewhere; must not wait. Or NULL */
+    void (*members_changed)(void *user), (*shares_changed)(void *user); void *members_user; /* records of nodes or invites; of sharing.h; here or elsewhere; must not wait. Or NULL */
 } VvPoolOptions;
 VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError **error);
 /* Refuse new requests, flush everything, checkpoint, stop the threads. No handles may be open. */
@@ -119,7 +119,7 @@ bool vv_pool_lun_remove(VvPool *pool, const char *const *names, bool with_snapsh
 bool vv_pool_clone(VvPool *pool, const char *snapshot, const char *name, uint32_t props_mask, const VvLunProps *props, VvRequest *request, uint64_t *ret_id, GError **error);
 
 /* ---- snapshots; objects are "LUN@SNAP" */
-typedef struct { VvSnapshotKind kind; uint64_t keep_until_ns; const char *note; const struct VvShareChanges *share; } VvSnapshotOptions; /* share.h; or NULL */
+typedef struct { VvSnapshotKind kind; uint64_t keep_until_ns; const char *note; const struct VvShareChanges *share; } VvSnapshotOptions; /* sharing.h; or NULL */
 bool vv_pool_snapshot_create(VvPool *pool, const char *const *objects, const VvSnapshotOptions *options, VvRequest *request, GError **error);
 /* Objects may hold patterns in the SNAP part; @ret_removal->removed tells what matched. A pattern that matches nothing is
  * not-found, unless if_exists. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What follows when who may use what has changed (share.h, H4): handles that may not be any more are revoked, and the mount is told.
+/* What follows when who may use what has changed (sharing.h, H4): handles that may not be any more are revoked, and the mount is told.
  *
  *   flag set on each such handle, under view->lock      what is admitted from now on ends with EIO
  *   gates closed until nothing is in flight             what was admitted before is done: it wrote before the change, as its user knows
@@ -9,7 +9,7 @@
  * A handle stays revoked also if its node may again. */
 #include "engine.h"
 #include "error.h"
-#include "share.h"
+#include "sharing.h"
 #include "transaction.h"
 
 /* Handles of @view that may not be are marked. Number of them. */

@@ -43,7 +43,7 @@ struct VvHandle {
     pid_t pid;
     uint64_t node; /* 0: this one */
     uint64_t opened_ns;
-    _Atomic bool revoked; /* set with view->lock, never taken back: share.h, H4 */
+    _Atomic bool revoked; /* set with view->lock, never taken back: sharing.h, H4 */
 };
 
 /* ---- lists of requests: see io_state.h */

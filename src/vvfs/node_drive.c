@@ -6,7 +6,7 @@
 #include "error.h"
 #include "base.h"
 #include "node_setup.h"
-#include "share.h"
+#include "sharing.h"
 
 #include <time.h>
 

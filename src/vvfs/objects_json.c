@@ -5,7 +5,7 @@
 #include "pool_jobs.h"
 #include "relay.h"
 #include "settings.h"
-#include "share.h"
+#include "sharing.h"
 
 #include <string.h>
 #include <sys/stat.h>

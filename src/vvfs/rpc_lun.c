@@ -8,7 +8,7 @@
 #include "pool_jobs.h"
 #include "reserve.h"
 #include "settings.h"
-#include "share.h"
+#include "sharing.h"
 
 #include <string.h>
 

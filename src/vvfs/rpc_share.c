@@ -5,7 +5,7 @@
 
 #include "objects.h"
 #include "relay.h"
-#include "share.h"
+#include "sharing.h"
 
 struct VvSharing {
     struct VvShareChanges changes;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Tables of who may use what: their bodies, looking at them, and what `pool check` says of them (share.h). Changing them: config_share.c;
+/* Tables of who may use what: their bodies, looking at them, and what `pool check` says of them (sharing.h). Changing them: config_share.c;
  * what follows from a change: revoke.c. */
-#include "share.h"
+#include "sharing.h"
 
 #include "codec.h"
 #include "engine.h"

@@ -12,8 +12,8 @@
  * H4  Who has it open when the mode is taken away is in the way, or (--force) is revoked: from then on its requests end with EIO. On return
  *     from the change none of them is under way on this node.
  * H5  Who opens while a change is decided waits for it (VV_CLAIM_OPENS), so nobody comes between the look and the entry. */
-#ifndef VV_SHARE_H
-#define VV_SHARE_H
+#ifndef VV_SHARING_H
+#define VV_SHARING_H
 
 #include "limits.h"
 #include "pool.h"
