@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Records of each table, bodies of nodes and invites, pieces of free bitmaps and labels of disks, of any bytes (families: family.c). The first byte chooses.
+/* Records of each table, bodies of nodes, invites and shares, pieces of free bitmaps and labels of disks, of any bytes (families: family.c). The first byte chooses.
  * What is taken is written again as a record that is taken and written the same. */
 #include "codec.h"
 #include "disk_private.h"
@@ -7,11 +7,13 @@
 #include "member_table.h"
 #include "members.h"
 #include "meta_private.h"
+#include "sharing.h"
 
 #define ID 7u
 #define MEMBER_KIND 1u
 #define NODE_BODY 100u   /* first bytes of the bodies in table member */
 #define INVITE_BODY 101u
+#define SHARE_BODY 102u
 
 static GByteArray *record_of(VvTable table, uint64_t id, const uint8_t *data, size_t length_bytes)
 {
@@ -155,6 +157,16 @@ static void try_invite(const uint8_t *data, size_t length_bytes)
     fuzz_assert_same(out->data, out->len, data, length_bytes);
 }
 
+static void try_share(const uint8_t *data, size_t length_bytes)
+{
+    VvShareTable table;
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    if (!vv_share_decode(data, length_bytes, &table))
+        return;
+    vv_share_encode(&table, out);
+    fuzz_assert_same(out->data, out->len, data, length_bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
 {
     if (length_bytes == 0 || length_bytes > VV_RPC_LINE_BYTES_MAX)
@@ -165,6 +177,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
         try_node(data + 1, length_bytes - 1);
     else if (data[0] == INVITE_BODY)
         try_invite(data + 1, length_bytes - 1);
+    else if (data[0] == SHARE_BODY)
+        try_share(data + 1, length_bytes - 1);
     else if (data[0] == VV_TABLE_FREE)
         try_piece(data + 1, length_bytes - 1);
     else

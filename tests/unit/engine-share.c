@@ -650,9 +650,13 @@ static void *open_and_close(void *data)
             continue;
         }
         opener->opened++;
-        for (unsigned i = 0; i < 100; i++)
+        for (unsigned i = 0; i < 100; i++) {
             g_assert_false(vv_handle_is_revoked(handle));
+            g_thread_yield();
+        }
         vv_handle_close(handle);
+        for (unsigned i = 0; i < 20; i++)
+            g_thread_yield();
     }
     return NULL;
 }
@@ -665,7 +669,7 @@ static void test_race(void)
     pthread_t thread;
 
     pthread_create(&thread, NULL, open_and_close, &opener);
-    for (unsigned i = 0; i < 400 && (done < 20 || i < 100); i++) {
+    for (unsigned i = 0; i < 20000 && (done < 50 || busy < 50); i++) {
         g_autoptr(GError) error = NULL;
 
         if (share(test, "db", "n2=none", (VvShareHow){ .force = false }, &error)) {
@@ -675,6 +679,7 @@ static void test_race(void)
             g_assert_error(error, VV_ERROR, VV_ERROR_BUSY);
             busy++;
         }
+        g_thread_yield();
     }
     atomic_store(&opener.stop, true);
     pthread_join(thread, NULL);
