@@ -61,12 +61,14 @@ typedef struct {
 
 void vv_object_ask_encode(const VvObjectAsk *ask, uint8_t ret_raw[VV_OBJECT_ASK_BYTES]);
 /* Total. @data_bytes: of the frame: a write has as many as its length says, others none. What is accepted does not go past INT64_MAX; reads and
- * writes have 1 to VV_IO_BYTES_MAX bytes; fields that an operation does not have are 0. Error: VV_ERROR_DAMAGED. */
+ * writes have 1 to VV_IO_BYTES_MAX bytes; OPEN and CLOSE name a handle that is not 0; a pid is below 2^31; fields and flags that an
+ * operation does not have are 0. Error: VV_ERROR_DAMAGED. */
 bool vv_object_ask_decode(
     const uint8_t *body, uint32_t body_bytes, uint32_t data_bytes, VvObjectAsk *ret_ask, GError **error);
 
 void vv_object_answer_encode(const VvObjectAnswer *answer, uint8_t ret_raw[VV_OBJECT_ANSWER_BYTES]);
-/* Total. @ask: what was asked: a read gives as many bytes of data as its value says, and no more than were asked for; others none. */
+/* Total. @ask: what was asked: a read gives as many bytes of data as its value says, and no more than were asked for; others none.
+ * Only a READ, WRITE or SEEK that was done has a value. No size is beyond INT64_MAX. */
 bool vv_object_answer_decode(const uint8_t *body, uint32_t body_bytes, uint32_t data_bytes, const VvObjectAsk *ask,
     VvObjectAnswer *ret_answer, GError **error);
 
