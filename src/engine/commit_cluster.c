@@ -6,6 +6,7 @@
  *
  * While it waits for its own entries it applies whatever comes before them. */
 #include "commit_private.h"
+#include "elsewhere_view.h"
 #include "journal_log.h"
 #include "news.h"
 #include "slab.h"
@@ -109,7 +110,9 @@ static int apply_ops(VvCommitter *committer, const VvClusterEntry *handed, const
         vv_commit_note_ops(committer, ops);
     int rc = vv_meta_apply_entry(pool->meta, handed->index, ops, handed->config);
     vv_may_die(VV_DIE_APPLIED);
-    if (rc == 0 && own)
+    if (rc == 0 && ops && pool->elsewhere)
+        vv_views_follow(pool, handed->index, ops);
+    else if (rc == 0 && own)
         vv_batch_entry_applied(pool, own);
     else if (rc == 0 && ops)
         reload_views(pool, ops);

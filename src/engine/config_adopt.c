@@ -281,5 +281,7 @@ static bool lun_adopt_once(VvPool *pool, uint64_t to, uint64_t from, uint64_t si
 
 bool vv_pool_lun_adopt(VvPool *pool, uint64_t to, uint64_t from, uint64_t size_bytes, GError **error)
 {
+    if (pool->without_disks) /* the data of both is elsewhere */
+        return unsupported(error, "it", "its disks are another node's");
     VV_UNTIL_DECIDED(error, lun_adopt_once(pool, to, from, size_bytes, &failure));
 }

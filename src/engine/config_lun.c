@@ -3,6 +3,7 @@
 #include "transaction.h"
 
 #include "config_point.h"
+#include "elsewhere_view.h"
 #include "pool_private.h"
 #include "sharing.h"
 
@@ -688,11 +689,15 @@ bool vv_pool_lun_resize(VvPool *pool, const char *name, uint64_t size_bytes, boo
 
 bool vv_pool_lun_truncate(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
 {
+    if (pool->elsewhere)
+        return vv_lun_size_elsewhere(pool, id, VV_ASK_TRUNCATE, size_bytes, error);
     VV_UNTIL_DECIDED(error, lun_truncate_once(pool, id, size_bytes, &failure));
 }
 
 bool vv_pool_lun_extend(VvPool *pool, uint64_t id, uint64_t size_bytes, GError **error)
 {
+    if (pool->elsewhere)
+        return vv_lun_size_elsewhere(pool, id, VV_ASK_EXTEND, size_bytes, error);
     VV_UNTIL_DECIDED(error, lun_extend_once(pool, id, size_bytes, &failure));
 }
 

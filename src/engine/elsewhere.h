@@ -18,7 +18,7 @@
 typedef enum { VV_ASK_SEEK_DATA, VV_ASK_SEEK_HOLE, VV_ASK_TRUNCATE, VV_ASK_EXTEND } VvAskKind;
 
 /* Constant while the pool is open. */
-typedef struct {
+typedef struct VvElsewhere {
     /* A handle on @view's object. *ret_handle: to be closed. Waits for the server, but with @open->again not: then what is wrong comes with
      * the first request. 0 or -errno as vv_handle_open; -EACCES: it is not shared with this node; -ETIMEDOUT. Not for workers. */
     int (*open)(void *user, VvView *view, const VvOpen *open, uint64_t *ret_handle);
@@ -35,7 +35,19 @@ typedef struct {
     void *user;
 } VvElsewhere;
 
-/* What an answer told of an object. Any thread. */
-void vv_view_learn(VvView *view, const VvViewStat *stat);
+/* ---- for who implements it */
+/* What an answer told of an object, with @applied, the last entry in the server's map: an answer that is older than what is known already
+ * makes nothing smaller. The view's handle or request keeps it. Any thread. */
+void vv_view_learn(VvView *view, const VvViewStat *stat, uint64_t applied);
+/* How long requests on it wait for the server. Any thread. */
+unsigned vv_view_timeout_s(VvView *view);
+/* The last entry in this node's map. Takes the read lock. */
+uint64_t vv_view_applied(VvView *view);
+/* The end of @io, which was submitted at @started_ns (vv_monotonic_ns): counted, state NULL, done called. Where done is to be called. */
+void vv_io_end_elsewhere(VvIo *io, int64_t result, uint64_t started_ns);
+
+/* ---- for the server: what an answer tells
+ * vv_view_stat, and the last entry in the map that it goes with: what is smaller under a larger index was made smaller. Any thread. */
+uint64_t vv_view_stat_at(VvView *view, VvViewStat *ret_stat);
 
 #endif

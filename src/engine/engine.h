@@ -80,6 +80,7 @@ struct VvPool {
     VvMeta *meta;
     const struct VvClusterLog *_Atomic cluster; /* NULL: a pool of one node; set when it is opened or, once, by the committer: cluster_log.h */
     bool without_disks;          /* they are another node's: no data is read or written here */
+    const struct VvElsewhere *elsewhere; /* ... but it is asked for there; NULL: data is refused. elsewhere.h */
 
     pthread_mutex_t config_lock; /* one transaction at a time: by vv_config_lock. Opening a file never takes it */
     VvClaims claims;             /* objects that are not open and stay so for a while */

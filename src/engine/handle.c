@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Handles: opens of LUNs and snapshots. Opening waits for no transaction but one that claimed this very object: claims.h. */
+#include "elsewhere.h"
 #include "io_state.h"
 #include "sharing.h"
 
@@ -25,10 +26,10 @@ static int check_catalog(VvPool *pool, uint64_t id, const VvOpen *open)
     return rc;
 }
 
-int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle)
+/* claims.lock held. */
+static int open_locked(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle)
 {
     VvView *view;
-    VV_LOCKED(&pool->claims.lock);
     int rc = vv_claims_pass_locked(pool, object_id, open);
     if (rc == 0)
         rc = atomic_load(&pool->closing) ? -ESHUTDOWN : check_catalog(pool, object_id, open);
@@ -51,6 +52,45 @@ int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandl
     return 0;
 }
 
+static void forget(VvHandle *handle)
+{
+    VvView *view = handle->view;
+    {
+        VV_LOCKED(&view->lock);
+        g_queue_remove(&view->handles, handle);
+    }
+    g_free(handle);
+    vv_view_unref(view);
+}
+
+/* It is open here, then there: no transaction of this node finds it closed meanwhile. */
+static int open_elsewhere(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle)
+{
+    const VvElsewhere *elsewhere = pool->elsewhere;
+    VvHandle *handle = NULL;
+    int rc;
+    {
+        VV_LOCKED(&pool->claims.lock);
+        rc = open_locked(pool, object_id, open, &handle);
+    }
+    if (rc < 0)
+        return rc;
+    rc = elsewhere->open(elsewhere->user, handle->view, open, &handle->elsewhere);
+    if (rc < 0)
+        forget(handle);
+    else
+        *ret_handle = handle;
+    return rc;
+}
+
+int vv_handle_open(VvPool *pool, uint64_t object_id, const VvOpen *open, VvHandle **ret_handle)
+{
+    if (pool->elsewhere)
+        return open_elsewhere(pool, object_id, open, ret_handle);
+    VV_LOCKED(&pool->claims.lock);
+    return open_locked(pool, object_id, open, ret_handle);
+}
+
 /* Is there something to do after its last close? */
 static bool needs_settling(VvPool *pool, uint64_t id)
 {
@@ -68,6 +108,11 @@ static void end_handle(VvHandle *handle, bool settle)
     VvPool *pool = view->pool;
     uint64_t id = view->id;
     bool last;
+    if (pool->elsewhere) { /* what follows a last close is done there */
+        pool->elsewhere->close(pool->elsewhere->user, view, handle->elsewhere, !settle);
+        forget(handle);
+        return;
+    }
     {
         VV_LOCKED(&view->lock);
         g_queue_remove(&view->handles, handle);
@@ -92,7 +137,7 @@ void vv_handle_leave(VvHandle *handle)
 
 void vv_pool_closed_before(VvPool *pool, uint64_t object_id)
 {
-    if (needs_settling(pool, object_id))
+    if (!pool->elsewhere && needs_settling(pool, object_id))
         vv_pool_object_closed(pool, object_id);
 }
 

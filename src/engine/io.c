@@ -5,6 +5,7 @@
  *     for space: closing a gate waits only for what goes on by itself.
  * A2  What it found in the view at admission (branch, epoch, tag, family) stays true while it is counted.
  * A3  It enters its era before its first look-up and leaves it after its last disk I/O. */
+#include "elsewhere_view.h"
 #include "io_state.h"
 
 #include <errno.h>
@@ -182,23 +183,21 @@ static unsigned bucket_of(uint64_t nanoseconds)
     return MIN(bucket, VV_STAT_BUCKETS - 1);
 }
 
-static void count_locked(VvIoState *state, int64_t result)
+void vv_io_count_locked(const VvIo *io, uint64_t started_ns, uint64_t bytes)
 {
-    VvOpStat *stat = &state->view->stats[stat_of(state->io->kind)];
-    uint64_t nanoseconds = vv_monotonic_ns() - state->started_ns;
+    VvOpStat *stat = &io->view->stats[stat_of(io->kind)];
+    uint64_t nanoseconds = vv_monotonic_ns() - started_ns;
     stat->count++;
-    if (result > 0)
-        stat->bytes += (uint64_t) result;
-    else if (result == 0 && state->io->kind == VV_IO_ZERO)
-        stat->bytes += state->end - state->offset;
+    stat->bytes += bytes;
     stat->nanoseconds += nanoseconds;
     stat->buckets[bucket_of(nanoseconds)]++;
 }
 
 void vv_io_account_locked(VvIoState *state, int64_t result, VvIoList *woken)
 {
+    uint64_t zeroed_bytes = result == 0 && state->io->kind == VV_IO_ZERO ? state->end - state->offset : 0;
     vv_io_leave_locked(state, woken);
-    count_locked(state, result);
+    vv_io_count_locked(state->io, state->started_ns, result > 0 ? (uint64_t) result : zeroed_bytes);
     state->accounted = true;
 }
 
@@ -232,6 +231,10 @@ static void flush_done_cb(void *user, int result)
 
 void vv_io_submit(VvWorker *worker, VvIo *io)
 {
+    if (G_UNLIKELY(io->view->pool->elsewhere != NULL)) {
+        vv_io_submit_elsewhere(worker, io);
+        return;
+    }
     VvIoState *state = vv_io_state_new(io->view->pool);
     state->io = io;
     state->view = io->view;

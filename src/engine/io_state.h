@@ -150,6 +150,8 @@ void vv_io_leave(VvIoState *state);
 void vv_io_leave_locked(VvIoState *state, VvIoList *woken);
 /* What vv_io_finish would do under view->lock, for who holds it: a lock less for each write. */
 void vv_io_account_locked(VvIoState *state, int64_t result, VvIoList *woken);
+/* One more in its view's statistics. view->lock held. */
+void vv_io_count_locked(const VvIo *io, uint64_t started_ns, uint64_t bytes);
 /* Leave what is still held, free the state, call done. */
 void vv_io_finish(VvIoState *state, int64_t result);
 /* (Re)start a request: io.c. */

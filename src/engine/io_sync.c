@@ -110,6 +110,8 @@ static int wait_for_flush(VvView *view, bool commit)
 
 int vv_view_flush(VvView *view)
 {
+    if (view->pool->elsewhere)
+        return (int) run_io(view, VV_IO_FLUSH, NULL, 0, 0);
     return wait_for_flush(view, true);
 }
 

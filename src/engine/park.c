@@ -12,6 +12,7 @@
  *     interrupt, or the forced end of the pool.
  * K6  The worker of a parked request is held, so that it waits where its mailbox wakes it. */
 #include "alloc_private.h"
+#include "elsewhere.h"
 #include "io_state.h"
 
 #include <errno.h>
@@ -186,7 +187,7 @@ bool vv_io_is_hopeless(VvIo *io)
 {
     VvIoState *state = __atomic_load_n(&io->state, __ATOMIC_ACQUIRE);
     uint64_t family;
-    if (state == NULL)
+    if (state == NULL || io->view->pool->elsewhere) /* what waits there, and for what, is not known here */
         return false;
     {
         VV_LOCKED(&io->view->lock);
@@ -201,8 +202,13 @@ void vv_io_interrupt(VvIo *io)
 {
     VvIoState *state = __atomic_load_n(&io->state, __ATOMIC_ACQUIRE);
     VvIoList woken = { NULL, NULL };
+    const VvElsewhere *elsewhere = io->view->pool->elsewhere;
     if (state == NULL)
         return;
+    if (elsewhere) {
+        (void) elsewhere->interrupt(elsewhere->user, io);
+        return;
+    }
     {
         VV_LOCKED(&io->view->lock);
         if (state->parked != VV_PARK_NONE)

@@ -19,6 +19,7 @@
 #include "alloc_private.h"
 #include "cluster_log.h"
 #include "damage.h"
+#include "elsewhere.h"
 #include "io_state.h"
 #include "members.h"
 #include "news.h"
@@ -188,6 +189,8 @@ void vv_pool_fail(VvPool *pool, const char *format, ...)
 void vv_pool_abort_waiting(VvPool *pool)
 {
     atomic_store(&pool->abort_waiting, true);
+    if (pool->elsewhere)
+        pool->elsewhere->abort_waiting(pool->elsewhere->user);
     vv_views_abort_waiting(pool);
 }
 
@@ -336,6 +339,7 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
     pool->options = *options;
     pool->read_only = options->read_only;
     pool->without_disks = options->without_disks;
+    pool->elsewhere = options->without_disks ? options->elsewhere : NULL;
     pthread_mutex_init(&pool->config_lock, NULL);
     vv_claims_init(&pool->claims);
     pthread_mutex_init(&pool->grant_lock, NULL);

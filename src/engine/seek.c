@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* SEEK_DATA and SEEK_HOLE: which blocks are mapped, pending counted. Looks at the map alone; no data is read. */
+#include "elsewhere.h"
 #include "io_state.h"
 
 #include <errno.h>
@@ -89,6 +90,9 @@ static int find_block(VvView *view, uint64_t block, uint64_t end_block, bool dat
 
 int vv_view_seek(VvView *view, uint64_t offset, bool data, uint64_t *ret_offset)
 {
+    const VvElsewhere *elsewhere = view->pool->elsewhere;
+    if (elsewhere)
+        return elsewhere->ask(elsewhere->user, view, data ? VV_ASK_SEEK_DATA : VV_ASK_SEEK_HOLE, offset, ret_offset);
     uint64_t size_bytes = vv_view_size(view), block = 0;
     if (offset >= size_bytes)
         return -ENXIO;

@@ -143,11 +143,11 @@ static bool refuse_elsewhere(VvTransaction *tx, const char *object, GError **err
 
         switch (op->kind) {
         case VV_OP_LUN_CREATE:
-            if (!op->lun_create.elastic)
+            if (!op->lun_create.elastic || tx->pool->elsewhere)
                 continue;
             break;
         case VV_OP_LUN_SET:
-            if (!(op->lun_set.mask & (VV_LUN_ELASTIC | VV_LUN_MTIME)))
+            if (!(op->lun_set.mask & (VV_LUN_ELASTIC | (tx->pool->elsewhere ? 0 : VV_LUN_MTIME))))
                 continue;
             break;
         case VV_OP_POOL_SET:
@@ -387,6 +387,12 @@ GPtrArray *vv_views_get(VvPool *pool, const GArray *ids, GError **error)
     g_autoptr(GPtrArray) views = g_ptr_array_new_full(ids->len, unref_view);
     g_autofree uint64_t *sorted = g_new(uint64_t, ids->len ? ids->len : 1);
 
+    if (pool->without_disks && ids->len > 0) { /* before anything is flushed, or kept waiting by a gate */
+        g_autofree char *name = vv_object_name(pool, g_array_index(ids, uint64_t, 0));
+
+        refuse_without_disks(name, error);
+        return NULL;
+    }
     for (unsigned i = 0; i < ids->len; i++)
         sorted[i] = g_array_index(ids, uint64_t, i);
     qsort(sorted, ids->len, sizeof *sorted, compare_ids);
@@ -400,10 +406,7 @@ GPtrArray *vv_views_get(VvPool *pool, const GArray *ids, GError **error)
         if (result < 0) {
             g_autofree char *name = vv_object_name(pool, sorted[i]);
 
-            if (result == -EREMOTE)
-                refuse_without_disks(name, error);
-            else
-                vv_set_error_errno(error, result, name, "%s", name);
+            vv_set_error_errno(error, result, name, "%s", name);
             return NULL;
         }
         g_ptr_array_add(views, view);

@@ -6,6 +6,7 @@
  *     file loses nothing, and a flush through the next handle covers what the last one wrote.
  * V3  What was found in a view under a closed and drained gate may be changed: branch, size, tag. Everything else that a
  *     request remembers it remembers while it is counted in flight. */
+#include "elsewhere_view.h"
 #include "pending_slots.h"
 #include "pool_private.h"
 
@@ -32,10 +33,14 @@ static void load_lun(VvView *view, const VvLun *lun)
     view->epoch = UINT64_MAX;
     view->family = branch->family;
     view->last_live = vv_branch_last_live(branch);
-    if (!(lun->elastic && view->size_sequence > view->applied_sequence && lun->size_bytes < view->size_bytes))
-        view->size_bytes = lun->size_bytes;
-    if (!view->mtime_dirty)
-        view->mtime_ns = lun->mtime_ns;
+    if (view->pool->elsewhere) {
+        vv_view_load_locked(view, lun);
+    } else {
+        if (!(lun->elastic && view->size_sequence > view->applied_sequence && lun->size_bytes < view->size_bytes))
+            view->size_bytes = lun->size_bytes;
+        if (!view->mtime_dirty)
+            view->mtime_ns = lun->mtime_ns;
+    }
     view->elastic = lun->elastic;
     view->redirect_always = lun->props.redirect_always || lun->props.integrity;
     view->integrity = lun->props.integrity;
@@ -95,6 +100,7 @@ static void free_view(VvView *view)
 {
     g_assert(view->handles.length == 0 && view->records.count == 0 && view->parked.first == NULL && view->slots == NULL);
     g_assert(view->writes_in_flight == 0 && view->reads_in_flight == 0);
+    g_assert(!view->pool->elsewhere || (view->disk_marks->len == 0 && view->pending_since_ms == 0)); /* E1 */
     vv_pending_clear(&view->pending);
     vv_records_clear(&view->records);
     g_array_unref(view->disk_marks);
@@ -114,7 +120,7 @@ VvView *vv_view_peek(VvPool *pool, uint64_t object_id)
 
 int vv_view_get(VvPool *pool, uint64_t object_id, VvView **ret_view)
 {
-    if (pool->without_disks)
+    if (pool->without_disks && !pool->elsewhere)
         return -EREMOTE;
     VvView *view = vv_view_peek(pool, object_id);
     if (view == NULL) {
@@ -126,7 +132,7 @@ int vv_view_get(VvPool *pool, uint64_t object_id, VvView **ret_view)
             if (view) {
                 g_atomic_int_inc(&view->refs);
             } else if (load(made)) {
-                if (made->is_lun)
+                if (made->is_lun && !pool->elsewhere)
                     vv_view_inherit_marks(made);
                 view = g_steal_pointer(&made);
                 g_hash_table_insert(pool->views, &view->id, view);
@@ -191,6 +197,7 @@ void vv_view_has_pending(VvView *view)
 {
     if (view->pending_since_ms != 0)
         return;
+    g_assert(!view->pool->elsewhere); /* E1 */
     view->pending_since_ms = vv_monotonic_ms();
     g_atomic_int_inc(&view->refs); /* V2 */
     vv_ticker_kick(view->pool->ticker);
@@ -305,6 +312,8 @@ void vv_view_stat(VvView *view, VvViewStat *ret_stat)
         VV_LOCKED(&view->lock);
         int64_t used_blocks = (int64_t) (stat.used_bytes >> VV_BLOCK_SHIFT) + view->pending.used_delta;
         stat.used_bytes = (uint64_t) MAX(used_blocks, 0) << VV_BLOCK_SHIFT;
+        if (view->learnt > 0 && view->learnt >= vv_meta_pool(view->pool->meta)->applied_index)
+            stat.used_bytes = view->learnt_used_bytes;
         stat.size_bytes = view->size_bytes;
         stat.mtime_ns = view->mtime_ns;
         stat.elastic = view->elastic;
@@ -339,6 +348,7 @@ bool vv_gate_close(VvView *view, bool reads_too, unsigned timeout_ms)
         deadline.tv_sec++;
         deadline.tv_nsec -= 1000000000;
     }
+    g_assert(!view->pool->elsewhere); /* E1 */
     VV_LOCKED(&view->lock);
     view->write_gates++;
     view->read_gates += reads_too;

@@ -40,6 +40,7 @@ struct VvHandle {
     VvView *view; /* holds a reference */
     bool write;
     bool internal;
+    uint64_t elsewhere; /* its number for who asks the node that has the disks: elsewhere.h */
     pid_t pid;
     uint64_t node; /* 0: this one */
     uint64_t opened_ns;
@@ -83,6 +84,11 @@ struct VvView {
     uint32_t timeout_s;
     GQueue handles;         /* VvHandle */
 
+    /* of a pool whose data is elsewhere: size, mtime and this are what answers tell. elsewhere.c */
+    uint64_t learnt;        /* the newest of them, by the index of the server's map; 0: none yet */
+    uint64_t learnt_used_bytes;
+    uint64_t resized;       /* index of the last entry here that gave it another size or content: older answers do not count */
+
     /* gates: a set of quiesce ids (DESIGN section 6); here a count suffices since ids never leave this node */
     unsigned write_gates, read_gates;
     unsigned writes_in_flight, reads_in_flight;
@@ -121,7 +127,7 @@ struct VvView {
  * view->lock held. */
 bool vv_may_write_in_place(const VvView *view, const VvPageKey *key, VvPlace place);
 
-/* Find or make the view of an object (ref taken); -ENOENT; -EREMOTE: the disks are another node's. Control threads. */
+/* Find or make the view of an object (ref taken); -ENOENT; -EREMOTE: the disks are another node's, and not asked for. Control threads. */
 int vv_view_get(VvPool *pool, uint64_t object_id, VvView **ret_view);
 void vv_view_unref(VvView *view);
 
