@@ -490,6 +490,7 @@ static bool open_pool(VvRun *run, GError **error)
         .cluster = vv_node_log(daemon->cluster),
         .without_disks = daemon->cluster && !vv_node_has_disks(daemon->cluster, vv_node_id(daemon->cluster)),
         .node = daemon->cluster ? vv_node_id(daemon->cluster) : 0,
+        .elsewhere = vv_node_elsewhere(daemon->cluster),
         .members_changed = vv_node_members_changed,
         .shares_changed = vv_node_shares_changed,
         .members_user = daemon };

@@ -7,6 +7,7 @@
 
 #include "held.h"
 #include "jobs.h"
+#include "node.h"
 #include "objects.h"
 
 #include <string.h>
@@ -149,6 +150,8 @@ static void pool_counters(VvMetrics *m)
     sample_seconds(m, "vvfs_pool_quiesce_max_seconds", "", stats.quiesce_max_us * 1000);
     single(m, "vvfs_pool_page_lookups_total", "counter", "Look-ups of map pages.", stats.page_lookups);
     single(m, "vvfs_pool_page_misses_total", "counter", "Those that were not in the cache.", stats.page_misses);
+    single(m, "vvfs_pool_shipped_requests_total", "counter", "Requests on data whose disks another node has, sent to it.",
+        vv_node_shipped_requests(m->daemon->cluster));
     single(m, "vvfs_pool_journal_waits_total", "counter", "Writes that waited for the journal to catch up.",
         stats.journal_waits);
     single(m, "vvfs_pool_checkpoint_waits_total", "counter", "Journal entries that waited for a checkpoint.",

@@ -97,6 +97,7 @@ bool vv_node_open(VvDaemon *daemon, bool takes_over, GError **error)
         g_propagate_error(error, g_steal_pointer(&node->unfit));
         return false;
     }
+    vvn_make_shipper(node);
     return vvn_make_driver(node, error) && (has_map(daemon) || vvn_take_state(node, error));
 }
 
@@ -182,6 +183,7 @@ void vv_node_free(VvClusterNode *node)
     if (node->listen_again)
         event_free(node->listen_again);
     vvn_stop_listening(node);
+    vv_shipper_free(node->shipper);
     vv_driver_free(node->driver);
     vv_settled_free(node->settled);
     vv_credentials_clear(&node->credentials);

@@ -33,6 +33,10 @@ bool vv_node_listens(const char *directory);
 bool vv_node_open(VvDaemon *daemon, bool takes_over, GError **error);
 /* For VvPoolOptions.cluster. */
 const VvClusterLog *vv_node_log(VvClusterNode *node);
+/* For VvPoolOptions.elsewhere: how this node asks for data whose disks another node has; NULL: it has them. Until vv_node_free. */
+const struct VvElsewhere *vv_node_elsewhere(VvClusterNode *node);
+/* Requests that this node has shipped to the node with the disks. Any thread; @node may be NULL. */
+uint64_t vv_node_shipped_requests(VvClusterNode *node);
 /* In this version a pool's disks are those of its first node. */
 bool vv_node_has_disks(const VvClusterNode *node, uint64_t id);
 /* With the pool open: record, mesh, the door. Sets daemon->node. A pool with two nodes that runs on one still becomes a cluster's.

@@ -74,7 +74,9 @@ static void join_cb(VvMesh *mesh, VvJoin *join, void *user)
     vv_node_take_join(user, join);
 }
 
-static const VvMeshEvents mesh_events = { .message = message_cb, .trouble = trouble_cb, .join = join_cb };
+static const VvMeshEvents mesh_events = {
+    .up = vvn_up_cb, .down = vvn_down_cb, .writable = vvn_writable_cb, .message = message_cb, .trouble = trouble_cb, .join = join_cb
+};
 
 /* ---- the mesh follows the records */
 /* Whoever could be told something about an invite may knock. */

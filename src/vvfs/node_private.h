@@ -5,6 +5,7 @@
 
 #include "driver.h"
 #include "node.h"
+#include "shipper.h"
 
 #include <pthread.h>
 
@@ -16,6 +17,7 @@ struct VvClusterNode {
     uint64_t id;
     bool takes_over;      /* a mount that a process before us served */
     VvDriver *driver;     /* owned */
+    VvShipper *shipper;   /* owned; NULL: the disks are here */
     char *name, *address; /* owned; after the pool is there */
     VvJoined kept;        /* owned: what the file "nodes" said when the pool opened; nodes is NULL: nothing */
 
@@ -72,6 +74,12 @@ void vvn_open_door(VvClusterNode *node);
 void vvn_close_door(VvClusterNode *node);
 /* To the pool's events, or while there is none to the log. Any thread. */
 void vvn_event(VvClusterNode *node, VvSeverity severity, const char *code, const char *object, const char *format, ...) G_GNUC_PRINTF(5, 6);
+
+/* ---- node_ship.c: the connection over which data is asked for */
+void vvn_make_shipper(VvClusterNode *node);
+void vvn_up_cb(VvMesh *mesh, VvPeer *peer, void *user);
+void vvn_down_cb(VvMesh *mesh, VvPeer *peer, const char *why, void *user);
+void vvn_writable_cb(VvMesh *mesh, VvPeer *peer, void *user);
 
 /* ---- node_leave.c */
 /* This node is none of the pool's any more: that is told, and the daemon ends, or does not start. If it leads it waits until another does.

@@ -2,6 +2,7 @@
 /* stats.get: counters of pool, LUNs and disks since the daemon started. They only grow. */
 #include "status.h"
 
+#include "node.h"
 #include "objects.h"
 
 #include <string.h>
@@ -43,7 +44,7 @@ static void set_pool(VvDaemon *daemon, JsonObject *result)
     vv_json_set_u64(pool, "quiesce_count", stats.quiesce_count);
     vv_json_set_u64(pool, "quiesce_max_us", stats.quiesce_max_us);
     vv_json_set_u64(pool, "lease_moves", 0);
-    vv_json_set_u64(pool, "shipped_requests", 0);
+    vv_json_set_u64(pool, "shipped_requests", vv_node_shipped_requests(daemon->cluster));
     vv_json_set_u64(pool, "resync_bytes", 0);
     vv_json_set_u64(pool, "checkpoints", stats.checkpoints);
     vv_json_set_u64(pool, "page_lookups", stats.page_lookups);
