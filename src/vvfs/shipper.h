@@ -21,7 +21,8 @@
 #define VV_SHIPPER_H
 
 #include "elsewhere.h"
-#include "peer.h"
+
+struct VvPeer;
 
 #define VV_SHIP_MARGIN_MS 30000u /* beyond a LUN's timeout, for an answer to what was sent */
 #define VV_SHIP_LATE_MS 20u      /* before what the server could not do now is sent again */
@@ -42,9 +43,9 @@ void vv_shipper_free(VvShipper *shipper);
 const VvElsewhere *vv_shipper_elsewhere(VvShipper *shipper);
 
 /* ---- the mesh's events about the data connection to the node with the disks that this node has dialled. Its loop. */
-void vv_shipper_up(VvShipper *shipper, VvPeer *peer);
-void vv_shipper_down(VvShipper *shipper, VvPeer *peer);
-void vv_shipper_writable(VvShipper *shipper, VvPeer *peer);
+void vv_shipper_up(VvShipper *shipper, struct VvPeer *peer);
+void vv_shipper_down(VvShipper *shipper, struct VvPeer *peer);
+void vv_shipper_writable(VvShipper *shipper, struct VvPeer *peer);
 
 typedef struct {
     bool connected;

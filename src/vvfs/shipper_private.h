@@ -7,6 +7,7 @@
 
 #include "base.h"
 #include "object.h"
+#include "peer.h"
 
 #include <pthread.h>
 
