@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Data on three nodes of one pool, of which one has the disks: what is written on one is read on all, snapshots are one instant for all,
+and what dies meanwhile costs nothing that was acknowledged."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from daemon import done, ok, same, wait_for
+from rigged import RIG, Node, everywhere, rig
+
+only = set(sys.argv[1:])
+rig("up", "3", "--local-disks", "1", "--disk-size", str(2 << 30))
+n1, n2, n3 = nodes = [Node(name) for name in ("n1", "n2", "n3")]
+balls = 0
+
+
+def part(function):
+    if not only or function.__name__ in only or "all" in only:
+        begin = time.monotonic()
+        function()
+        print(f"# {function.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
+
+
+def sh(node, script, seconds=120):
+    """(exit code, stdout and stderr) of a script in NODE's directory."""
+    result = rig("run", node.name, "sh", "-c", script, check=False, timeout=seconds)
+    return result.returncode, (result.stdout + result.stderr).strip()
+
+
+def good(node, script, what):
+    code, text = sh(node, script)
+    return ok(code == 0, f"{what} ({node.name}: {code} {text[-300:]})" if code else what)
+
+
+def start(node, *words):
+    """A program in NODE, which goes on."""
+    return subprocess.Popen([RIG, "run", node.name, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def end(process, what, wanted=(0,), seconds=180):
+    try:
+        text, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return ok(False, f"{what}: it does not end")
+    return ok(process.returncode in wanted, f"{what} ({process.returncode}) {text[-300:] if process.returncode else ''}")
+
+
+def log_of(node, name):
+    return os.path.join(node.home, name)
+
+
+def sums(node, *names):
+    return sh(node, f"cd mnt && md5sum {' '.join(names)} | cut -c -32")[1].split()
+
+
+def make(name, size="16M"):
+    n1.must("lun", "create", name, size)
+    wait_for(lambda: all(name in node.listing() for node in nodes), f"{name} on all")
+
+
+# ---- making the cluster
+code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
+same(code, 0, f"a pool that listens {err}")
+n1.start()
+for node in (n2, n3):
+    token = n1.must("node", "invite", "--name", node.name).strip()
+    code, out, err = node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", node.name)
+    same((code, err), (0, ""), f"{node.name} joins")
+    node.start()
+everywhere(nodes, lambda node: sorted(node.nodes()), ["n1", "n2", "n3"], "all know all")
+
+
+def to_and_fro():
+    make("db")
+    good(n1, "echo of-n1 | dd of=mnt/luns/db bs=512 conv=sync,notrunc status=none", "n1 writes")
+    for node in (n2, n3):
+        same(sh(node, "head -c 5 mnt/luns/db"), (0, "of-n1"), f"{node.name} reads it")
+    good(n2, "echo of-n2 | dd of=mnt/luns/db bs=4096 seek=7 conv=sync,notrunc oflag=direct status=none", "n2 writes")
+    for node in (n1, n3):
+        same(sh(node, "dd if=mnt/luns/db bs=4096 skip=7 count=1 status=none | head -c 5"), (0, "of-n2"), f"{node.name} reads it, though nothing was flushed")
+    good(n3, "printf abc | dd of=mnt/luns/db bs=1 seek=100000 conv=notrunc,fsync status=none", "n3 writes three bytes and flushes them")
+    same(sh(n2, "dd if=mnt/luns/db bs=1 skip=100000 count=3 status=none"), (0, "abc"), "n2 reads them")
+    same(len(set(tuple(sums(node, "luns/db")) for node in nodes)), 1, "the whole is the same on all")
+    shipped = [node.look("stats")["pool"]["shipped_requests"] for node in nodes]
+    ok(shipped[0] == 0 and min(shipped[1:]) > 10, f"requests were shipped {shipped}")
+
+
+def files():
+    """cp into luns/ and out, holes, sizes, times."""
+    good(n2, "head -c 5000001 /dev/urandom > src && cp src mnt/luns/img && sync mnt/luns/img", "cp into luns/ on n2")
+    good(n2, "cp mnt/luns/img back && cmp -n 5000001 src back", "and out")
+    everywhere(nodes, lambda node: sh(node, "stat -c %s mnt/luns/img")[1], "5001216", "its end is rounded up to a block when it is closed")
+    good(n3, f"cmp -n 5000001 {n2.home}/src mnt/luns/img", "n3 reads the same")
+    good(n2, "fallocate -p -o 65536 -l 131072 mnt/luns/img", "n2 punches a hole")
+    look = "python3 -c 'import os; f = os.open(\"mnt/luns/img\", os.O_RDONLY); print(os.lseek(f, 0, os.SEEK_HOLE), os.lseek(f, 65536, os.SEEK_DATA))'"
+    for node in nodes:
+        same(sh(node, look), (0, "65536 196608"), f"SEEK_HOLE and SEEK_DATA on {node.name}")
+    same(sh(n1, "dd if=mnt/luns/img bs=64K skip=1 count=2 status=none | tr -d '\\0' | wc -c"), (0, "0"), "n1 reads zeros there")
+    good(n2, "touch -d 2020-02-02T02:02:02Z mnt/luns/img", "times can be set on n2")
+    everywhere(nodes, lambda node: sh(node, "TZ=UTC stat -c %y mnt/luns/img")[1][:19], "2020-02-02 02:02:02", "... and are seen on all")
+    good(n2, "exec 3<>mnt/luns/grow && truncate -s 1M mnt/luns/grow && stat -c %s mnt/luns/grow | grep -x 1048576 && truncate -s 8K mnt/luns/grow && "
+         "stat -c %s mnt/luns/grow | grep -x 8192 && fallocate -l 40K mnt/luns/grow && stat -c %s mnt/luns/grow | grep -x 40960", "an elastic LUN is cut and grows on n2")
+    ok(sh(n3, "truncate -s 4K mnt/luns/img")[0] != 0, "a finished LUN is not cut")
+    good(n3, "dd if=/dev/zero of=mnt/luns/db bs=4096 count=16 seek=100 conv=notrunc status=none && cp --sparse=always mnt/luns/img mnt/luns/copy && cmp mnt/luns/img mnt/luns/copy",
+         "a copy of a LUN into a new one on n3")
+
+
+def loop_device():
+    make("disk", "64M")
+    good(n2, "vvfs-admin -p ./pool attach disk >dev.name && mkfs.ext4 -q -E nodiscard $(cat dev.name | tail -n 1) && mkdir -p fs && mount $(tail -n 1 dev.name) fs && "
+         "cp -r /etc/ssl fs/ 2>/dev/null; head -c 3000000 /dev/urandom > fs/file && sync && md5sum < fs/file > sum && umount fs", "ext4 on a loop device on n2")
+    good(n2, "vvfs-admin -p ./pool detach disk", "it is detached")
+    good(n1, "e2fsck -fn mnt/luns/disk", "fsck on n1")
+    good(n3, f"vvfs-admin -p ./pool attach disk >dev.name && mkdir -p fs && mount $(tail -n 1 dev.name) fs && md5sum < fs/file | cmp - {n2.home}/sum; r=$?; umount fs; "
+         "vvfs-admin -p ./pool detach disk; exit $r", "n3 mounts it and finds what n2 wrote")
+
+
+# ---- patterns
+def pingpong_with_snapshots():
+    """Numbers go round all nodes; snapshots are taken on any node, and each is a causal prefix, looked at on n3 at once."""
+    for name in "abc":
+        make(name, "4M")
+    ring = ",".join(f"{node.name}:7400" for node in nodes)
+    players = [start(node, "vvpat", "pingpong", "--ring", ring, "--index", str(i), "--slots", "16", "--count", "1000000", "--seconds", "15",
+                     "mnt/luns/a", "mnt/luns/b", "mnt/luns/c") for i, node in enumerate(nodes)]
+    taken = bad = 0
+    while all(player.poll() is None for player in players) and taken < 12:
+        taken += 1
+        node = nodes[taken % 3]
+        code, _, err = node.admin("snapshot", "create", *[f"{name}@{taken}" for name in "abc"])
+        paths = [f"mnt/snapshots/{name}/{taken}" for name in "abc"]
+        ok(code == 0, f"snapshot {taken} on {node.name} {err}") if code else None
+        wait_for(lambda: rig("run", "n3", "ls", *paths, check=False).returncode == 0, "the snapshot on n3")
+        result = rig("run", "n3", "vvpat", "causal", *paths, check=False)
+        if code or result.returncode:
+            bad += 1
+            ok(False, f"snapshot {taken} of {node.name} is a causal prefix on n3: {result.stdout} {result.stderr}")
+    ok(taken >= 3 and bad == 0, f"each of {taken} snapshots was a causal prefix on n3 when it was taken")
+    for node, player in zip(nodes, players):
+        end(player, f"{node.name} plays to the end")
+    good(n3, "vvpat causal mnt/luns/a mnt/luns/b mnt/luns/c", "the LUNs, too, are")
+
+
+class Load:
+    """vvpat writes on NODE."""
+
+    def __init__(self, node, name, *options):
+        self.node, self.name, self.log = node, name, f"writes.{name}"
+        make(name, "64M")
+        self.process = start(node, "vvpat", "write", "--depth", "4", "--bs", "4096-65536", "--count", "10000000", "--flush", "8", "--seconds", "600",
+                             "--log", self.log, *options, f"mnt/luns/{name}")
+        self.goes_on("some writes")
+
+    def blocks(self):
+        return os.stat(log_of(self.node, self.log)).st_blocks if os.path.exists(log_of(self.node, self.log)) else 0
+
+    def goes_on(self, what):
+        before = self.blocks()
+        return ok(wait_for(lambda: self.process.poll() is not None or self.blocks() > before + 40, what) and self.process.poll() is None, f"{self.name}: {what}")
+
+    def end(self):
+        for pid in rig("pids", self.node.name, f"^vvpat.*{self.log}").stdout.split():
+            os.kill(int(pid), signal.SIGTERM)
+        end(self.process, f"{self.name}: no error", (0, 143, -15, 241), 90)
+
+    def verify(self, where, *options):
+        result = rig("run", where.name, "vvpat", "verify", *options, "--log", log_of(self.node, self.log), f"mnt/luns/{self.name}", check=False)
+        ok(result.returncode == 0 and " 0 wrong" in result.stdout, f"{self.name}: {where.name} finds all {(result.stdout + result.stderr)[-300:] if result.returncode else ''}")
+
+
+def write_and_verify():
+    loads = [Load(node, f"of-{node.name}") for node in nodes]
+    for load in loads:
+        load.end()
+    for load in loads:
+        for where in nodes:
+            load.verify(where)
+
+
+def server_killed():
+    """Who serves on n1 dies, then who serves on n2."""
+    load = Load(n2, "killed")
+    for round in range(3):
+        n1.kill_server()
+        load.goes_on("writes go on without n1's process")
+    for round in range(3):
+        n2.kill_server()
+        load.goes_on("writes go on without n2's process")
+    load.end()
+    load.verify(n3)
+
+
+def cut_off():
+    load = Load(n2, "cut")
+    rig("cut", "n1", "n2")
+    ok(wait_for(lambda: n2.nodes().get("n1", {}).get("state") == "down", "n1 is seen as down"), "the way is cut")
+    before = load.blocks()
+    time.sleep(2)  # what is tested is that time passes
+    rig("heal")
+    load.goes_on("writes go on when it is back")
+    ok(load.blocks() > before, "... all of them later")
+    load.end()
+    load.verify(n3)
+    load.verify(n2)
+
+
+WRITER = """
+import os, sys, time
+f = os.open("mnt/luns/%s", os.O_RDWR)
+os.pwrite(f, b"F" * 4096, 0)
+os.fsync(f)
+os.pwrite(f, b"U" * 4096, 4096)
+print("written", flush=True)
+sys.stdin.readline()
+for i in range(2):
+    try:
+        os.fsync(f)
+        print("flushed", flush=True)
+    except OSError as error:
+        print(error.errno, flush=True)
+print(os.pread(f, 1, 0).decode(), flush=True)
+"""
+
+
+def machine_lost():
+    """n1 dies with all its processes: what n2 wrote and did not flush may be gone, and its next flush says so, once."""
+    make("lost")
+    process = subprocess.Popen([RIG, "run", "n2", "python3", "-c", WRITER % "lost"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    same(process.stdout.readline().strip(), "written", "n2 has written")
+    n1.kill()
+    n1.start()
+    text, _ = process.communicate("\n", timeout=120)
+    same(text.split(), ["5", "flushed", "F"], "the next flush says EIO, the one after that is good, and what was flushed is there")
+    ok(wait_for(lambda: any("lost" in message for message in n2.events("writes-lost")), "an event"), "an event tells")
+    load = Load(n2, "disks")
+    n1.kill()
+    n1.start()
+    end(load.process, "vvpat is told", (3,), 120)
+    load.verify(n3, "--flushed")
+
+
+def timeout():
+    make("timed")
+    n2.must("lun", "set", "timed", "timeout=4")
+    process = subprocess.Popen([RIG, "run", "n2", "python3", "-c", "import os, sys, time\nf = os.open('mnt/luns/timed', os.O_RDWR)\nprint('open', flush=True)\n"
+                                "sys.stdin.readline()\nbegin = time.monotonic()\ntry:\n    os.pwrite(f, b'x' * 4096, 0)\n    print('done')\nexcept OSError as e:\n    print(e.errno, time.monotonic() - begin)"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    same(process.stdout.readline().strip(), "open", "n2 has it open")
+    rig("cut", "n1", "n2")
+    text, _ = process.communicate("\n", timeout=120)
+    rig("heal")
+    words = text.split()
+    ok(words[0] == "5" and 3.5 < float(words[1]) < 12, f"a write ends with EIO when the LUN's timeout is over: {text}")
+    ok(wait_for(lambda: sh(n2, "dd if=/dev/zero of=mnt/luns/timed bs=4096 count=1 conv=notrunc,fsync status=none")[0] == 0, "writes"), "it is written again when the way is back")
+
+
+def linearizable():
+    """All nodes read and write the same blocks, while ways are cut and processes die."""
+    make("mixed", "1M")
+    mixers = [start(node, "vvpat", "mix", "--size", "65536", "--depth", "2", "--count", "1000000", "--seconds", "45", "--seed", str(i + 1), "--node", str(i + 1),
+                    "--log", f"mix.{node.name}", "mnt/luns/mixed") for i, node in enumerate(nodes)]
+    for round in range(2):
+        for lone in (n2, n3):
+            rig("cut", "n1", lone.name)
+            wait_for(lambda: lone.nodes().get("n1", {}).get("state") == "down", "n1 is down")
+            rig("heal")
+            wait_for(lambda: lone.nodes().get("n1", {}).get("state") == "up", "n1 is up")
+        n1.kill_server()
+        n2.kill_server()
+    for node, mixer in zip(nodes, mixers):
+        end(mixer, f"{node.name} mixes to the end")
+    result = subprocess.run([os.environ["LINEAR"], *[log_of(node, f"mix.{node.name}") for node in nodes]], capture_output=True, text=True, timeout=600, check=False)
+    ok(result.returncode == 0, f"the blocks are linearizable {result.stdout[-1500:]} {result.stderr[-300:]}")
+
+
+for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, cut_off, timeout, machine_lost, linearizable):
+    part(function)
+for node in (n2, n3, n1):
+    same(node.stop(), 0, f"{node.name} ends")
+for node in nodes:
+    same(node.call("pool", "check", "./pool")[0], 0, f"the pool is whole on {node.name}")
+done()
