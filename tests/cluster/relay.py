@@ -80,6 +80,9 @@ ok(code == 1 and "exists" in err, "what the other node refuses is refused in its
 code, out, err = admin(two, "snapshot", "remove", "nothing@monday")
 same(code, 1, "... with its exit code")
 
+for pool in (one, two):
+    same(pool.client().error("mount.remove", lun=True, object="db")[0], "unsupported", f"methods of mounts are for other nodes alone: {pool.name}")
+
 # ---- an id is answered once, wherever it is asked
 first = admin(two, "snapshot", "create", "db@once", "--id", "night-7", "--json")
 again = admin(one, "snapshot", "create", "db@once", "--id", "night-7", "--json")
