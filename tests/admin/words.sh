@@ -65,8 +65,18 @@ mkdir "$work/elsewhere" && printf 'vvfs-pool 1\nname else\nuuid 00000000-0000-40
 a -p "$work/elsewhere" lun list
 gives 3 "" "vvfs-admin: pool else is not mounted: vvfs $work/elsewhere MOUNTPOINT" "a pool that has no standard place is mounted by its path"
 
+# ---- a verb that may be left out
+a share set db
+gives 2 "" "vvfs-admin: share set needs NODE=MODE: vvfs-admin share set OBJECT NODE=MODE... [--with-snapshots] [--force]" "share set needs a node"
+a share db@x n2=ro --dry-run
+gives 2 "" "vvfs-admin: share set has no dry run: nothing was changed" "share OBJECT NODE=MODE is share set"
+a share db n2=ro n2=rw
+[[ $code -eq 2 ]] && grep -q 'given twice' "$work/err"; ok "a node twice"
+a share db
+[[ $code -eq 2 ]] && grep -q 'no verb `db` for share' "$work/err"; ok "without NODE=MODE it is a verb that there is not"
+
 # ---- not in this version
-for words in "share set db" "lease list" "pool import x" "lun move db" "snapshot send db@x" "disk scan" "schedule list"; do
+for words in "lease list" "pool import x" "lun move db" "snapshot send db@x" "disk scan" "schedule list"; do
     # shellcheck disable=SC2086
     a --json $words
     [[ $code -eq 1 ]] && json 'd["error"]["code"] == "unsupported"'; ok "$words: not in this version"
