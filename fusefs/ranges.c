@@ -32,8 +32,8 @@ static int fallocate_range(VvFile *file, int mode, uint64_t offset, uint64_t len
     if (length_bytes == 0)
         return 0;
     if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
-        return vv_view_zero(file->view, offset, length_bytes);
-    return vv_view_allocate(file->view, offset, length_bytes);
+        return vv_handle_zero(file->handle, offset, length_bytes);
+    return vv_handle_allocate(file->handle, offset, length_bytes);
 }
 
 void vv_fuse_fallocate(
@@ -154,7 +154,7 @@ void vv_fuse_copy_file_range(fuse_req_t request, fuse_ino_t from_node, off_t fro
         if (may_adopt(from, to, begin, (uint64_t) to_offset) && adopt(fuse, from, to, begin + length_bytes))
             copied = (int64_t) length_bytes;
         else
-            copied = vv_view_copy(from->view, begin, to->view, (uint64_t) to_offset, length_bytes);
+            copied = vv_handle_copy(from->handle, begin, to->handle, (uint64_t) to_offset, length_bytes);
     }
     if (copied < 0)
         fuse_reply_err(request, (int) -copied);

@@ -98,7 +98,7 @@ static bool lun_create_once(VvPool *pool, const VvLunCreate *create, VvRequest *
     op->lun_create.disks = vv_disk_set_copy(disks);
     family = op->lun_create.family;
     if (create->elastic)
-        vv_share_own(&tx, id); /* may move the ops */
+        vv_share_own(&tx, id, create->node); /* may move the ops */
     if (!commit_with_space(&tx, family, disks, create->name, error))
         return false;
     if (ret_id)

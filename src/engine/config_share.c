@@ -334,14 +334,14 @@ bool vv_share_inherit(VvTransaction *tx, uint64_t from, uint64_t to, bool snapsh
     return true;
 }
 
-void vv_share_own(VvTransaction *tx, uint64_t object_id)
+void vv_share_own(VvTransaction *tx, uint64_t object_id, uint64_t node)
 {
     VvShareTable table = { .standard = VV_SHARE_UNSET };
     VvPool *pool = tx->pool;
 
-    if (!vv_pool_share_any(pool) || vv_pool_share_mode(pool, object_id, 0) == VV_SHARE_RW)
+    if (!vv_pool_share_any(pool) || vv_pool_share_mode(pool, object_id, node) == VV_SHARE_RW)
         return;
-    vv_share_table_set(&table, pool->options.node, VV_SHARE_RW);
+    vv_share_table_set(&table, node ? node : pool->options.node, VV_SHARE_RW);
     vv_share_put(tx, object_id, &table);
 }
 

@@ -129,6 +129,8 @@ static int check_io(VvIo *io)
         return io->kind == VV_IO_READ && io->length_bytes <= VV_IO_BYTES_MAX ? 0 : -EINVAL;
     if (atomic_load(&pool->closing) && io->kind != VV_IO_FLUSH)
         return -ESHUTDOWN;
+    if (io->handle && vv_handle_is_revoked(io->handle)) /* the server ends what is under way, and says so */
+        return -EIO;
     if (io->kind == VV_IO_READ || io->kind == VV_IO_FLUSH)
         return 1;
     return !view->is_lun || pool->read_only || atomic_load(&pool->failed) ? -EROFS : 1;

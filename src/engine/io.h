@@ -97,6 +97,10 @@ int vv_view_zero(VvView *view, uint64_t offset, uint64_t length_bytes);
 int vv_view_allocate(VvView *view, uint64_t offset, uint64_t length_bytes);
 /* SEEK_DATA / SEEK_HOLE in blocks that are mapped (pending counted). -ENXIO as lseek(2). */
 int vv_view_seek(VvView *view, uint64_t offset, bool data, uint64_t *ret_offset);
+/* The same for who has it open: ends with -EIO when the handle is revoked, also between pieces. */
+int vv_handle_zero(VvHandle *handle, uint64_t offset, uint64_t length_bytes);
+int vv_handle_allocate(VvHandle *handle, uint64_t offset, uint64_t length_bytes);
+int64_t vv_handle_copy(VvHandle *from, uint64_t from_offset, VvHandle *to, uint64_t to_offset, uint64_t length_bytes);
 /* Copy a range between views (same pool): zero-aware, 1 MiB at a time. Stops early and returns bytes copied, or -errno if none. */
 int64_t vv_view_copy(VvView *from, uint64_t from_offset, VvView *to, uint64_t to_offset, uint64_t length_bytes);
 

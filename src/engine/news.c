@@ -3,6 +3,7 @@
 #include "news.h"
 
 #include "engine.h"
+#include "member_table.h"
 #include "util.h"
 
 #include <pthread.h>
@@ -20,6 +21,9 @@ struct VvNews {
     pthread_cond_t changed;
     GArray *items;     /* VvNewsItem that wait */
     bool all;          /* W2 */
+    bool shared;       /* W4 */
+    void (*settle)(void *user); /* NULL: nobody */
+    void *settle_user;
     uint64_t applied;  /* index of the newest entry */
     uint64_t told_to;  /* W3 */
     GArray *waiters;   /* Waiter */
@@ -97,17 +101,19 @@ void vv_news_of(const VvOps *ops, GArray *items)
 static void tell(VvNews *news)
 {
     GArray *items = news->items;
-    bool all = news->all;
+    bool all = news->all, shared = news->shared;
     uint64_t applied = news->applied;
     VvNewsTold told = news->told;
     void *user = news->user;
 
     news->items = g_array_new(FALSE, FALSE, sizeof(VvNewsItem));
-    news->all = false;
+    news->all = news->shared = false;
     news->telling = true;
     pthread_mutex_unlock(&news->lock);
     if (told && (items->len > 0 || all))
         told(user, (const VvNewsItem *) items->data, items->len, all);
+    if (shared && news->settle)
+        news->settle(news->settle_user);
     g_array_unref(items);
     pthread_mutex_lock(&news->lock);
     news->telling = false;
@@ -141,7 +147,7 @@ static void *news_main(void *user)
     pthread_setname_np(pthread_self(), "vv-news");
     pthread_mutex_lock(&news->lock);
     while (!news->stopping) {
-        if (news->told_to == news->applied && news->items->len == 0 && !news->all) {
+        if (news->told_to == news->applied && news->items->len == 0 && !news->all && !news->shared) {
             pthread_cond_wait(&news->changed, &news->lock);
             continue;
         }
@@ -216,6 +222,24 @@ static void queue(VvNews *news, const VvNewsItem *item)
         g_array_append_val(news->items, *item);
 }
 
+void vv_news_on_shared(VvNews *news, void (*settle)(void *user), void *user)
+{
+    VV_LOCKED(&news->lock);
+    news->settle = settle;
+    news->settle_user = user;
+}
+
+static bool changes_shares(const VvOps *ops)
+{
+    for (unsigned i = 0; ops && i < ops->len; i++) {
+        const VvOp *op = vv_ops_get(ops, i);
+
+        if (op->kind == VV_OP_MEMBER_SET && op->member_set.kind == VV_MEMBER_OF_OBJECT)
+            return true;
+    }
+    return false;
+}
+
 void vv_news_add(VvNews *news, uint64_t index, const VvOps *ops)
 {
     g_autoptr(GArray) items = ops ? g_array_new(FALSE, FALSE, sizeof(VvNewsItem)) : NULL;
@@ -224,9 +248,10 @@ void vv_news_add(VvNews *news, uint64_t index, const VvOps *ops)
         vv_news_of(ops, items);
     VV_LOCKED(&news->lock);
     news->applied = index;
+    news->shared = news->shared || changes_shares(ops);
     for (guint i = 0; items && i < items->len; i++)
         queue(news, &g_array_index(items, VvNewsItem, i));
-    if (news->items->len == 0 && !news->all && !news->telling && news->waiters->len == 0) {
+    if (news->items->len == 0 && !news->all && !news->shared && !news->telling && news->waiters->len == 0) {
         news->told_to = index; /* nothing to tell, and nobody to wake */
         return;
     }

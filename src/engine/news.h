@@ -5,7 +5,8 @@
  *
  * W1  told() is called without locks, on a thread of its own, and may block. What this node's transactions change is told by the hooks of pool.h.
  * W2  At most VV_NEWS_MAX wait; of more it is only known that there were some: `all`.
- * W3  Who waits for an index is called when that entry is in this node's map, and told() has returned for all up to it. */
+ * W3  Who waits for an index is called when that entry is in this node's map, and told() has returned for all up to it.
+ * W4  Who may use what (sharing.h) is seen to before that too, on the same thread. */
 #ifndef VV_NEWS_H
 #define VV_NEWS_H
 
@@ -39,6 +40,8 @@ typedef struct VvNews VvNews;
 VvNews *vv_news_new(uint64_t applied); /* the map has all up to it, and nobody was told anything else */
 /* Ends the thread; who waits is called. Nothing is added any more. */
 void vv_news_free(VvNews *news);
+/* W4: @settle is called, and may block. Before the first entry. */
+void vv_news_on_shared(VvNews *news, void (*settle)(void *user), void *user);
 /* Entry @index is in the map. @ops: of another node; NULL: nothing to tell. The committer's thread; does not block. */
 void vv_news_add(VvNews *news, uint64_t index, const VvOps *ops);
 /* What @ops change, appended to @items (VvNewsItem), in their order. */

@@ -316,6 +316,12 @@ static void on_member_set(void *user, uint8_t kind, uint64_t id)
         pool->options.members_changed(pool->options.members_user);
 }
 
+/* The thread of news: another node has changed who may use what. */
+static void settle_shares_cb(void *user)
+{
+    vv_pool_shares_settle(user);
+}
+
 static const VvMetaHooks meta_hooks = {
     .member_set = on_member_set,
     .page_changed = on_page_changed,
@@ -474,6 +480,7 @@ static bool start_parts(VvPool *pool, GError **error)
     if (!start_thread(&pool->checkpointer, checkpointer_main, pool, &pool->threads->checkpointer_runs, error))
         return false;
     pool->news = vv_news_new(vv_meta_applied_index(pool->meta));
+    vv_news_on_shared(pool->news, settle_shares_cb, pool);
     pool->committer = vv_committer_new(pool);
     pool->lookup = vv_lookup_new(pool);
     pool->service = vv_worker_new(VV_SERVICE_WORKER, false, error);

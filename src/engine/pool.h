@@ -93,7 +93,7 @@ typedef struct {
     uint64_t size_bytes; /* 0 only with elastic */
     uint32_t props_mask; /* which of @props are given; others get the pool's defaults */
     VvLunProps props;
-    bool elastic;
+    bool elastic; uint64_t node; /* for a file that is made through the mount of that node; 0: this one */
     const char *const *disks; /* NULL-terminated: its data lies on these alone (names, UUIDs or paths); NULL: on any */
 } VvLunCreate;
 bool vv_pool_lun_create(VvPool *pool, const VvLunCreate *create, VvRequest *request, uint64_t *ret_id, GError **error);

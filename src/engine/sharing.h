@@ -118,8 +118,9 @@ typedef struct VvShareWanted VvShareWanted;
 VvShareWanted *vv_share_read_changes(VvPool *pool, const struct VvShareChanges *changes, const char *object, GError **error);
 /* H2: @to, which this entry makes, gets @from's, and what is @wanted (NULL: nothing) beside. Read lock held. Error: limit. */
 bool vv_share_inherit(struct VvTransaction *tx, uint64_t from, uint64_t to, bool snapshot, const VvShareWanted *wanted, GError **error);
-/* @object_id, which this entry makes through the mount, is this node's whatever the pool's default: who makes a file can write it. */
-void vv_share_own(struct VvTransaction *tx, uint64_t object_id);
+/* @object_id, which this entry makes through the mount of @node (0: this one), is that node's whatever the pool's default: who makes a file can
+ * write it. */
+void vv_share_own(struct VvTransaction *tx, uint64_t object_id, uint64_t node);
 /* The pool's default, for config_pool.c; the same refusals as vv_pool_share_set, for everything that is open. */
 bool vv_share_set_standard(struct VvTransaction *tx, VvShareMode mode, GError **error);
 

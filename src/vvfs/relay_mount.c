@@ -139,6 +139,7 @@ static bool do_lun_create(VvCall *call, GError **error)
     g_autoptr(JsonObject) recipe = json_object_new();
     VvLunCreate create = { .name = vv_call_string(call, "name"),
         .elastic = true,
+        .node = call->relayed ? vv_relayed_node(call->relayed) : 0,
         .props_mask = VV_LUN_MODE | VV_LUN_UID | VV_LUN_GID,
         .props = props_of(call) };
     uint64_t id;

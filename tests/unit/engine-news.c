@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What entries of other nodes change, and how it is told: from ops to objects, the bound of the queue, who waits for an index. */
 #include "news.h"
+#include "member_table.h"
 #include "pool_private.h"
 #include "util.h"
 
@@ -181,11 +182,45 @@ static void test_bounds(void)
     fixture_close(&f);
 }
 
+/* Tables of who may use what are seen to before anybody hears of the entry, also where nobody is told of names. */
+static void settle_cb(void *user)
+{
+    Fixture *f = user;
+    VV_LOCKED(&f->lock);
+
+    g_assert_cmpuint(f->done, ==, 0);
+    f->calls += 100;
+    pthread_cond_broadcast(&f->changed);
+}
+
+static void test_shared(void)
+{
+    Fixture f;
+    g_autoptr(GArray) ops = mode_of(1);
+    VvOp *op = vv_ops_add(ops, VV_OP_MEMBER_SET);
+
+    op->member_set.kind = VV_MEMBER_OF_OBJECT;
+    op->member_set.id = 1;
+    fixture_open(&f);
+    vv_news_on_shared(f.pool.news, settle_cb, &f);
+    vv_pool_set_news(&f.pool, NULL, NULL);
+    g_assert_true(vv_pool_when_told(&f.pool, 8, done_cb, &f));
+    vv_news_add(f.pool.news, 8, ops);
+    await(&f, &f.done, 1);
+    g_assert_cmpuint(f.calls, ==, 100);
+    add_mode(&f, 9, 1);
+    g_assert_true(vv_pool_when_told(&f.pool, 9, done_cb, &f));
+    await(&f, &f.done, 2);
+    g_assert_cmpuint(f.calls, ==, 100);
+    fixture_close(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/engine/news/ops", test_ops);
     g_test_add_func("/engine/news/index", test_index);
     g_test_add_func("/engine/news/bounds", test_bounds);
+    g_test_add_func("/engine/news/shared", test_shared);
     return g_test_run();
 }

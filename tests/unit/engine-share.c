@@ -438,6 +438,10 @@ static void test_pool_default(void)
     g_assert_true(vv_pool_lun_create(test->pool, &create, NULL, &made, NULL)); /* cp into the mount */
     g_assert_cmpint(try_open(test, made, 0, true, NULL), ==, 0);
     g_assert_cmpint(try_open(test, made, N2, false, NULL), ==, -EACCES);
+    create = (VvLunCreate){ .name = "theirs", .elastic = true, .node = N2 };
+    g_assert_true(vv_pool_lun_create(test->pool, &create, NULL, &made, NULL)); /* into that of another node */
+    g_assert_cmpint(try_open(test, made, N2, true, NULL), ==, 0);
+    g_assert_cmpint(try_open(test, made, 0, false, NULL), ==, -EACCES);
     reopen(test);
     assert_table(test, "db", "default=none");
     set_default(test, "rw", 0);
@@ -540,6 +544,12 @@ static void test_busy_and_force(void)
     g_assert_cmpint(request(ours, VV_IO_FLUSH), ==, 0);
     must_share(test, "db", "n2=rw"); /* what was revoked stays so, and is in nobody's way */
     g_assert_cmpint(request(theirs, VV_IO_WRITE), ==, -EIO);
+    g_assert_cmpint(vv_handle_zero(theirs, 0, LUN_BYTES), ==, -EIO);
+    g_assert_cmpint(vv_handle_allocate(theirs, 0, LUN_BYTES), ==, -EIO);
+    g_assert_cmpint((int) vv_handle_copy(theirs, 0, ours, 0, VV_BLOCK_BYTES), ==, -EIO);
+    g_assert_cmpint((int) vv_handle_copy(ours, 0, theirs, VV_BLOCK_BYTES, VV_BLOCK_BYTES), ==, -EIO);
+    g_assert_cmpint((int) vv_handle_copy(ours, 0, ours, VV_BLOCK_BYTES, VV_BLOCK_BYTES), ==, VV_BLOCK_BYTES);
+    g_assert_cmpint(vv_handle_allocate(ours, 0, LUN_BYTES), ==, 0);
     vv_handle_close(reader);
     must_share(test, "db", "n2=none");
     vv_handle_close(theirs);
