@@ -14,6 +14,7 @@ static const int results[] = { 0, EIO, ENOSPC, EROFS, EUCLEAN, ENODATA, ENOMEM, 
 #define OFFSET 2u
 #define LENGTH 4u
 #define PID 8u
+#define NUMBER 16u
 /* What an operation has besides its object: the other fields are 0. */
 static const struct {
     uint8_t flags, fields;
@@ -21,13 +22,13 @@ static const struct {
     [VV_OBJECT_OPEN] = { VV_OBJECT_WRITE | VV_OBJECT_AGAIN, HANDLE | PID },
     [VV_OBJECT_CLOSE] = { 0, HANDLE },
     [VV_OBJECT_READ] = { 0, OFFSET | LENGTH },
-    [VV_OBJECT_WRITE_DATA] = { 0, OFFSET | LENGTH },
+    [VV_OBJECT_WRITE_DATA] = { 0, OFFSET | LENGTH | NUMBER },
     [VV_OBJECT_FLUSH] = { 0, 0 },
-    [VV_OBJECT_ZERO] = { 0, OFFSET | LENGTH },
-    [VV_OBJECT_ALLOCATE] = { 0, OFFSET | LENGTH },
+    [VV_OBJECT_ZERO] = { 0, OFFSET | LENGTH | NUMBER },
+    [VV_OBJECT_ALLOCATE] = { 0, OFFSET | LENGTH | NUMBER },
     [VV_OBJECT_SEEK] = { VV_OBJECT_DATA, OFFSET },
-    [VV_OBJECT_TRUNCATE] = { 0, LENGTH },
-    [VV_OBJECT_EXTEND] = { 0, LENGTH },
+    [VV_OBJECT_TRUNCATE] = { 0, LENGTH | NUMBER },
+    [VV_OBJECT_EXTEND] = { 0, LENGTH | NUMBER },
 };
 
 static bool refuse(GError **error, const char *what, const char *why)
@@ -49,6 +50,9 @@ void vv_object_ask_encode(const VvObjectAsk *ask, uint8_t ret_raw[VV_OBJECT_ASK_
     memset(ret_raw, 0, VV_OBJECT_ASK_BYTES);
     ret_raw[0] = (uint8_t) ask->op;
     ret_raw[1] = ask->flags;
+    g_assert(ask->number <= VV_OBJECT_NUMBER_MAX);
+    for (unsigned i = 0; i < 6; i++)
+        ret_raw[2 + i] = (uint8_t) (ask->number >> 8 * i);
     vv_put_u64(ret_raw + 8, ask->object);
     vv_put_u64(ret_raw + 16, ask->handle);
     vv_put_u64(ret_raw + 24, ask->offset_bytes);
@@ -67,7 +71,7 @@ static const char *find_fault(const VvObjectAsk *ask, uint32_t data_bytes)
     if ((ask->flags & ~operations[ask->op].flags) != 0)
         return "its operation has no such flag";
     if ((!(fields & HANDLE) && ask->handle != 0) || (!(fields & OFFSET) && ask->offset_bytes != 0) ||
-        (!(fields & LENGTH) && ask->length_bytes != 0) || (!(fields & PID) && ask->pid != 0))
+        (!(fields & LENGTH) && ask->length_bytes != 0) || (!(fields & PID) && ask->pid != 0) || (!(fields & NUMBER) && ask->number != 0))
         return "its operation has no such field";
     if ((fields & HANDLE) && ask->handle == 0)
         return "it names no handle";
@@ -89,7 +93,7 @@ bool vv_object_ask_decode(
     VvObjectAsk ask;
     const char *fault;
 
-    if (body_bytes != VV_OBJECT_ASK_BYTES || !is_zero(body + 2, 6))
+    if (body_bytes != VV_OBJECT_ASK_BYTES)
         return refuse(error, what, "its form is wrong");
     ask = (VvObjectAsk){
         .op = (VvObjectOp) body[0],
@@ -100,6 +104,8 @@ bool vv_object_ask_decode(
         .length_bytes = vv_get_u64(body + 32),
         .pid = vv_get_u64(body + 40),
     };
+    for (unsigned i = 0; i < 6; i++)
+        ask.number |= (uint64_t) body[2 + i] << 8 * i;
     fault = find_fault(&ask, data_bytes);
     if (fault)
         return refuse(error, what, fault);

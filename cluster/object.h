@@ -5,7 +5,7 @@
  *   request, 48 bytes                               answer, 56 bytes
  *    0  1  operation (VvObjectOp)                    0  1  result: 0 done, else as below
  *    1  1  flags, of the operation                   1  1  flags: 1 a LUN, 2 elastic
- *    2  6  zero                                      2  6  zero
+ *    2  6  number of what changes data, else 0         2  6  zero
  *    8  8  object                                    8  8  value: bytes that a READ gave or a WRITE took; where a SEEK ended
  *   16  8  handle: a number of who asks, never used 16  8  incarnation: what was not flushed under another may be lost
  *          again by it; OPEN, CLOSE. Else 0         24  8  size of the object, bytes
@@ -39,6 +39,8 @@ typedef enum {
     VV_OBJECT_OPS
 } VvObjectOp;
 
+#define VV_OBJECT_NUMBER_MAX ((UINT64_C(1) << 48) - 1)
+#define VV_OBJECT_DONE_MAX 256u /* what was done under a number is not done again, as long as no more than so many were since: 64 of each of 4 channels */
 #define VV_OBJECT_WRITE 1u /* OPEN: for writing */
 #define VV_OBJECT_AGAIN 2u /* OPEN: it was open before the server was started anew: also what was removed meanwhile */
 #define VV_OBJECT_DATA 4u  /* SEEK */
@@ -49,6 +51,7 @@ typedef struct {
     uint64_t object, handle;
     uint64_t offset_bytes, length_bytes;
     uint64_t pid;
+    uint64_t number; /* of WRITE_DATA, ZERO, ALLOCATE, TRUNCATE, EXTEND; 0: none */
 } VvObjectAsk;
 
 typedef struct {

@@ -32,6 +32,11 @@ void vvs_object_unref(VvsObject *object)
 }
 
 /* ---- requests */
+static bool changes_data(VvObjectOp op)
+{
+    return op == VV_OBJECT_WRITE_DATA || op == VV_OBJECT_ZERO || op == VV_OBJECT_ALLOCATE || op == VV_OBJECT_TRUNCATE || op == VV_OBJECT_EXTEND;
+}
+
 VvsRequest *vvs_request_new(VvsObject *object, VvView *view, const VvObjectAsk *ask)
 {
     VvShipper *shipper = object->shipper;
@@ -43,6 +48,8 @@ VvsRequest *vvs_request_new(VvsObject *object, VvView *view, const VvObjectAsk *
     request->ask = *ask;
     request->ask.object = object->id;
     request->number = ++shipper->last_number;
+    if (changes_data(ask->op))
+        request->ask.number = request->number & VV_OBJECT_NUMBER_MAX; /* Q6 */
     request->timeout_ms = UINT64_MAX;
     request->begun_ms = vv_monotonic_ms();
     object->references++;

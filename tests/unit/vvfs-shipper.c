@@ -236,6 +236,9 @@ static void test_resend(void)
             assert_asked(rig->net, 9 * connection - 8 + i, VV_OBJECT_WRITE_DATA, connection);
             g_assert_cmpuint(asked.ask.offset_bytes, ==, i * VV_BLOCK_BYTES);
             g_assert_cmpuint(asked.first, ==, i + 1);
+            g_assert_cmpuint(asked.ask.number, !=, 0);
+            g_assert_cmpuint(asked.ask.number, ==, ship_net_asked(rig->net, i + 1).ask.number); /* Q6 */
+            g_assert_true(i == 0 || asked.ask.number > ship_net_asked(rig->net, i).ask.number);
         }
     }
     ship_net_answer_all(rig->net);
