@@ -384,6 +384,11 @@ bool vv_pool_snapshot_diff(VvPool *pool, const char *from, const char *to, VvDif
 
     if (!find_ends(pool, from, to, &from_id, &to_id, error))
         return false;
+    if (pool->without_disks) { /* what a flush there brings into the map is not in this one yet */
+        vv_set_error(error, VV_ERROR_NO_COORDINATOR, from, "do it on the node that has the disks",
+            "%s: this cannot be done on a node that has none of the disks", from);
+        return false;
+    }
     first = open_point(pool, from_id, from, &from_point, error);
     if (!first)
         return false;
