@@ -193,6 +193,17 @@ def server_killed():
     load.verify(n3)
 
 
+def upgraded():
+    load = Load(n2, "upgraded")
+    for node in (n2, n1):
+        before = node.server()
+        result = rig("run", node.name, "vvfs", "--upgrade", "mnt", check=False)
+        ok(result.returncode == 0 and node.server() != before, f"{node.name} takes a new binary under load {result.stderr}")
+        load.goes_on("writes go on")
+    load.end()
+    load.verify(n3)
+
+
 def cut_off():
     load = Load(n2, "cut")
     rig("cut", "n1", "n2")
@@ -276,7 +287,7 @@ def linearizable():
     ok(result.returncode == 0, f"the blocks are linearizable {result.stdout[-1500:]} {result.stderr[-300:]}")
 
 
-for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, cut_off, timeout, machine_lost, linearizable):
+for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, upgraded, cut_off, timeout, machine_lost, linearizable):
     part(function)
 for node in nodes:
     same(node.stop(), 0, f"{node.name} ends")

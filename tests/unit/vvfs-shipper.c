@@ -301,7 +301,7 @@ static void test_lost(void)
     Rig *rig = rig_new(true);
     VvHandle *handle = test_open(rig->test, rig->lun, true), *other = test_open(rig->test, rig->other, true);
     unsigned before;
-    Job *flush;
+    Job *flush, *second;
 
     /* a server's process that is started anew loses nothing */
     g_assert_cmpint(do_io(rig, handle, VV_IO_WRITE, 0, 1), ==, VV_BLOCK_BYTES);
@@ -335,6 +335,19 @@ static void test_lost(void)
     ship_net_hold(rig->net, 0, 0);
     restart(rig, 4);
     g_assert_cmpint(job_end(flush), ==, -EIO);
+    g_assert_cmpint(do_io(rig, handle, VV_IO_FLUSH, 0, 0), ==, 0);
+    /* all of them, if there are several */
+    g_assert_cmpint(do_io(rig, handle, VV_IO_WRITE, 0, 1), ==, VV_BLOCK_BYTES);
+    ship_net_hold(rig->net, BIT(VV_OBJECT_FLUSH), 0);
+    before = ship_net_count(rig->net);
+    flush = job_new(rig, handle, VV_IO_FLUSH, 0, 0);
+    second = job_new(rig, handle, VV_IO_FLUSH, 0, 0);
+    ship_net_await(rig->net, before + 2);
+    ship_net_set(rig->net, 5, 1, 1u << 20);
+    ship_net_hold(rig->net, 0, 0);
+    ship_net_answer_all(rig->net);
+    g_assert_cmpint(job_end(flush), ==, -EIO);
+    g_assert_cmpint(job_end(second), ==, -EIO);
     g_assert_cmpint(do_io(rig, handle, VV_IO_FLUSH, 0, 0), ==, 0);
     vv_handle_close(handle);
     vv_handle_close(other);
