@@ -190,7 +190,7 @@ void vv_shipper_up(VvShipper *shipper, VvPeer *peer)
     void *handle;
     VV_LOCKED(&shipper->lock);
 
-    g_assert(!shipper->peer);
+    g_clear_pointer(&shipper->peer, vv_peer_unref); /* should it come before the other has gone */
     shipper->peer = vv_peer_ref(peer);
     shipper->full = false;
     g_hash_table_iter_init(&iter, shipper->handles);
