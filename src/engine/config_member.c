@@ -186,7 +186,7 @@ static bool check_ask(const VvJoinAsk *ask, GError **error)
 {
     unsigned count = g_strv_length((char **) ask->addresses);
 
-    if (!vv_name_check(ask->name, "node", error))
+    if (!vv_member_name_check(ask->name, error))
         return false;
     if (count > 0 && count <= VV_MEMBER_ADDRESSES_MAX)
         return true;

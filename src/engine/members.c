@@ -19,6 +19,16 @@ const char *vv_role_name(VvNodeRole role)
     return (unsigned) role < G_N_ELEMENTS(names) ? names[role] : NULL;
 }
 
+bool vv_member_name_check(const char *name, GError **error)
+{
+    if (!vv_name_check(name, "node", error))
+        return false;
+    if (strcmp(name, "default") != 0)
+        return true;
+    vv_set_error(error, VV_ERROR_INVALID_NAME, name, NULL, "no node can be named default: in `share` that stands for all who are not named");
+    return false;
+}
+
 /* ---- structs */
 void vv_node_record_clear(VvNodeRecord *node)
 {

@@ -57,6 +57,9 @@ bool vv_node_record_decode(uint64_t id, const uint8_t *body, size_t length_bytes
 void vv_invite_record_encode(const VvInviteRecord *invite, GByteArray *out);
 bool vv_invite_record_decode(uint64_t id, const uint8_t *body, size_t length_bytes, VvInviteRecord *ret_invite);
 
+/* May a node have that name? As all names; and not `default`, which stands for all others in who may use what (sharing.h). Error: invalid-name. */
+bool vv_member_name_check(const char *name, GError **error);
+
 #define VV_FIRST_NODE 1u /* who made the pool */
 
 /* ---- looking [any]. By id; records that do not decode are left out (vv_members_check tells them). Free with g_ptr_array_unref. */

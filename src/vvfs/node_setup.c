@@ -122,7 +122,7 @@ bool vv_node_setup_init(VvNodeSetup *setup, const char *listen, const char *name
     setup->node = (VvNodeRecord){ .id = VV_FIRST_NODE, .role = VV_ROLE_VOTER, .since_ns = vv_now_ns() };
     setup->node.name = name ? g_strdup(name) : vv_host_name();
     setup->node.software = g_strdup(PACKAGE_VERSION);
-    if (!vv_name_check(setup->node.name, "node", error) || !(address = vv_listen_address(listen, error)))
+    if (!vv_member_name_check(setup->node.name, error) || !(address = vv_listen_address(listen, error)))
         return false;
     setup->node.addresses = g_strdupv((char *[]){ address, NULL });
     vv_uuid_generate(&setup->first.uuid);
@@ -225,7 +225,7 @@ static char *choose_name(const VvNodeJoin *join, const VvToken *token, GError **
 {
     g_autofree char *name = join->name ? g_strdup(join->name) : *token->node_name ? g_strdup(token->node_name) : vv_host_name();
 
-    if (!vv_name_check(name, "node", error))
+    if (!vv_member_name_check(name, error))
         return NULL;
     if (*token->node_name && strcmp(name, token->node_name) != 0) {
         vv_set_error(error, VV_ERROR_CONFLICT, name, NULL, "the token is for a node %s, not for %s", token->node_name, name);

@@ -56,7 +56,7 @@ static bool read_ask(VvCall *call, VvInviteAsk *ask, GError **error)
     const char *role = vv_call_string(call, "role"), *name = vv_call_string(call, "name");
 
     *ask = (VvInviteAsk){ .name = name ? name : "", .role = VV_ROLE_VOTER, .ttl_seconds = vv_call_u64(call, "ttl", VV_INVITE_SECONDS) };
-    if (name && !vv_name_check(name, "node", error))
+    if (name && !vv_member_name_check(name, error))
         return false;
     return !role || vv_invite_role_parse(role, &ask->role, error);
 }

@@ -221,6 +221,7 @@ static void test_refused(void)
     g_assert_cmpstr(try_join(test, 8, 8, "n3", "10.0.0.1:7333", 2, NULL, NULL), ==, "exists");
     g_assert_cmpstr(try_join(test, 8, 8, "n3", "10.0.0.2:7333", 1, NULL, NULL), ==, "conflict"); /* node 1's key */
     g_assert_cmpstr(try_join(test, 8, 8, "a/b", "10.0.0.2:7333", 2, NULL, NULL), ==, "invalid-name");
+    g_assert_cmpstr(try_join(test, 8, 8, "default", "10.0.0.2:7333", 2, NULL, NULL), ==, "invalid-name");
     g_assert_cmpuint(entries(test), ==, before);
     g_assert_cmpuint(node_count(test), ==, 1);
     test_pool_free(test);
