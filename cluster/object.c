@@ -57,7 +57,7 @@ void vv_object_ask_encode(const VvObjectAsk *ask, uint8_t ret_raw[VV_OBJECT_ASK_
     vv_put_u64(ret_raw + 16, ask->handle);
     vv_put_u64(ret_raw + 24, ask->offset_bytes);
     vv_put_u64(ret_raw + 32, ask->length_bytes);
-    vv_put_u64(ret_raw + 40, ask->pid);
+    vv_put_u64(ret_raw + 40, ask->op == VV_OBJECT_OPEN ? ask->pid : ask->origin);
 }
 
 static const char *find_fault(const VvObjectAsk *ask, uint32_t data_bytes)
@@ -71,7 +71,7 @@ static const char *find_fault(const VvObjectAsk *ask, uint32_t data_bytes)
     if ((ask->flags & ~operations[ask->op].flags) != 0)
         return "its operation has no such flag";
     if ((!(fields & HANDLE) && ask->handle != 0) || (!(fields & OFFSET) && ask->offset_bytes != 0) ||
-        (!(fields & LENGTH) && ask->length_bytes != 0) || (!(fields & PID) && ask->pid != 0) || (!(fields & NUMBER) && ask->number != 0))
+        (!(fields & LENGTH) && ask->length_bytes != 0) || (!(fields & PID) && ask->pid != 0) || (!(fields & NUMBER) && (ask->origin != 0 || ask->number != 0)))
         return "its operation has no such field";
     if ((fields & HANDLE) && ask->handle == 0)
         return "it names no handle";
@@ -102,8 +102,8 @@ bool vv_object_ask_decode(
         .handle = vv_get_u64(body + 16),
         .offset_bytes = vv_get_u64(body + 24),
         .length_bytes = vv_get_u64(body + 32),
-        .pid = vv_get_u64(body + 40),
     };
+    *(ask.op == VV_OBJECT_OPEN ? &ask.pid : &ask.origin) = vv_get_u64(body + 40);
     for (unsigned i = 0; i < 6; i++)
         ask.number |= (uint64_t) body[2 + i] << 8 * i;
     fault = find_fault(&ask, data_bytes);

@@ -11,7 +11,8 @@
  *          again by it; OPEN, CLOSE. Else 0         24  8  size of the object, bytes
  *   24  8  offset, bytes                            32  8  mtime, ns
  *   32  8  length, bytes; TRUNCATE, EXTEND: size    40  8  bytes that it maps
- *   40  8  pid of the opener, OPEN. Else 0          48  8  index of the last entry in the server's map
+ *   40  8  pid of the opener, OPEN; of what has a   48  8  index of the last entry in the server's map
+ *          number: whose numbers they are. Else 0
  *
  *   results  1 EIO, 2 ENOSPC, 3 EROFS, 4 EUCLEAN, 5 ENODATA, 6 ENOMEM, 7 ETIMEDOUT, 8 EINVAL, 9 ESTALE (no handle of this node is open
  *            on it that may do this), 10 ESHUTDOWN, 11 ENOENT, 12 EBUSY, 13 EINTR, 14 ENXIO, 15 EACCES (it is not shared with this
@@ -40,7 +41,6 @@ typedef enum {
 } VvObjectOp;
 
 #define VV_OBJECT_NUMBER_MAX ((UINT64_C(1) << 48) - 1)
-#define VV_OBJECT_DONE_MAX 256u /* what was done under a number is not done again, as long as no more than so many were since: 64 of each of 4 channels */
 #define VV_OBJECT_WRITE 1u /* OPEN: for writing */
 #define VV_OBJECT_AGAIN 2u /* OPEN: it was open before the server was started anew: also what was removed meanwhile */
 #define VV_OBJECT_DATA 4u  /* SEEK */
@@ -51,7 +51,7 @@ typedef struct {
     uint64_t object, handle;
     uint64_t offset_bytes, length_bytes;
     uint64_t pid;
-    uint64_t number; /* of WRITE_DATA, ZERO, ALLOCATE, TRUNCATE, EXTEND; 0: none */
+    uint64_t origin, number; /* of WRITE_DATA, ZERO, ALLOCATE, TRUNCATE, EXTEND: engine/done.h; 0: none */
 } VvObjectAsk;
 
 typedef struct {

@@ -80,6 +80,10 @@ void vv_fuse_leave(VvFuse *fuse);
  * them block all signals. */
 void vv_fuse_run(VvFuse *fuse);
 
+/* [any] After vv_fuse_run has begun to serve an adopted mount: until what the kernel sent again to this process has been done, for a few
+ * seconds at most. What others do to the same data afterwards is not undone by it. */
+void vv_fuse_wait_for_resent(VvFuse *fuse);
+
 /* [any] Detach: the mount leaves the file system tree, no new opens by path; open files are served to their last close. Does
  * nothing the second time or if the mount has ended. May start a process (fusermount3) if not root, and waits for it. */
 void vv_fuse_stop(VvFuse *fuse);

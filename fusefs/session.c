@@ -19,7 +19,6 @@
 #include <sys/vfs.h>
 
 #define FUSE_CTL_SUPER_MAGIC 0x65735543
-#define RESENT_BIT ((uint64_t) 1 << 63) /* of `unique`: FUSE_UNIQUE_RESEND */
 
 __thread VvSlot *vv_reply_slot;
 __thread int vv_reply_fd = -1;
@@ -55,8 +54,8 @@ void vv_process(VvFuse *fuse, VvSlot *slot, int fd, const void *request, size_t 
 {
     const struct fuse_in_header *header = request;
     uint64_t unique = header->unique;
-    vv_request_unique = unique & ~RESENT_BIT;
-    vv_request_again = unique & RESENT_BIT;
+    vv_request_unique = unique & ~VV_RESENT_BIT;
+    vv_request_again = unique & VV_RESENT_BIT;
     struct fuse_buf buffer = { .mem = (void *) request, .size = length_bytes };
     vv_reply_slot = slot;
     vv_reply_fd = fd;
@@ -243,6 +242,7 @@ VvFuse *vv_fuse_new(VvPool *pool, const VvFuseOptions *options, GError **error)
     pthread_mutex_init(&fuse->takeover.lock, NULL);
     fuse->takeover.keeps_opens = options->survives;
     fuse->takeover.opens_fd = options->opens_fd;
+    atomic_store(&fuse->takeover.resent_read, options->adopt == NULL);
     fuse->takeover.connection_id = options->survives ? options->connection_id : 0;
     if (options->adopt) {
         fuse->takeover.adopts = true;

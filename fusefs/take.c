@@ -18,6 +18,8 @@
 
 #include <string.h>
 
+#define UNIQUE_BITS ((UINT64_C(1) << 48) - 1) /* of a request's number: counted from 0 in each mount, the highest says that it came again */
+
 /* ---- answers */
 
 static void answer(VvSlot *slot, uint64_t unique, int error, const void *data, size_t length_bytes)
@@ -67,6 +69,8 @@ static void io_done(VvIo *io)
     atomic_store_explicit(&slot->unique, 0, memory_order_relaxed);
     bool shed = slot->shed;
     pthread_mutex_unlock(&slot->lock);
+    if (unique & VV_RESENT_BIT)
+        atomic_fetch_sub(&slot->slots->fuse->takeover.resent, 1);
     int64_t result = io->result;
     if (result == -EINTR && shed)
         result = -EIO;
@@ -96,6 +100,8 @@ static void submit(
     if (next)
         server->spare = next;
     slot->opcode = header->opcode;
+    if (unique & VV_RESENT_BIT)
+        atomic_fetch_add(&server->fuse->takeover.resent, 1);
     if (kind == VV_IO_FLUSH)
         vv_quota_begin_flush(slot);
     else
@@ -106,6 +112,8 @@ static void submit(
     slot->io.data = slot->data;
     slot->io.length_bytes = length_bytes;
     slot->io.offset = offset;
+    slot->io.origin = server->fuse->takeover.connection_id;
+    slot->io.number = slot->io.origin ? unique & UNIQUE_BITS : 0;
     slot->io.done = io_done;
     slot->io.waits = vv_quota_waits;
     slot->io.result = 0;
@@ -264,7 +272,7 @@ int vv_take(void *user, int fd)
     ssize_t n = read(fd, slot->data - VV_SLOT_HEADER_BYTES, VV_SLOT_READ_BYTES);
     if (n < 0) {
         if (errno == EAGAIN || errno == EINTR || errno == ENOENT)
-            return 0;
+            return 0; /* vv_fuse_wait_for_resent sees for itself that there is nothing */
         if (errno != ENODEV && errno != ECONNABORTED)
             vv_log(VV_LOG_ERROR, "the kernel ends the mount at %s: %s", server->fuse->mount_point, g_strerror(errno));
         return -ENODEV;
@@ -273,6 +281,8 @@ int vv_take(void *user, int fd)
         return 0;
     slot->fd = fd;
     slot->request = (const void *) (slot->data - VV_SLOT_HEADER_BYTES);
+    if (!atomic_load_explicit(&server->fuse->takeover.resent_read, memory_order_relaxed))
+        vv_takeover_look(server->fuse, slot->request);
     slot->touched_bytes = MAX(slot->touched_bytes, n > VV_SLOT_HEADER_BYTES ? (uint32_t) n - VV_SLOT_HEADER_BYTES : 0);
     vv_take_slot(server, slot, (size_t) n);
     return 1;

@@ -98,6 +98,26 @@ static bool ask_to_resend(VvFuse *fuse, GError **error)
     return false;
 }
 
+void vv_takeover_look(VvFuse *fuse, const struct fuse_in_header *request)
+{
+    bool out_of_turn = (request->opcode == FUSE_INTERRUPT || request->opcode == FUSE_FORGET || request->opcode == FUSE_BATCH_FORGET);
+    if (!out_of_turn && !(request->unique & VV_RESENT_BIT))
+        atomic_store(&fuse->takeover.resent_read, true);
+}
+
+void vv_fuse_wait_for_resent(VvFuse *fuse)
+{
+    uint64_t until_ms = vv_monotonic_ms() + VV_RESENT_MS;
+    unsigned looks = 0; /* in a row: between its reading and its counting a request is not seen */
+    while (looks < 3 && vv_monotonic_ms() < until_ms) {
+        struct pollfd pending = { .fd = fuse->root_fd, .events = POLLIN };
+        if (poll(&pending, 1, 0) == 0)
+            atomic_store(&fuse->takeover.resent_read, true);
+        looks = atomic_load(&fuse->takeover.resent_read) && atomic_load(&fuse->takeover.resent) == 0 ? looks + 1 : 0;
+        g_usleep(1000);
+    }
+}
+
 static int keep_fd(int fd)
 {
     return fcntl(fd, F_DUPFD_CLOEXEC, 3);

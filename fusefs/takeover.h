@@ -11,8 +11,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define VV_RESENT_BIT ((uint64_t) 1 << 63) /* of `unique`: FUSE_UNIQUE_RESEND */
+#define VV_RESENT_MS 5000u /* it is waited for; what takes longer waits for space, and was not done before */
+
 struct VvFuse;
 struct VvServer;
+struct fuse_in_header;
 
 typedef struct {
     VvFuseConnection connection; /* what INIT said; of a predecessor: all */
@@ -21,6 +25,8 @@ typedef struct {
     int opens_fd;
     uint64_t connection_id; /* 0: the mount does not outlive the process */
     atomic_bool leaving;
+    atomic_bool resent_read;     /* what the kernel sent again has been read: it comes before all else */
+    _Atomic unsigned resent;     /* writes and flushes of it that are under way */
     pthread_mutex_t lock; /* a leaf */
 } VvTakeover;
 
@@ -34,6 +40,8 @@ bool vv_takeover_restore_files(struct VvFuse *fuse, GError **error);
 /* On a worker's thread, first and last. */
 void vv_takeover_worker_begins(void);
 void vv_takeover_worker_ended(struct VvServer *server);
+/* @request was read. Until ->resent_read. */
+void vv_takeover_look(struct VvFuse *fuse, const struct fuse_in_header *request);
 /* An answer that is not given, because a successor does it again. [any] */
 bool vv_takeover_swallows(const struct VvFuse *fuse, int error);
 

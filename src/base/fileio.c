@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 
 int vv_pread_full(int fd, void *data, size_t length_bytes, uint64_t offset)
 {
@@ -52,4 +54,14 @@ int vv_sync_directory(const char *path)
     if (fd < 0 || fsync(fd) != 0)
         return -errno;
     return 0;
+}
+
+int vv_replace_file(const char *directory, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(directory, name, NULL), *fresh = g_strconcat(path, ".new", NULL);
+    vv_autofd int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int result = fd < 0 ? -errno : vv_pwrite_full(fd, text, strlen(text), 0);
+    if (result == 0 && (fsync(fd) != 0 || rename(fresh, path) != 0))
+        result = -errno;
+    return result == 0 ? vv_sync_directory(directory) : result;
 }

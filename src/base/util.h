@@ -57,6 +57,8 @@ int vv_pread_full(int fd, void *data, size_t length_bytes, uint64_t offset);
 int vv_pwrite_full(int fd, const void *data, size_t length_bytes, uint64_t offset);
 /* fsync the directory @path. */
 int vv_sync_directory(const char *path);
+/* @directory/@name holds @text, durably, or what it held before (mode 0600; by way of NAME.new). 0 or -errno. */
+int vv_replace_file(const char *directory, const char *name, const char *text);
 
 /* ---- scoped cleanup */
 typedef pthread_mutex_t VvMutexHolder;

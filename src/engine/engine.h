@@ -116,8 +116,10 @@ struct VvPool {
     struct VvLunStats *lun_stats; /* stats.c: of LUNs whose views are gone */
 
     struct VvPendingFile *pending_file; /* NULL: what is acknowledged and not flushed dies with the process */
+    struct VvDones *dones;       /* done.h */
     struct VvLeft *left;         /* what the process before left in it, until it is adopted */
-    uint64_t opening;            /* the catalog's, from now on */
+    uint64_t opening, opening_before; /* the catalog's, from now on, and until now */
+    uint64_t incarnation;        /* of what is acknowledged and not flushed: incarnation.h */
     _Atomic uint64_t inherited[VV_DISKS_MAX / 64]; /* disk slots with writes of a process that died that no sync of ours covers */
 
     VvPoolHooks hooks;

@@ -219,6 +219,8 @@ static char *describe(const VvOpener *opener)
         return g_strdup(opener->device);
     if (opener->process)
         return g_strdup_printf("%s (pid %d)", opener->process, (int) opener->pid);
+    if (opener->node && opener->pid > 0)
+        return g_strdup_printf("pid %d", (int) opener->pid);
     return g_strdup(opener->node ? "a process of that node" : "a process that has ended, or another mount");
 }
 

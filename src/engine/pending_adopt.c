@@ -13,7 +13,9 @@
  *     beginning again is the same as beginning.
  * D3  A record is applied exactly if its sequence is at or below its LUN's in the catalog. The others follow that one without a gap. */
 #include "alloc_private.h"
+#include "done.h"
 #include "error.h"
+#include "incarnation.h"
 #include "pending_slots.h"
 
 typedef struct {
@@ -57,6 +59,8 @@ static bool load_slot_cb(void *user, uint32_t slot, VvSlotKind kind, const VvPen
     if (kind == VV_SLOT_RECORD) {
         LeftRecord record = { .slot = slot, .record = content->record };
         g_array_append_val(left->records, record);
+    } else if (kind == VV_SLOT_DONE) {
+        vv_dones_load(loading->pool, slot);
     } else if (kind == VV_SLOT_SUMS) {
         g_hash_table_add(left->sums, GUINT_TO_POINTER(slot));
     } else {
@@ -113,6 +117,7 @@ bool vv_pending_attach(VvPool *pool, const VvUuid *uuid, GError **error)
 bool vv_pending_check_cb(void *user, uint64_t before, GError **error)
 {
     VvPool *pool = user;
+    pool->opening_before = before;
     if (pool->pending_file == NULL || pool->read_only || pool->left->reset)
         return true;
     if (vv_pending_file_is_owner(pool->pending_file, before)) {
@@ -130,19 +135,31 @@ bool vv_pending_check_cb(void *user, uint64_t before, GError **error)
     return true;
 }
 
-bool vv_pending_own(VvPool *pool, GError **error)
+static bool own(VvPool *pool, GError **error)
 {
-    if (pool->pending_file == NULL || pool->read_only)
-        return true;
     vv_may_die(VV_DIE_OPENED);
     if (!pool->left->reset) {
         vv_pending_file_own(pool->pending_file, pool->opening);
         return true;
     }
-    int rc = vv_pending_file_reset(pool->pending_file, &vv_meta_pool(pool->meta)->uuid, pool->opening);
+    vv_dones_clear(pool);
+    int rc = vv_pending_file_reset(pool->pending_file, &vv_meta_pool(pool->meta)->uuid, pool->opening, pool->incarnation);
     if (rc < 0)
         vv_set_error_errno(error, rc, pool->directory, "the memfd for pending records cannot be used");
     return rc == 0;
+}
+
+bool vv_pending_own(VvPool *pool, GError **error)
+{
+    bool survives = pool->pending_file != NULL && !pool->read_only;
+    pool->incarnation = vv_incarnation_left(pool->directory, pool->opening_before);
+    while (pool->incarnation == 0)
+        vv_random_bytes(&pool->incarnation, sizeof pool->incarnation);
+    if (survives && !own(pool, error))
+        return false;
+    if (survives)
+        pool->incarnation = vv_pending_file_salt(pool->pending_file);
+    return true;
 }
 
 /* ---- disks: what the syncs of a process said holds for the next */

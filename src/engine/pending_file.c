@@ -183,7 +183,12 @@ void vv_pending_file_own(VvPendingFile *file, uint64_t opening)
     word_set(&file->header->owners[1], 0, 0);
 }
 
-int vv_pending_file_reset(VvPendingFile *file, const VvUuid *pool, uint64_t opening)
+uint64_t vv_pending_file_salt(const VvPendingFile *file)
+{
+    return file->header->salt;
+}
+
+int vv_pending_file_reset(VvPendingFile *file, const VvUuid *pool, uint64_t opening, uint64_t salt)
 {
     Header *header = file->header;
     g_assert(!file->read_only);
@@ -193,7 +198,7 @@ int vv_pending_file_reset(VvPendingFile *file, const VvUuid *pool, uint64_t open
     header->version = VERSION;
     header->slot_bytes = VV_PENDING_SLOT_BYTES;
     header->pool = *pool;
-    vv_random_bytes(&header->salt, sizeof header->salt);
+    header->salt = salt;
     word_set(&header->owners[0], opening, 0);
     Header whole = *header;
     whole.magic = MAGIC;
@@ -242,6 +247,17 @@ void vv_pending_file_put_sums(VvPendingFile *file, uint32_t slot, const VvSlotSu
 {
     begin(file, slot)->sums = *sums;
     commit(file, slot, VV_SLOT_SUMS);
+}
+
+void vv_pending_file_put_done(VvPendingFile *file, uint32_t slot, const VvSlotDone *done)
+{
+    begin(file, slot)->done = *done;
+    commit(file, slot, VV_SLOT_DONE);
+}
+
+const VvSlotDone *vv_pending_file_done(const VvPendingFile *file, uint32_t slot)
+{
+    return &file->slots[slot].done;
 }
 
 static VvSlotKind kind_of(const VvPendingFile *file, uint32_t slot)
@@ -325,7 +341,7 @@ unsigned vv_pending_file_free_count(const VvPendingFile *file)
 
 static bool is_kind(uint32_t kind)
 {
-    return kind == VV_SLOT_RECORD || kind == VV_SLOT_LUN || kind == VV_SLOT_SUMS;
+    return kind == VV_SLOT_RECORD || kind == VV_SLOT_LUN || kind == VV_SLOT_SUMS || kind == VV_SLOT_DONE;
 }
 
 /* Slots [from, to). */

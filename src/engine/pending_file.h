@@ -24,6 +24,7 @@
  *              u32 low half of the family
  *   checksums  LUN, sequence, u32 slot with more, u16 the first of these blocks in the record, u16 blocks, 8 times u32; complete before
  *              the record is
+ *   done       node, origin, number, value, order (done.h), 16 bytes of zero
  *   LUN        LUN; and not in the checksum: checked word newest sequence, checked word mtime
  *
  * W1  The body is complete before the commit word is stored, and the commit word is 0 before the body changes: the death of the
@@ -55,6 +56,7 @@ typedef enum {
     VV_SLOT_RECORD = 0x44524352, /* "RCRD" */
     VV_SLOT_LUN = 0x204e554c,    /* "LUN " */
     VV_SLOT_SUMS = 0x534d5553,   /* "SUMS" */
+    VV_SLOT_DONE = 0x454e4f44,   /* "DONE" */
 } VvSlotKind;
 
 typedef struct {
@@ -85,14 +87,19 @@ typedef struct {
 } VvSlotLun;
 
 typedef struct {
+    uint64_t node, origin, number, value, order, zero[2];
+} VvSlotDone;
+
+typedef struct {
     _Atomic uint64_t commit;
     union {
         VvSlotRecord record;
         VvSlotLun lun;
         VvSlotSums sums;
+        VvSlotDone done;
     };
 } VvPendingSlot;
-G_STATIC_ASSERT(sizeof(VvPendingSlot) == VV_PENDING_SLOT_BYTES && sizeof(VvSlotRecord) == 56 && sizeof(VvSlotSums) == 56);
+G_STATIC_ASSERT(sizeof(VvPendingSlot) == VV_PENDING_SLOT_BYTES && sizeof(VvSlotRecord) == 56 && sizeof(VvSlotSums) == 56 && sizeof(VvSlotDone) == 56);
 
 typedef struct VvPendingFile VvPendingFile;
 
@@ -104,6 +111,7 @@ VvPendingFile *vv_pending_file_open(int fd, bool read_only, GError **error);
 size_t vv_pending_file_lock(VvPendingFile *file);
 void vv_pending_file_close(VvPendingFile *file);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvPendingFile, vv_pending_file_close)
+uint64_t vv_pending_file_salt(const VvPendingFile *file); /* as the last reset was given it */
 bool vv_pending_file_is_empty(const VvPendingFile *file); /* nothing was ever put in */
 bool vv_pending_file_is_of(const VvPendingFile *file, const VvUuid *pool);
 /* Did @opening own it, or was about to? */
@@ -112,7 +120,7 @@ bool vv_pending_file_is_owner(const VvPendingFile *file, uint64_t opening);
 void vv_pending_file_announce(VvPendingFile *file, uint64_t before, uint64_t opening);
 void vv_pending_file_own(VvPendingFile *file, uint64_t opening);
 /* Forget everything, and begin for @pool, owned by @opening. 0 or -errno. */
-int vv_pending_file_reset(VvPendingFile *file, const VvUuid *pool, uint64_t opening);
+int vv_pending_file_reset(VvPendingFile *file, const VvUuid *pool, uint64_t opening, uint64_t salt);
 
 /* ---- reading what the last one left; before anything is taken. A false return of @each stops. */
 typedef bool (*VvSlotFunc)(void *user, uint32_t slot, VvSlotKind kind, const VvPendingSlot *content);
@@ -135,6 +143,9 @@ const VvSlotSums *vv_pending_file_sums(const VvPendingFile *file, uint32_t slot,
 void vv_pending_file_put_lun(VvPendingFile *file, uint32_t slot, uint64_t lun);
 void vv_pending_file_set_sequence(VvPendingFile *file, uint32_t slot, uint64_t sequence);
 void vv_pending_file_set_mtime(VvPendingFile *file, uint32_t slot, uint64_t mtime_ns); /* 0: clean */
+/* What was done for another node: done.h. */
+void vv_pending_file_put_done(VvPendingFile *file, uint32_t slot, const VvSlotDone *done);
+const VvSlotDone *vv_pending_file_done(const VvPendingFile *file, uint32_t slot);
 void vv_pending_file_clear(VvPendingFile *file, uint32_t slot);
 
 /* ---- disks: control threads, save the word */

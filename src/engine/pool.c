@@ -19,7 +19,9 @@
 #include "alloc_private.h"
 #include "cluster_log.h"
 #include "damage.h"
+#include "done.h"
 #include "elsewhere.h"
+#include "incarnation.h"
 #include "io_state.h"
 #include "members.h"
 #include "news.h"
@@ -348,6 +350,7 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
     pool->elsewhere = options->without_disks ? options->elsewhere : NULL;
     pthread_mutex_init(&pool->config_lock, NULL);
     vv_claims_init(&pool->claims);
+    pool->dones = vv_dones_new();
     pthread_mutex_init(&pool->grant_lock, NULL);
     pthread_mutex_init(&pool->disks_lock, NULL);
     pthread_mutex_init(&pool->views_lock, NULL);
@@ -648,6 +651,7 @@ static void pool_free(VvPool *pool)
     vv_lun_stats_free(pool->lun_stats);
     vv_shares_free(pool->shares);
     pthread_mutex_destroy(&pool->settle_lock);
+    vv_dones_free(pool->dones);
     vv_mount_info_free(pool->mount);
     vv_event_log_free(pool->events);
     pthread_mutex_destroy(&pool->config_lock);
@@ -664,6 +668,8 @@ static void pool_free(VvPool *pool)
 
 void vv_pool_close(VvPool *pool)
 {
+    bool flushed;
+
     if (!pool)
         return;
     if (atomic_load(&pool->cluster))
@@ -677,9 +683,12 @@ void vv_pool_close(VvPool *pool)
     vv_transactions_wait_paused(pool);
     vv_config_lock(pool); /* and are over */
     vv_config_unlock(pool);
-    if (!pool->read_only && !atomic_load(&pool->failed) && vv_pool_flush(pool) < 0)
+    flushed = !pool->read_only && !atomic_load(&pool->failed) && vv_pool_flush(pool) == 0;
+    if (!flushed && !pool->read_only && !atomic_load(&pool->failed))
         vv_log(VV_LOG_ERROR, "not everything could be flushed while closing the pool in %s", pool->directory);
     if (!pool->read_only && !atomic_load(&pool->failed))
         (void) vv_flush_background(pool, UINT64_MAX, NULL); /* mtimes; the ticker's end waits for it */
+    if (flushed && !pool->without_disks)
+        vv_incarnation_leave(pool);
     pool_free(pool);
 }

@@ -5,6 +5,7 @@
  * (its identity file last), labels, one entry that names them all. What fails halfway is taken away again; what a crash
  * leaves is a pool without disks, which `pool destroy` removes. */
 #include "error.h"
+#include "incarnation.h"
 #include "members.h"
 #include "pool_private.h"
 #include "serving.h"
@@ -49,7 +50,7 @@ static void remove_journal(const char *directory)
 static void remove_metadata(const char *directory)
 {
     static const char *const files[] = { "reserve", "reserve.new", SOCKET_NAME, "hold.sock", VV_IN_USE_FILE, VV_IN_USE_FILE ".new",
-        "vote", "vote.new", "nodes", "nodes.new", "vvfs-pool.new", "vvfs-pool" };
+        "vote", "vote.new", "nodes", "nodes.new", VV_FLUSHED_FILE, VV_FLUSHED_FILE ".new", "vvfs-pool.new", "vvfs-pool" };
     static const char *const tls_files[] = { "authority.crt", "authority.key", "node.crt", "node.key", "authority.crt.new",
         "authority.key.new", "node.crt.new", "node.key.new" };
     g_autofree char *tls = g_build_filename(directory, "tls", NULL);

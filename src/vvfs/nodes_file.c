@@ -37,27 +37,14 @@ static char *format(const VvJoined *joined)
     return g_string_free(text, FALSE);
 }
 
-static int replace(const char *path, const char *fresh, const char *text)
-{
-    vv_autofd int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int result = fd < 0 ? -errno : vv_pwrite_full(fd, text, strlen(text), 0);
-
-    if (result == 0 && (fsync(fd) != 0 || rename(fresh, path) != 0))
-        result = -errno;
-    return result;
-}
-
 bool vv_nodes_save(const char *directory, const VvJoined *joined, GError **error)
 {
-    g_autofree char *text = format(joined), *path = g_build_filename(directory, "nodes", NULL),
-                    *fresh = g_build_filename(directory, "nodes.new", NULL), *there = NULL;
+    g_autofree char *text = format(joined), *path = g_build_filename(directory, "nodes", NULL), *there = NULL;
     int result;
 
     if (g_file_get_contents(path, &there, NULL, NULL) && strcmp(there, text) == 0)
         return true;
-    result = replace(path, fresh, text);
-    if (result == 0)
-        result = vv_sync_directory(directory);
+    result = vv_replace_file(directory, "nodes", text);
     if (result != 0)
         vv_set_error_errno(error, result, path, "cannot write %s", path);
     return result == 0;

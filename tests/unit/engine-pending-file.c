@@ -61,7 +61,7 @@ static int filled(void)
     g_autoptr(VvPendingFile) file = open_file(fd);
     uint32_t slots[5];
     g_assert_true(vv_pending_file_is_empty(file));
-    g_assert_cmpint(vv_pending_file_reset(file, &pool_uuid, 77), ==, 0);
+    g_assert_cmpint(vv_pending_file_reset(file, &pool_uuid, 77, 0x5a17), ==, 0);
     g_assert_true(vv_pending_file_take(file, slots, G_N_ELEMENTS(slots)));
     vv_pending_file_put_lun(file, slots[0], 0x4000000077);
     for (unsigned i = 1; i < 4; i++) {
@@ -177,7 +177,7 @@ static void test_torn(void)
     uint32_t slots[3];
     torn_fd = new_memfd(VV_PENDING_FILE_BYTES, true);
     torn_file = open_file(torn_fd);
-    g_assert_cmpint(vv_pending_file_reset(torn_file, &pool_uuid, 1), ==, 0);
+    g_assert_cmpint(vv_pending_file_reset(torn_file, &pool_uuid, 1, 0x5a18), ==, 0);
     g_assert_true(vv_pending_file_take(torn_file, slots, 3));
     vv_die_hook = look;
     for (unsigned i = 0; i < 3; i++) {
@@ -213,7 +213,7 @@ static void test_slots(void)
     g_autoptr(VvPendingFile) file = open_file(fd);
     g_autofree uint32_t *slots = g_new(uint32_t, VV_PENDING_SLOTS);
     g_autofree uint8_t *seen = g_malloc0(VV_PENDING_SLOTS);
-    g_assert_cmpint(vv_pending_file_reset(file, &pool_uuid, 1), ==, 0);
+    g_assert_cmpint(vv_pending_file_reset(file, &pool_uuid, 1, 0x5a18), ==, 0);
     g_assert_true(vv_pending_file_take(file, slots, VV_PENDING_SLOTS - 2));
     g_assert_false(vv_pending_file_take(file, slots + VV_PENDING_SLOTS - 2, 3));
     g_assert_true(vv_pending_file_take(file, slots + VV_PENDING_SLOTS - 2, 2));
