@@ -566,6 +566,12 @@ static int start(VvRun *run, GError **error)
         return VV_EXIT_FAILED;
     if (!start_mount(run, error))
         return VV_EXIT_MOUNT;
+    if (takes_over && daemon->cluster)
+        vv_fuse_wait_for_resent(run->fuse);
+    if (!vv_node_serve(daemon, error)) {
+        vv_fuse_force(run->fuse);
+        return VV_EXIT_FAILED;
+    }
     if (daemon->metrics)
         vv_metrics_server_start(daemon->metrics);
     vv_memory_lock(daemon->pool, run->fuse);
@@ -611,7 +617,7 @@ static void stop_all(VvRun *run)
     vv_crew_free(daemon->changers);
     vv_crew_free(daemon->slow);
     vv_crew_free(daemon->lookers);
-    vv_node_leave_pool(daemon->cluster);
+    vv_node_leave_pool(daemon->cluster, run->leaving);
     vv_sampler_free(daemon->sampler);
     vv_fuse_free(run->fuse);
     vv_server_free(daemon->server);

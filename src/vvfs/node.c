@@ -98,6 +98,8 @@ bool vv_node_open(VvDaemon *daemon, bool takes_over, GError **error)
         return false;
     }
     vvn_make_shipper(node);
+    if (vv_node_has_disks(node, node->id))
+        node->objects = vv_object_server_new(NULL);
     return vvn_make_driver(node, error) && (has_map(daemon) || vvn_take_state(node, error));
 }
 
@@ -156,6 +158,13 @@ bool vv_node_start(VvDaemon *daemon, GError **error)
 }
 
 /* ---- ending */
+bool vv_node_serve(VvDaemon *daemon, GError **error)
+{
+    VvClusterNode *node = daemon->cluster;
+
+    return !node || !node->objects || vv_object_server_open(node->objects, daemon->pool, error);
+}
+
 void vv_node_end_joins(VvClusterNode *node)
 {
     if (!node)
@@ -164,12 +173,14 @@ void vv_node_end_joins(VvClusterNode *node)
     node->ending = true;
 }
 
-void vv_node_leave_pool(VvClusterNode *node)
+void vv_node_leave_pool(VvClusterNode *node, bool leave)
 {
     if (!node)
         return;
     vvn_end_waiting(node);
     vvn_close_door(node);
+    if (node->objects)
+        vv_object_server_end(node->objects, leave);
     if (node->gone && node->driver)
         vv_driver_give_up(node->driver, "this node is none of the pool's any more");
     VV_LOCKED(&node->event_lock);
@@ -184,6 +195,7 @@ void vv_node_free(VvClusterNode *node)
         event_free(node->listen_again);
     vvn_stop_listening(node);
     vv_shipper_free(node->shipper);
+    vv_object_server_free(node->objects);
     vv_driver_free(node->driver);
     vv_settled_free(node->settled);
     vv_credentials_clear(&node->credentials);

@@ -42,12 +42,15 @@ bool vv_node_has_disks(const VvClusterNode *node, uint64_t id);
 /* With the pool open: record, mesh, the door. Sets daemon->node. A pool with two nodes that runs on one still becomes a cluster's.
  * Errors: denied (it is no node of the pool any more), busy (the address is taken), io. */
 bool vv_node_start(VvDaemon *daemon, GError **error);
+/* The mount is served: from now on what other nodes ask of this one's disks is too. Not before what the kernel sent again is done: it is older. */
+bool vv_node_serve(VvDaemon *daemon, GError **error);
 /* Opening the pool has failed: if that is because this node is none of the pool's any more, *error says so. NULL is allowed. */
 void vv_node_explain(VvClusterNode *node, GError **error);
 /* Refuse requests to join from now on; those under way go on, on the changers. NULL is allowed. */
 void vv_node_end_joins(VvClusterNode *node);
-/* The changers have ended, and the pool is going to be closed: it is not looked at any more, but the others are still talked to. */
-void vv_node_leave_pool(VvClusterNode *node);
+/* The changers have ended, and the pool is going to be closed: it is not looked at any more, but the others are still talked to. What they
+ * have open is closed; @leave: a successor of this process opens it again. */
+void vv_node_leave_pool(VvClusterNode *node, bool leave);
 /* The pool is closed. Says goodbye to all. */
 void vv_node_free(VvClusterNode *node);
 

@@ -241,6 +241,8 @@ static void settle_chore(void *data)
     pool = node->daemon->pool;
     if (pool) /* else it is being opened, and nothing is open yet */
         vv_pool_shares_settle(pool);
+    if (pool && node->objects)
+        vv_object_server_shares_changed(node->objects);
 }
 
 /* The committer's thread. One chore that has not begun sees to all. */

@@ -71,6 +71,8 @@ void vvn_follow_gone(VvClusterNode *node)
     g_autoptr(GArray) gone = gone_ids(node);
 
     node->gone_told = gone->len;
+    for (unsigned i = 0; node->objects && i < gone->len; i++)
+        vv_object_server_gone(node->objects, g_array_index(gone, uint64_t, i));
     vv_mesh_set_gone(node->mesh, gone);
 }
 

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "base.h"
 #include "error.h"
+#include "object.h"
 #include "relay.h"
 #include "settle.h"
 
@@ -52,13 +53,57 @@ static void trouble_cb(VvMesh *mesh, VvMeshTrouble trouble, uint64_t id, const c
         vvn_gone_later(node);
 }
 
+/* The server of what others ask on @peer, or NULL: data connections that they have dialled (P3 of peer.h). */
+static VvObjectServer *server_of(VvClusterNode *node, VvPeer *peer)
+{
+    return vv_peer_ours(peer)->purpose == VV_PURPOSE_DATA && !vv_peer_dialled(peer) ? node->objects : NULL;
+}
+
+static void up_cb(VvMesh *mesh, VvPeer *peer, void *user)
+{
+    VvObjectServer *server = server_of(user, peer);
+
+    vvn_up_cb(mesh, peer, user);
+    if (server)
+        vv_object_server_up(server, peer);
+}
+
+static void down_cb(VvMesh *mesh, VvPeer *peer, const char *why, void *user)
+{
+    VvObjectServer *server = server_of(user, peer);
+
+    vvn_down_cb(mesh, peer, why, user);
+    if (server)
+        vv_object_server_down(server, peer);
+}
+
+static void *place_cb(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user)
+{
+    VvObjectServer *server = server_of(user, peer);
+
+    (void) mesh;
+    if (server)
+        return vv_object_server_place(server, peer, in);
+    vv_peer_close(peer, VV_GOODBYE_PROTOCOL, "data that nobody here has asked for");
+    return NULL;
+}
+
+static void unplace_cb(VvMesh *mesh, VvPeer *peer, void *data, void *user)
+{
+    (void) mesh;
+    vv_object_server_unplace(server_of(user, peer), peer, data);
+}
+
 /* A node that is alone with its pool has a driver that is not running: it listens to nobody. */
 static void message_cb(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user)
 {
     VvClusterNode *node = user;
+    VvObjectServer *server = server_of(node, peer);
 
     (void) mesh;
-    if (in->request != 0 && in->kind == VV_RELAY_CALL)
+    if (in->request != 0 && in->kind == VV_OBJECT_REQUEST && server)
+        vv_object_server_take(server, peer, in);
+    else if (in->request != 0 && in->kind == VV_RELAY_CALL)
         vv_relay_take(node->daemon, peer, in->request, in->body, in->body_bytes);
     else if (in->request != 0 && in->kind == VV_SETTLE)
         vv_settle_take(node->daemon, peer, in->request, in->body, in->body_bytes);
@@ -74,9 +119,14 @@ static void join_cb(VvMesh *mesh, VvJoin *join, void *user)
     vv_node_take_join(user, join);
 }
 
-static const VvMeshEvents mesh_events = {
-    .up = vvn_up_cb, .down = vvn_down_cb, .writable = vvn_writable_cb, .message = message_cb, .trouble = trouble_cb, .join = join_cb
-};
+static const VvMeshEvents mesh_events = { .up = up_cb,
+    .down = down_cb,
+    .writable = vvn_writable_cb,
+    .message = message_cb,
+    .place = place_cb,
+    .unplace = unplace_cb,
+    .trouble = trouble_cb,
+    .join = join_cb };
 
 /* ---- the mesh follows the records */
 /* Whoever could be told something about an invite may knock. */

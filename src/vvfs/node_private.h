@@ -6,6 +6,7 @@
 #include "driver.h"
 #include "node.h"
 #include "shipper.h"
+#include "object_server.h"
 
 #include <pthread.h>
 
@@ -18,6 +19,7 @@ struct VvClusterNode {
     bool takes_over;      /* a mount that a process before us served */
     VvDriver *driver;     /* owned */
     VvShipper *shipper;   /* owned; NULL: the disks are here */
+    VvObjectServer *objects; /* owned: serves what others have open; NULL: the disks are not here */
     char *name, *address; /* owned; after the pool is there */
     VvJoined kept;        /* owned: what the file "nodes" said when the pool opened; nodes is NULL: nothing */
 

@@ -48,8 +48,10 @@ VvsRequest *vvs_request_new(VvsObject *object, VvView *view, const VvObjectAsk *
     request->ask = *ask;
     request->ask.object = object->id;
     request->number = ++shipper->last_number;
-    if (changes_data(ask->op))
-        request->ask.number = request->number & VV_OBJECT_NUMBER_MAX; /* Q6 */
+    if (changes_data(ask->op) && ask->number == 0) { /* Q6 */
+        request->ask.origin = shipper->origin;
+        request->ask.number = request->number & VV_OBJECT_NUMBER_MAX;
+    }
     request->timeout_ms = UINT64_MAX;
     request->begun_ms = vv_monotonic_ms();
     object->references++;
@@ -121,6 +123,10 @@ static void ask_of(const VvIo *io, VvObjectAsk *ret_ask)
         return;
     ret_ask->offset_bytes = io->offset;
     ret_ask->length_bytes = io->length_bytes;
+    if (io->kind == VV_IO_READ)
+        return;
+    ret_ask->origin = io->origin;
+    ret_ask->number = io->number & VV_OBJECT_NUMBER_MAX;
 }
 
 static void submit_cb(void *user, VvWorker *worker, VvIo *io)
@@ -384,6 +390,7 @@ VvShipper *vv_shipper_new(const VvShipperOptions *options)
     uint32_t first = 0;
 
     shipper->options = *options;
+    vv_random_bytes(&shipper->origin, sizeof shipper->origin);
     shipper->elsewhere = (VvElsewhere){ open_cb, close_cb, submit_cb, interrupt_cb, ask_cb, abort_waiting_cb, shipper };
     shipper->objects = g_hash_table_new(g_int64_hash, g_int64_equal);
     shipper->handles = g_hash_table_new(g_int64_hash, g_int64_equal);

@@ -11,7 +11,7 @@
  *     as long and VV_SHIP_MARGIN_MS more, for the server may let it wait itself.
  * Q5  Writes that were acknowledged since the last flush that began after them are unflushed. An answer under another incarnation: they may be lost.
  *     Then the flushes of the view that are under way end with EIO, or if there are none its next one; the event tells, and it is clean.
- * Q6  What changes data has a number that it keeps when it is sent again: the server does not do it twice. Else a write whose answer was lost with a
+ * Q6  What changes data has a number that it keeps when it is sent again, the kernel's if it has one: the server does not do it twice. Else a write whose answer was lost with a
  *     connection would come again over what others wrote since.
  *
  *   thread             calls

@@ -91,6 +91,7 @@ struct VvShipper {
     unsigned sent_count;      /* on the wire */
     unsigned waiting_count;   /* requests with since_ms: the thread looks at them */
     uint64_t next_look_ms;    /* when it does; UINT64_MAX: when kicked */
+    uint64_t origin;          /* of numbers that no successor of this process asks again */
     uint64_t last_number, last_handle;
     uint64_t incarnation;     /* of the newest answer; 0: none yet */
     GArray *lost;             /* ids, for the thread to tell */
