@@ -100,7 +100,7 @@ static const VvCoordinatorOps coordinator_ops = { send_fields, propose, voters, 
 VvCluster *vv_cluster_new(const VvClusterConfig *config, VvRaft *raft, const VvClusterOps *ops, void *user)
 {
     VvCluster *cluster = g_new0(VvCluster, 1);
-    VvMemberConfig of_member = { config->id, config->session_ms };
+    VvMemberConfig of_member = { config->id, config->session_ms, config->no_session };
     VvCoordinatorConfig of_coordinator = { config->id, config->session_ms, config->drift_permille };
 
     cluster->config = *config;

@@ -18,6 +18,7 @@ typedef struct {
     uint64_t id;
     uint64_t session_ms; /* T */
     uint64_t drift_permille;
+    bool no_session; /* member.h */
 } VvClusterConfig;
 
 typedef struct {

@@ -78,7 +78,7 @@ static bool may_open(const VvMember *m)
 {
     const VvNodeState *node = vv_state_node(m->state, m->config.id);
 
-    return !m->session && m->coordinator && node && !node->removed;
+    return !m->config.no_session && !m->session && m->coordinator && node && !node->removed;
 }
 
 static void open_session(VvMember *m, uint64_t now_ms)

@@ -37,6 +37,7 @@ typedef struct {
 typedef struct {
     uint64_t id;
     uint64_t session_ms; /* T */
+    bool no_session;     /* a witness: it asks for none, so it holds nothing and is not asked to let go */
 } VvMemberConfig;
 
 /* What an I/O was begun under. */

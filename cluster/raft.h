@@ -141,6 +141,8 @@ uint64_t vv_raft_last(VvRaft *raft);
 /* Of the newest configuration, committed or not. @index 0..; false past the last. */
 bool vv_raft_member(const VvRaft *raft, unsigned index, uint64_t *ret_id, VvRaftRole *ret_role);
 bool vv_raft_change_pending(const VvRaft *raft);
+/* Asked of who leads: has @id acknowledged all that is committed? */
+bool vv_raft_follows(const VvRaft *raft, uint64_t id);
 int vv_raft_error(const VvRaft *raft); /* -errno once failed */
 
 #endif

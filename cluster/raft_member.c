@@ -130,6 +130,14 @@ int vv_raft_promote(VvRaft *raft, uint64_t now_ms, uint64_t id)
     return 0;
 }
 
+bool vv_raft_follows(const VvRaft *raft, uint64_t id)
+{
+    raft_index match;
+
+    return vv_raft_ready(raft) && find_member(raft, id) && raft_match_index(&raft->raft, id, &match) == 0 &&
+           match >= vv_raft_commit(raft);
+}
+
 /* @role < 0: removed */
 static int take_vote(VvRaft *raft, uint64_t now_ms, uint64_t id, int role)
 {

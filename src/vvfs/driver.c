@@ -83,6 +83,7 @@ static void receive(VvDriver *d, uint64_t from, uint16_t kind, GBytes *body)
     gsize length;
     const uint8_t *data = g_bytes_get_data(body, &length);
 
+    vvd_heard(d, from);
     if (kind == VV_MESSAGE_LEAD)
         vvd_receive_lead(d, from, data, length);
     else if (vv_message_is_rafts(kind))
@@ -156,6 +157,7 @@ static void handle(VvDriver *d, VvdEvent *event)
         d->compact_wanted = MAX(d->compact_wanted, event->number);
         break;
     case VVD_MEMBERS:
+        g_array_set_size(d->heard, 0); /* those that are named speak again within a heartbeat */
         g_array_set_size(d->members, 0);
         g_array_append_vals(d->members, g_bytes_get_data(event->body, &length),
             (guint) (g_bytes_get_size(event->body) / sizeof(VvDriverMember)));
@@ -240,7 +242,8 @@ static void work(VvDriver *d)
     if (d->no_room_ms != 0)
         vv_raft_poll(d->raft, d->now_ms);
     work_compact(d);
-    vvd_work_members(d);
+    if (!vvd_work_witness(d))
+        vvd_work_members(d);
     vvd_work_vouched(d);
     vvd_work_proposals(d);
     vvd_work_latest(d);
@@ -391,6 +394,7 @@ VvDriver *vv_driver_new(const VvDriverOptions *options, GError **error)
     d->proposals = g_ptr_array_new_with_free_func(vvd_proposal_free);
     d->members = g_array_new(FALSE, FALSE, sizeof(VvDriverMember));
     d->nodes = g_array_new(FALSE, FALSE, sizeof(VvDriverNode));
+    d->heard = g_array_new(FALSE, FALSE, sizeof(VvdHeard));
     d->vouched = g_array_new(FALSE, FALSE, sizeof(VvdVouch));
     vvd_link_init(d);
     return d;
@@ -411,6 +415,7 @@ void vv_driver_free(VvDriver *d)
     g_ptr_array_unref(d->proposals);
     g_array_unref(d->members);
     g_array_unref(d->nodes);
+    g_array_unref(d->heard);
     g_array_unref(d->vouched);
     vv_base_clear(&d->base);
     g_clear_pointer(&d->conf, g_bytes_unref);

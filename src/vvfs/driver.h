@@ -14,6 +14,8 @@
  * D3 What is proposed is proposed again until it is decided: MAP by VvMember with its number, CONFIG with its request id.
  * D4 CONFIG names the newest change of the configuration that its node's map held when it was looked up; it is refused if there is a newer.
  * D5 A session of this node that ends, a log that fails, a state that was taken under an open pool: the pool fails, and is to be opened anew.
+ * D6 A witness that leads hands over to a voter that was heard of within an election's time and has all that is committed. Until there is one it
+ *    coordinates as any leader does: that brings the others up to date, and takes nothing that it does not have.
  *
  * Threads: any, unless it is said otherwise. */
 #ifndef VV_DRIVER_H
@@ -34,11 +36,13 @@ typedef struct VvDriver VvDriver;
 typedef struct {
     uint64_t id;
     bool voter;
+    bool witness; /* a voter that does not lead while another follows */
     bool gone; /* its id is used up: it is taken out of everything */
 } VvDriverMember;
 
 typedef struct {
     uint64_t node;         /* of this node */
+    bool witness;          /* it has no session, and hands over when it leads (D6) */
     const char *directory; /* of the pool */
     VvUuid pool;
     unsigned session_ms, election_ms, heartbeat_ms, trailing; /* 0: as above */

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#define READY_LOOK_MS 1000u /* between looks whether it has failed; the driver itself asks more often */
+
 /* ---- begin and end */
 
 static bool start_raft(VvDriver *d, const VvBase *base, GError **error)
@@ -63,7 +65,7 @@ static void make_parts(VvDriver *d)
         .heartbeat_ms = d->options.heartbeat_ms,
         .prompt = true,
         .trailing = d->options.trailing };
-    VvClusterConfig of_cluster = { d->options.node, d->options.session_ms, VV_DRIVER_DRIFT_PERMILLE };
+    VvClusterConfig of_cluster = { d->options.node, d->options.session_ms, VV_DRIVER_DRIFT_PERMILLE, d->options.witness };
 
     vv_random_bytes(&of_raft.seed, sizeof of_raft.seed);
     d->raft = vv_raft_new(&of_raft, &vvd_raft_ops, d);
@@ -131,17 +133,33 @@ static bool attach(void *user, VvPool *pool, GError **error)
     return vvd_begin(d, &base, error) && (d->converted || !d->options.opened || d->options.opened(d->options.user, pool, error));
 }
 
+/* Lock held. */
+static bool serves(const VvDriver *d, bool caught_up)
+{
+    return d->options.witness ? caught_up : d->status.session != 0;
+}
+
+static bool has_failed(VvDriver *d)
+{
+    VV_LOCKED(&d->lock);
+    return d->status.failed;
+}
+
+/* With a session; without one when a majority has told up to where the log goes, and the map has that. */
 static bool ready(void *user, GError **error)
 {
     VvDriver *d = user;
-    VV_LOCKED(&d->lock);
+    bool caught_up = false;
 
-    while (d->status.session == 0 && !d->status.failed)
+    while (d->options.witness && !caught_up && !has_failed(d))
+        caught_up = vv_driver_catch_up(d, READY_LOOK_MS);
+    VV_LOCKED(&d->lock);
+    while (!serves(d, caught_up) && !d->status.failed)
         pthread_cond_wait(&d->told, &d->lock);
-    if (d->status.session == 0)
-        vv_set_error(error, VV_ERROR_NO_QUORUM, d->directory, "vvfs-admin node list", "this node cannot serve the pool in %s: %s",
-            d->directory, d->why);
-    return d->status.session != 0;
+    if (serves(d, caught_up))
+        return true;
+    vv_set_error(error, VV_ERROR_NO_QUORUM, d->directory, "vvfs-admin node list", "this node cannot serve the pool in %s: %s", d->directory, d->why);
+    return false;
 }
 
 static void closing(void *user)

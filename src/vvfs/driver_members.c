@@ -63,6 +63,30 @@ static bool promote(VvDriver *d, const VvDriverMember *member)
     return vv_raft_promote(d->raft, d->now_ms, member->id) == 0;
 }
 
+void vvd_heard(VvDriver *d, uint64_t node)
+{
+    VvdHeard heard = { .node = node, .ms = d->now_ms };
+    bool named = false;
+
+    for (guint i = 0; i < d->heard->len; i++)
+        if (g_array_index(d->heard, VvdHeard, i).node == node) {
+            g_array_index(d->heard, VvdHeard, i).ms = d->now_ms;
+            return;
+        }
+    for (guint i = 0; i < d->members->len; i++)
+        named |= g_array_index(d->members, VvDriverMember, i).id == node;
+    if (named)
+        g_array_append_val(d->heard, heard);
+}
+
+static bool is_up(const VvDriver *d, uint64_t node)
+{
+    for (guint i = 0; i < d->heard->len; i++)
+        if (g_array_index(d->heard, VvdHeard, i).node == node)
+            return d->now_ms < g_array_index(d->heard, VvdHeard, i).ms + d->options.election_ms;
+    return false;
+}
+
 /* This node leads and is not to: the next voter is asked, until one has it. */
 static void hand_over(VvDriver *d)
 {
@@ -72,9 +96,26 @@ static void hand_over(VvDriver *d)
     for (guint i = 0; i < d->members->len; i++) {
         const VvDriverMember *to = &g_array_index(d->members, VvDriverMember, d->handed_to++ % d->members->len);
 
-        if (!to->gone && to->voter && vv_raft_transfer(d->raft, d->now_ms, to->id) == 0)
+        if (!to->gone && to->voter && !to->witness && vv_raft_transfer(d->raft, d->now_ms, to->id) == 0)
             return;
     }
+}
+
+/* D6. One that is down, or lags, is not asked: while leadership is handed over nothing is decided. */
+bool vvd_work_witness(VvDriver *d)
+{
+    if (!d->options.witness || !vv_raft_ready(d->raft) || (d->handed_ms != 0 && d->now_ms < d->handed_ms + d->options.election_ms))
+        return false;
+    for (guint i = 0; i < d->members->len; i++) {
+        const VvDriverMember *to = &g_array_index(d->members, VvDriverMember, d->handed_to++ % d->members->len);
+
+        if (to->gone || !to->voter || to->witness || !is_up(d, to->id) || !vv_raft_follows(d->raft, to->id) ||
+            vv_raft_transfer(d->raft, d->now_ms, to->id) != 0)
+            continue;
+        d->handed_ms = d->now_ms;
+        return true;
+    }
+    return false;
 }
 
 /* Who is gone goes, and who is not to vote any more is a standby. True: something was begun. */

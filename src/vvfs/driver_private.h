@@ -42,6 +42,10 @@ typedef struct {
     GBytes *body;     /* of the entry */
 } VvdProposal;
 
+typedef struct {
+    uint64_t node, ms;
+} VvdHeard;
+
 /* Somebody vouches that this session's node is off. */
 typedef struct {
     uint64_t node, session;
@@ -92,6 +96,7 @@ struct VvDriver {
     GArray *members;      /* VvDriverMember: wanted */
     uint64_t members_ms;  /* looked at */
     uint64_t nodes_ms;    /* told */
+    GArray *heard;        /* VvdHeard: who has sent something, and when; as many as the records name */
     uint64_t handed_ms;   /* leadership was offered to somebody, because this node is not to lead */
     unsigned handed_to;   /* the place in members of who is asked next */
     GArray *vouched;      /* VvdVouch */
@@ -133,6 +138,8 @@ bool vvd_begin(VvDriver *d, const VvBase *base, GError **error); /* @base NULL: 
 void vvd_end(VvDriver *d);
 
 /* ---- driver_members.c */
+void vvd_heard(VvDriver *d, uint64_t node);
+bool vvd_work_witness(VvDriver *d); /* true: leadership is being handed over */
 void vvd_work_members(VvDriver *d);
 void vvd_transfer(VvDriver *d, uint64_t node);
 void vvd_receive_lead(VvDriver *d, uint64_t from, const uint8_t *body, size_t body_bytes);

@@ -158,11 +158,28 @@ static void test_renews(void)
     tear_down(&f);
 }
 
+/* A witness asks for no session, and is not due for one. */
+static void test_no_session(void)
+{
+    VvMemberConfig config = { .id = 1, .session_ms = SESSION_MS, .no_session = true };
+    Fixture f;
+
+    set_up(&f);
+    vv_member_free(f.member);
+    f.member = vv_member_new(&config, &ops, &f, f.state);
+    vv_member_coordinator(f.member, f.now_ms, 2, 1);
+    add_node(&f);
+    g_assert_cmpuint(drive(&f, 10 * SESSION_MS), ==, 0);
+    g_assert_cmpuint(f.sent[VV_MESSAGE_OPEN], ==, 0);
+    tear_down(&f);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/cluster/member/waits-for-old-io", test_waits_for_old_io);
     g_test_add_func("/cluster/member/no-node", test_no_node);
     g_test_add_func("/cluster/member/renews", test_renews);
+    g_test_add_func("/cluster/member/no-session", test_no_session);
     return g_test_run();
 }

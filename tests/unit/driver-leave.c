@@ -2,14 +2,17 @@
 /* Nodes that go, that vote and do not, and who leads: what the records say is brought about by whoever leads. */
 #include "driver-net.h"
 
-/* A letter for each node: v votes, s standby, x gone. */
+/* A letter for each node: v votes, s standby, w witness, x gone. */
 static void tell(Net *net, const char *roles)
 {
     VvDriverMember members[NET_NODES_MAX];
     unsigned count = 0;
 
     for (; roles[count]; count++)
-        members[count] = (VvDriverMember){ .id = count + 1, .voter = roles[count] == 'v', .gone = roles[count] == 'x' };
+        members[count] = (VvDriverMember){ .id = count + 1,
+            .voter = roles[count] == 'v' || roles[count] == 'w',
+            .witness = roles[count] == 'w',
+            .gone = roles[count] == 'x' };
     for (unsigned i = 1; i <= NET_NODES_MAX; i++)
         if (net->nodes[i].driver)
             vv_driver_set_members(net->nodes[i].driver, members, count);
@@ -27,6 +30,7 @@ static Net *start(const char *roles, unsigned voters)
     g_assert_no_error(error);
     tell(net, roles);
     for (unsigned i = 2; i <= 3; i++) {
+        net->nodes[i].witness = roles[i - 1] == 'w';
         net_join(&net->nodes[i]);
         tell(net, roles);
     }
@@ -148,6 +152,66 @@ static void test_lead(void)
     net_free(net);
 }
 
+/* ---- a witness: node 3 */
+
+/* It votes and has no session; when it is made to lead it hands over without being asked, so that it leads for no longer than that takes. */
+static void test_witness(void)
+{
+    Net *net = start("vvw", 3);
+    Node *one = &net->nodes[1], *three = &net->nodes[3];
+    uint64_t term;
+
+    net_lead(net, 1);
+    term = net_status(one).term;
+    net_wait_for(look(three, 2).session != 0);
+    g_assert_cmpuint(look(one, 3).session, ==, 0);
+    g_assert_true(look(one, 3).voter);
+    vv_driver_transfer(one->driver, 3);
+    net_wait_for(net_status(one).term >= term + 2 && net_leader(net) != 0 && net_leader(net) != 3);
+    create(three, "from-witness"); /* a change of the configuration needs no session */
+    net_compare(net);
+    net_free(net);
+}
+
+/* With one of the two others dead the witness is the majority's other half, whoever led. */
+static void test_witness_votes(void)
+{
+    Net *net = start("vvw", 3);
+
+    for (unsigned dead = 1; dead <= 2; dead++) {
+        net_lead(net, dead);
+        net_cut(&net->nodes[dead], true);
+        net_wait_for(net_leader(net) == 3 - dead);
+        create(&net->nodes[3 - dead], dead == 1 ? "without-one" : "without-two");
+        g_usleep(300000); /* longer than an election: it stays */
+        g_assert_cmpuint(net_leader(net), ==, 3 - dead);
+        net_cut(&net->nodes[dead], false);
+        net_wait_for(net_status(&net->nodes[dead]).leader == 3 - dead);
+    }
+    net_free(net);
+}
+
+/* The other voter lags: who leads then is the witness, which has the log, until that has all of it. */
+static void test_witness_brings_up(void)
+{
+    Net *net = start("vvw", 3);
+    Node *one = &net->nodes[1], *two = &net->nodes[2];
+
+    net_lead(net, 1);
+    net_cut(two, true);
+    for (unsigned i = 0; i < 5; i++) {
+        g_autofree char *name = g_strdup_printf("missed-%u", i);
+
+        create(one, name);
+    }
+    net_cut(one, true); /* only the witness has them, and it alone may be chosen */
+    net_cut(two, false);
+    net_wait_for(net_leader(net) == 2);
+    g_assert_cmpuint(net_count_luns(two), ==, 5);
+    create(two, "after");
+    net_free(net);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -156,5 +220,8 @@ int main(int argc, char **argv)
     g_test_add_func("/driver/leave/dead-promotion", test_dead_promotion);
     g_test_add_func("/driver/leave/roles", test_roles);
     g_test_add_func("/driver/leave/lead", test_lead);
+    g_test_add_func("/driver/leave/witness", test_witness);
+    g_test_add_func("/driver/leave/witness-votes", test_witness_votes);
+    g_test_add_func("/driver/leave/witness-brings-up", test_witness_brings_up);
     return g_test_run();
 }

@@ -176,6 +176,7 @@ static void make_driver(Node *node)
 {
     g_autoptr(GError) error = NULL;
     VvDriverOptions options = { .node = node->id,
+        .witness = node->witness,
         .directory = node->directory,
         .pool = node->net->uuid,
         .session_ms = 1000,
@@ -317,7 +318,7 @@ static bool is_settled(Net *net)
         applied = vv_meta_applied_index(vv_pool_meta(node->pool));
         if (index == 0)
             index = applied;
-        if (applied != index || net_status(node).commit != applied || net_status(node).session == 0)
+        if (applied != index || net_status(node).commit != applied || (net_status(node).session == 0) != node->witness)
             return false;
     }
     return net_leader(net) != 0;

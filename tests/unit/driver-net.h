@@ -17,6 +17,7 @@ typedef struct {
     VvDriver *driver; /* net->lock, for who delivers */
     VvPool *pool;
     bool taken;
+    bool witness; /* before it joins */
     bool cut; /* net->lock: nothing comes or goes */
 } Node;
 
