@@ -312,30 +312,48 @@ bool vv_pool_join(VvPool *pool, const VvJoinAsk *ask, VvNodeRecord *ret_node, bo
 }
 
 /* ---- changing a node */
-static unsigned count_voters(const GPtrArray *nodes, uint64_t but)
+/* *ret_leaders: those that may lead, so no witnesses. */
+static unsigned count_voters(const GPtrArray *nodes, uint64_t but, unsigned *ret_leaders)
 {
     unsigned count = 0;
 
+    *ret_leaders = 0;
     for (unsigned i = 0; i < nodes->len; i++) {
         const VvNodeRecord *node = g_ptr_array_index(nodes, i);
 
-        count += node->role == VV_ROLE_VOTER && node->id != but;
+        count += vv_role_votes(node->role) && node->id != but;
+        *ret_leaders += node->role == VV_ROLE_VOTER && node->id != but;
     }
     return count;
 }
 
+bool vv_node_refuse_role(const VvNodeRecord *node, VvNodeRole role, GError **error)
+{
+    g_autofree char *hint = NULL;
+
+    if (role == VV_ROLE_GONE || (role == VV_ROLE_WITNESS) == (node->role == VV_ROLE_WITNESS))
+        return true;
+    hint = g_strdup_printf("vvfs-admin node evict %s, then vvfs-admin node invite --role %s", node->name, vv_role_name(role));
+    vv_set_error(error, VV_ERROR_CONFLICT, node->name, hint, "node %s is a %s, and cannot become a %s: a witness has no mount, and runs as "
+        "`vvfs --witness`", node->name, vv_role_name(node->role), vv_role_name(role));
+    return false;
+}
+
 static bool refuse_role(const GPtrArray *nodes, const VvNodeRecord *node, VvNodeRole role, GError **error)
 {
-    unsigned others = count_voters(nodes, node->id);
+    unsigned leaders, others = count_voters(nodes, node->id, &leaders);
 
+    if (!vv_node_refuse_role(node, role, error))
+        return false;
     if (role == VV_ROLE_GONE && node->id == VV_FIRST_NODE) {
         vv_set_error(error, VV_ERROR_UNSUPPORTED, node->name, NULL,
             "not in this version: node %s has the pool's disks, and cannot leave it", node->name);
         return false;
     }
-    if (role != VV_ROLE_VOTER && others == 0) {
+    if (role != VV_ROLE_VOTER && leaders == 0) {
         vv_set_error(error, VV_ERROR_CONFLICT, node->name, "vvfs-admin node set NODE role=voter, for another node first",
-            "node %s is the last that votes: nobody could decide anything without it", node->name);
+            others == 0 ? "node %s is the last that votes: nobody could decide anything without it"
+                        : "node %s is the last that votes beside witnesses, which do not lead", node->name);
         return false;
     }
     if (role == VV_ROLE_VOTER && others >= VV_VOTERS_MAX) {

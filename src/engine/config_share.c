@@ -71,6 +71,10 @@ static bool want_node(VvPool *pool, const GPtrArray *nodes, const char *name, Vv
         vv_set_error(error, VV_ERROR_NOT_FOUND, name, "vvfs-admin node list", "no node %s in pool %s", name, vv_meta_pool(pool->meta)->name);
         return false;
     }
+    if (node->role == VV_ROLE_WITNESS) {
+        vv_set_error(error, VV_ERROR_CONFLICT, name, NULL, "node %s is a witness: it has no mount, so nothing is shared with it", name);
+        return false;
+    }
     if (is_wanted(wanted, node->id))
         return refuse_twice(name, error);
     if (mode != VV_SHARE_UNSET)

@@ -29,6 +29,11 @@ bool vv_member_name_check(const char *name, GError **error)
     return false;
 }
 
+bool vv_role_votes(VvNodeRole role)
+{
+    return role == VV_ROLE_VOTER || role == VV_ROLE_WITNESS;
+}
+
 /* ---- structs */
 void vv_node_record_clear(VvNodeRecord *node)
 {

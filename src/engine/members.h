@@ -22,6 +22,7 @@
 typedef enum { VV_MEMBER_NODE = 1, VV_MEMBER_INVITE = 2, VV_MEMBER_SHARE = VV_MEMBER_OF_OBJECT /* sharing.h */ } VvMemberKind;
 typedef enum { VV_ROLE_VOTER = 1, VV_ROLE_STANDBY, VV_ROLE_WITNESS, VV_ROLE_GUEST, VV_ROLE_GONE } VvNodeRole;
 const char *vv_role_name(VvNodeRole role);
+bool vv_role_votes(VvNodeRole role); /* a voter or a witness */
 
 typedef struct {
     uint64_t id; /* from 1 */
@@ -96,8 +97,10 @@ typedef struct {
     VvNodeRole role;     /* 0: as it is; VV_ROLE_GONE: it leaves, and nothing else is given */
     const char *address; /* NULL: as it is; as cluster/address.h writes it */
 } VvNodeChange;
+/* A witness stays one, and nobody becomes one: it runs as another program, without a mount. Error: conflict. */
+bool vv_node_refuse_role(const VvNodeRecord *node, VvNodeRole role, GError **error);
 /* N1, N3. What is so already makes no entry. Errors: not-found (no such node, or it is gone), exists (the address is another node's), limit (of
- * voters), conflict (no voter would be left), unsupported (VV_FIRST_NODE cannot go: it has the disks). */
+ * voters), conflict (no voter but witnesses would be left; vv_node_refuse_role), unsupported (VV_FIRST_NODE cannot go: it has the disks). */
 bool vv_pool_node_change(VvPool *pool, const VvNodeChange *change, VvRequest *request, GError **error);
 
 /* ---- a pool that is made with a first node: VvPoolCreate */

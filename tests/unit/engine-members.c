@@ -444,6 +444,41 @@ static void test_change(void)
     test_pool_free(test);
 }
 
+static void add_witness_invite(TestPool *test, uint64_t id)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(VvInviteRecord) invite = invite_of(id, "", HOUR_S);
+
+    invite.role = VV_ROLE_WITNESS;
+    vv_pool_invite_add(test->pool, &invite, NULL, &error);
+    g_assert_no_error(error);
+}
+
+/* It stays a witness, and nobody becomes one; it is not enough that one is left to vote. */
+static void test_witness(void)
+{
+    TestPool *test = listening_pool();
+    uint64_t before;
+
+    add_witness_invite(test, 2);
+    g_assert_null(try_join(test, 2, 2, "w", "10.0.0.2:7333", 2, NULL, NULL));
+    add_invite(test, 3, "", HOUR_S);
+    g_assert_null(try_join(test, 3, 3, "n3", "10.0.0.3:7333", 3, NULL, NULL));
+    before = entries(test);
+    g_assert_cmpstr(try_change(test, 2, VV_ROLE_VOTER, NULL), ==, "conflict");
+    g_assert_cmpstr(try_change(test, 2, VV_ROLE_STANDBY, NULL), ==, "conflict");
+    g_assert_cmpstr(try_change(test, 3, VV_ROLE_WITNESS, NULL), ==, "conflict");
+    g_assert_cmpstr(try_change(test, 1, VV_ROLE_STANDBY, NULL), ==, "conflict"); /* only the witness would vote */
+    g_assert_null(try_change(test, 2, VV_ROLE_WITNESS, NULL));
+    g_assert_cmpuint(entries(test), ==, before);
+    g_assert_null(try_change(test, 2, 0, "10.0.0.22:7333"));
+    g_assert_null(try_change(test, 2, VV_ROLE_GONE, NULL));
+    g_assert_true(vv_role_votes(VV_ROLE_WITNESS) && vv_role_votes(VV_ROLE_VOTER) && !vv_role_votes(VV_ROLE_STANDBY) &&
+                  !vv_role_votes(VV_ROLE_GONE));
+    assert_in_order(test);
+    test_pool_free(test);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -458,5 +493,6 @@ int main(int argc, char **argv)
     g_test_add_func("/members/race", test_race);
     g_test_add_func("/members/check", test_check);
     g_test_add_func("/members/change", test_change);
+    g_test_add_func("/members/witness", test_witness);
     return g_test_run();
 }

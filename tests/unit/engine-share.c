@@ -101,10 +101,10 @@ static bool proves(void *user, const uint8_t verifier[VV_INVITE_VERIFIER_BYTES])
     return true;
 }
 
-static void join(TestPool *test, const char *name, const char *address, uint8_t key, uint64_t wanted_id)
+static void join_as(TestPool *test, VvNodeRole role, const char *name, const char *address, uint8_t key, uint64_t wanted_id)
 {
     g_autoptr(GError) error = NULL;
-    g_auto(VvInviteRecord) invite = { .id = 70u + key, .role = VV_ROLE_VOTER, .name = g_strdup(""), .created_ns = vv_now_ns() };
+    g_auto(VvInviteRecord) invite = { .id = 70u + key, .role = role, .name = g_strdup(""), .created_ns = vv_now_ns() };
     g_auto(VvNodeRecord) node = { .id = 0 };
     const char *addresses[] = { address, NULL };
     VvJoinAsk ask = { .invite = invite.id, .name = name, .software = "1.0", .addresses = addresses, .proves = proves };
@@ -117,6 +117,11 @@ static void join(TestPool *test, const char *name, const char *address, uint8_t 
     vv_pool_join(test->pool, &ask, &node, &again, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(node.id, ==, wanted_id);
+}
+
+static void join(TestPool *test, const char *name, const char *address, uint8_t key, uint64_t wanted_id)
+{
+    join_as(test, VV_ROLE_VOTER, name, address, key, wanted_id);
 }
 
 static TestPool *three_nodes(void)
@@ -376,6 +381,8 @@ static void test_refused(void)
         { "nope", "n2=ro", VV_ERROR_NOT_FOUND },
         { "db@nope", "n2=ro", VV_ERROR_NOT_FOUND },
         { "db", "n9=ro", VV_ERROR_NOT_FOUND },
+        { "db", "w=ro", VV_ERROR_CONFLICT },
+        { "db", "w=default", VV_ERROR_CONFLICT },
         { "db@a", "n2=rw", VV_ERROR_USAGE },
         { "db@a", "default=rw", VV_ERROR_USAGE },
         { "db", "n2=rw n2=ro", VV_ERROR_USAGE },
@@ -388,6 +395,7 @@ static void test_refused(void)
     test_lun_new(test, "db", LUN_BYTES);
     test_lun_new(plain, "db", LUN_BYTES);
     test_snapshot(test, "db@a");
+    join_as(test, VV_ROLE_WITNESS, "w", "10.0.0.9:7333", 9, 4); /* it has no mount */
     before = entries(test);
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
