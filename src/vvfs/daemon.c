@@ -21,6 +21,7 @@
 #include "server.h"
 #include "status.h"
 #include "subscribe.h"
+#include "witness.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,13 +52,15 @@ typedef struct {
     VvFuse *fuse;
     pthread_t mount_thread;
     bool mount_running; /* mount_thread is to be joined */
-    bool mount_ended;
+    bool mount_ended; /* a witness: it is asked to end */
+    bool serves;      /* the start has been done */
     unsigned terms_here, terms_held, terms; /* asked to end: directly, through the holder (both may tell of one), in effect */
     bool leaving, left;                     /* a successor is to follow; the mount has been let go for it */
     struct event *leave_timer;              /* owned */
 } VvRun;
 
 static void let_mount_go(VvRun *run);
+static void mount_ended(void *data);
 
 static void tell_lock(VvRun *run, const char *state, const char *mountpoint)
 {
@@ -76,6 +79,14 @@ static void leave_cb(evutil_socket_t fd, short what, void *user)
     vv_control_stop(run->daemon.loop);
 }
 
+/* A process before this one served the mount, or was the witness. */
+static bool takes_over(const VvDaemon *daemon)
+{
+    const VvHoldState *state = daemon->held ? vv_held_state(daemon->held) : NULL;
+
+    return state && (state->mounted || (daemon->options->witness && state->restarts + state->upgrades > 0));
+}
+
 /* A crew's thread. */
 static void leave_chore(void *data)
 {
@@ -89,7 +100,10 @@ static void let_mount_go(VvRun *run)
     if (run->left)
         return;
     run->left = true;
-    vv_crew_run(run->daemon.changers, leave_chore, run);
+    if (!run->fuse)
+        mount_ended(run);
+    else
+        vv_crew_run(run->daemon.changers, leave_chore, run);
 }
 
 static void leave_timer_cb(evutil_socket_t fd, short what, void *user)
@@ -186,7 +200,9 @@ static void force(VvRun *run, const char *why)
     pthread_t thread;
 
     vv_log(VV_LOG_WARNING, "pool %s ends now, with what has it open: %s", run->daemon.name, why);
-    if (!run->mount_ended && pthread_create(&thread, NULL, force_main, run) == 0)
+    if (!run->fuse)
+        vv_control_stop(run->daemon.loop);
+    else if (!run->mount_ended && pthread_create(&thread, NULL, force_main, run) == 0)
         pthread_join(thread, NULL);
 }
 
@@ -211,7 +227,10 @@ static void begin_to_end(VvRun *run, const char *why)
     tell_lock(run, "ending", NULL);
     if (timeout.tv_sec)
         event_add(run->stop_timer, &timeout);
-    vv_crew_run(daemon->changers, detach_chore, run);
+    if (!run->fuse)
+        mount_ended(run);
+    else
+        vv_crew_run(daemon->changers, detach_chore, run);
 }
 
 static void end_wanted(void *data)
@@ -263,6 +282,11 @@ static void alone(void *user)
 {
     VvRun *run = user;
 
+    if (!run->fuse) {
+        vv_log(VV_LOG_ERROR, "the process that would start the witness of pool %s anew has died: it ends", run->daemon.name);
+        mount_ended(run);
+        return;
+    }
     vv_log(VV_LOG_ERROR, "the process that holds the mount of pool %s has died: all is flushed, and the mount ends",
         run->daemon.name);
     run->daemon.ending = true;
@@ -478,7 +502,7 @@ static bool prepare(VvRun *run, GError **error)
     if (options->admin_group && !vv_group_lookup(options->admin_group, &daemon->admin_gid, error))
         return false;
     return vv_meta_identify(daemon->directory, &daemon->name, &daemon->uuid, error) &&
-           vv_server_check_path(daemon->directory, error);
+           vv_witness_check(daemon->directory, daemon->name, options->witness, error) && vv_server_check_path(daemon->directory, error);
 }
 
 static bool open_pool(VvRun *run, GError **error)
@@ -501,7 +525,7 @@ static bool open_pool(VvRun *run, GError **error)
         options.pending_fd = state->pending_fd;
         options.have_events = true;
         options.events_fd = state->events_fd;
-        options.takes_over = state->mounted;
+        options.takes_over = takes_over(daemon);
         options.open_ids = open_ids = vv_fuse_open_objects(state->opens_fd);
     }
     daemon->pool = vv_pool_open(daemon->directory, &options, error);
@@ -513,39 +537,40 @@ static void tell_takeover(VvRun *run, const VvHoldState *state)
 {
     VvDaemon *daemon = &run->daemon;
     unsigned pause_ms = (unsigned) ((vv_monotonic_ns() - state->ended_ns) / 1000000u);
+    const char *what = daemon->options->witness ? "witness" : "mount", *served = daemon->options->witness ? "was" : "served";
     int status = state->last_status;
 
     if (status == 0)
-        vv_pool_event(daemon->pool, VV_SEVERITY_INFO, "upgraded", NULL, "vvfs %s has taken over the mount; it paused for %u ms",
-            PACKAGE_VERSION, pause_ms);
+        vv_pool_event(daemon->pool, VV_SEVERITY_INFO, "upgraded", NULL, "vvfs %s has taken over the %s; it paused for %u ms", PACKAGE_VERSION, what,
+            pause_ms);
     else
         vv_pool_event(daemon->pool, VV_SEVERITY_WARNING, "restarted", NULL,
-            "daemon restarted: the process that served the mount %s %d; another took over, the mount paused for %u ms",
+            "daemon restarted: the process that %s the %s %s %d; another took over, the %s paused for %u ms", served, what,
             WIFSIGNALED(status) ? "was killed by signal" : "ended with exit status",
-            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), pause_ms);
-    vv_log(VV_LOG_NOTE, "pool %s: the mount at %s is taken over; it paused for %u ms", daemon->name,
-        vv_fuse_mount_point(run->fuse), pause_ms);
+            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), what, pause_ms);
+    vv_log(VV_LOG_NOTE, "pool %s: the %s at %s is taken over; it paused for %u ms", daemon->name, what,
+        run->fuse ? vv_fuse_mount_point(run->fuse) : daemon->directory, pause_ms);
 }
 
 /* Returns the exit code; VV_EXIT_OK: running. */
 static int start(VvRun *run, GError **error)
 {
     VvDaemon *daemon = &run->daemon;
-    bool takes_over = daemon->held && vv_held_state(daemon->held)->mounted;
+    bool succeeds = takes_over(daemon);
 
     if (!prepare(run, error))
         return VV_EXIT_FAILED;
-    run->lock_fd = vv_lock_take(daemon->directory, daemon->name, takes_over, error);
+    run->lock_fd = vv_lock_take(daemon->directory, daemon->name, succeeds, error);
     if (run->lock_fd < 0)
         return VV_EXIT_FAILED;
     tell_lock(run, "starting", daemon->options->mountpoint);
-    if (!takes_over) {
+    if (!succeeds) {
         clear_dead_mounts(run);
-        if (!check_mount_point(run, error))
+        if (!daemon->options->witness && !check_mount_point(run, error))
             return VV_EXIT_MOUNT;
     }
     vv_memory_init();
-    run->looker_fd = vv_fuse_fork_looker();
+    run->looker_fd = daemon->options->witness ? -1 : vv_fuse_fork_looker();
     vv_memory_reserve();
     if (!take_signals(run, error) || !start_loop(run, error))
         return VV_EXIT_FAILED;
@@ -554,7 +579,7 @@ static int start(VvRun *run, GError **error)
         if (!daemon->metrics)
             return VV_EXIT_FAILED;
     }
-    if (!vv_privilege_confine(daemon, error) || !vv_node_open(daemon, takes_over, error) || !open_pool(run, error) ||
+    if (!vv_privilege_confine(daemon, error) || !vv_node_open(daemon, succeeds, error) || !open_pool(run, error) ||
         !vv_node_start(daemon, error)) {
         vv_node_explain(daemon->cluster, error);
         return VV_EXIT_FAILED;
@@ -564,7 +589,7 @@ static int start(VvRun *run, GError **error)
     daemon->server = vv_server_new(daemon, error);
     if (!daemon->server)
         return VV_EXIT_FAILED;
-    if (!start_mount(run, error))
+    if (!daemon->options->witness && !start_mount(run, error))
         return VV_EXIT_MOUNT;
     if (takes_over && daemon->cluster)
         vv_fuse_wait_for_resent(run->fuse);
@@ -574,8 +599,10 @@ static int start(VvRun *run, GError **error)
     }
     if (daemon->metrics)
         vv_metrics_server_start(daemon->metrics);
-    vv_memory_lock(daemon->pool, run->fuse);
-    tell_lock(run, "serving", vv_fuse_mount_point(run->fuse));
+    if (run->fuse)
+        vv_memory_lock(daemon->pool, run->fuse);
+    tell_lock(run, run->fuse ? "serving" : VV_LOCK_WITNESS, run->fuse ? vv_fuse_mount_point(run->fuse) : NULL);
+    run->serves = true;
     return VV_EXIT_OK;
 }
 
@@ -586,7 +613,7 @@ static void begin_to_be_held(VvRun *run)
     VvHeld *held = run->daemon.held;
     const VvHoldState *state = vv_held_state(held);
 
-    if (state->mounted && state->ended_ns)
+    if (takes_over(&run->daemon) && state->ended_ns)
         tell_takeover(run, state);
     vv_held_ready(held);
     vv_held_watch(held, run->daemon.loop, &funcs, run);
@@ -641,7 +668,7 @@ static void stop_all(VvRun *run)
     vv_close_fd(&run->looker_fd);
     g_free(daemon->name);
     g_free(daemon->node);
-    if (run->mount_running && daemon->held && !run->left)
+    if (run->serves && daemon->held && !run->left)
         remove_hold_socket(daemon);
     vv_close_fd(&run->lock_fd); /* last: the pool is free for the next */
 }
@@ -674,11 +701,13 @@ int vv_daemon_run(const VvOptions *options, const char *directory, int ready_fd,
         .signal_fd = -1,
         .looker_fd = -1 };
     g_autoptr(GError) error = NULL;
-    bool takes_over = held && vv_held_state(held)->mounted; /* before the start, in which others set it */
+    bool succeeds = takes_over(&run.daemon); /* before the start, in which others set it */
     int code = start(&run, &error);
 
     if (code == VV_EXIT_OK) {
-        if (!takes_over)
+        if (!succeeds && options->witness)
+            vv_log(VV_LOG_NOTE, "node %s is a witness of pool %s", run.daemon.node, run.daemon.name);
+        else if (!succeeds)
             vv_log(VV_LOG_NOTE, "pool %s is mounted at %s", run.daemon.name, vv_fuse_mount_point(run.fuse));
         if (held)
             begin_to_be_held(&run);

@@ -5,6 +5,8 @@
  * Stop: mount gone (umount, or SIGTERM and the last close) | no more calls | crews done | pool flushed, checkpointed, closed |
  * socket removed, lock let go.
  *
+ * A witness has no mount: `fuse` is NULL, it ends at SIGTERM, and there is nothing to flush.
+ *
  * Threads: the loop's (main), the three crews', the sampler's, the metrics server's; those of mount and engine are their own. */
 #ifndef VV_DAEMON_H
 #define VV_DAEMON_H

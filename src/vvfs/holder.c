@@ -78,13 +78,23 @@ static void drop_connection(VvHolding *h)
         close(c->clone_fds[i]);
 }
 
+/* A witness has no requests that would have to be sent again. */
+static bool may_restart(const VvHolding *h)
+{
+    return h->options->witness || h->state->connection.can_resend;
+}
+
 /* Nobody serves, and nobody will. */
 static int give_up(VvHolding *h, const char *why)
 {
-    vv_log(VV_LOG_ERROR,
-        "the mount at %s is given up: %s. What was flushed is safe, and what has it open gets errors. Look at the log for why it "
-        "died, then: umount -l %s; vvfs %s %s",
-        h->options->mountpoint, why, h->options->mountpoint, h->directory, h->options->mountpoint);
+    if (h->options->witness)
+        vv_log(VV_LOG_ERROR, "the witness of %s is given up: %s. Look at the log for why it died, then: vvfs --witness %s", h->directory, why,
+            h->directory);
+    else
+        vv_log(VV_LOG_ERROR,
+            "the mount at %s is given up: %s. What was flushed is safe, and what has it open gets errors. Look at the log for why it "
+            "died, then: umount -l %s; vvfs %s %s",
+            h->options->mountpoint, why, h->options->mountpoint, h->directory, h->options->mountpoint);
     vv_holder_answer(h, VV_EXIT_FAILED, why);
     vv_holder_close_socket(h);
     drop_connection(h);
@@ -125,7 +135,7 @@ static void it_died(VvHolding *h, int status)
         g_snprintf(why, sizeof(why), "the new vvfs %s before it served; the old one goes on", how);
         vv_holder_revert(h, why);
     }
-    if (!h->state->connection.can_resend) {
+    if (!may_restart(h)) {
         give_up(h, "this kernel (before Linux 6.9) does not send requests again that nobody answered");
         return;
     }
@@ -139,7 +149,7 @@ static void it_died(VvHolding *h, int status)
         return;
     }
     h->start_at_ms = now_ms + pause_ms(h->deaths);
-    vv_log(VV_LOG_WARNING, "the process that served %s (pid %d) %s: another takes over%s", h->options->mountpoint,
+    vv_log(VV_LOG_WARNING, "the process that served %s (pid %d) %s: another takes over%s", vv_holder_what(h),
         (int) h->child, how, h->deaths > 1 ? ", after a pause" : "");
 }
 
@@ -150,7 +160,7 @@ static void it_ended(VvHolding *h, int status)
     vv_holder_read_messages(h); /* what it still said */
     h->state->ended_ns = vv_monotonic_ns();
     vv_close_fd(&h->socket);
-    if (phase == VV_PHASE_LEFT || (h->leaving && phase == VV_PHASE_SERVING && h->state->connection.can_resend)) {
+    if (phase == VV_PHASE_LEFT || (h->leaving && phase == VV_PHASE_SERVING && may_restart(h))) {
         h->leaving = false;
         h->state->upgrades++;
         h->state->last_status = 0;

@@ -19,6 +19,9 @@
  *     starting   ready                                                   holding
  *                it ends                                                 pause; of an upgrade: with the old binary again
  *
+ * A witness (`vvfs --witness`) has no mount, so nothing to hold: the same process starts it anew when it dies, and exchanges its binary. Who
+ * succeeds is known by restarts and upgrades then, and not by the mount; it needs no RESEND.
+ *
  * A serving process is always a new program (fork and exec), never a copy of the holder: so it may be another binary, and whatever
  * corrupted its predecessor's memory is gone. */
 #ifndef VV_HOLDER_H

@@ -41,6 +41,7 @@ typedef struct {
 } VvHolding;
 
 /* ---- holder_start.c */
+const char *vv_holder_what(const VvHolding *h); /* for messages: the mount point; of a witness the directory */
 /* The kernel is not to choose the holder when memory runs out: it would lose all, for less than a megabyte. */
 void vv_holder_set_oom_score(const char *text);
 int vv_holder_memfd(const char *name, uint64_t bytes); /* -1 with errno */

@@ -23,6 +23,11 @@ int vv_holder_memfd(const char *name, uint64_t bytes)
     return result;
 }
 
+const char *vv_holder_what(const VvHolding *h)
+{
+    return h->options->mountpoint ? h->options->mountpoint : h->directory;
+}
+
 /* ---- starting */
 
 static void inherit(int fd)
@@ -87,7 +92,7 @@ pid_t vv_holder_spawn(VvHolding *h, int program_fd, int socket, int error_fd)
         argv[count++] = words[i];
     argv[count++] = (char *) "--";
     argv[count++] = (char *) h->directory;
-    argv[count++] = h->options->mountpoint;
+    argv[count++] = h->options->mountpoint; /* NULL: a witness */
     pid = fork();
     if (pid == 0)
         run_program(h, program_fd, socket, error_fd, argv);

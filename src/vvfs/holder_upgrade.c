@@ -173,7 +173,7 @@ void vv_holder_probe_ended(VvHolding *h, pid_t pid, int status)
         return;
     }
     vv_holder_revert(h, text[0] ? text : "the new vvfs cannot be started");
-    vv_log(VV_LOG_WARNING, "upgrade of the mount at %s refused: %s", h->options->mountpoint, h->failure);
+    vv_log(VV_LOG_WARNING, "upgrade of %s refused: %s", vv_holder_what(h), h->failure);
     vv_holder_answer(h, VV_EXIT_FAILED, h->failure);
 }
 

@@ -51,6 +51,8 @@ static bool worth_waiting(const VvHolder *holder, const char *directory)
 {
     bool held = holder->pid <= 0 || kill(holder->pid, 0) == 0 || errno != ESRCH; /* otherwise who serves is ending */
 
+    if (held && g_strcmp0(holder->state, VV_LOCK_WITNESS) == 0)
+        return false;
     return !held || !holder->state || strcmp(holder->state, "serving") != 0 ||
            !vv_mounts_have(directory, holder->mountpoint);
 }
@@ -69,7 +71,7 @@ static void set_error_held(const VvHolder *holder, const char *directory, const 
             "pool %s (%s) is still served%s: it is ending, but LUNs are open", pool_name, directory, who->str);
     else
         vv_set_error(error, VV_ERROR_BUSY, pool_name, NULL, "pool %s (%s) is %s already%s", pool_name, directory,
-            strcmp(state, "offline") == 0 ? "in use" : "served", who->str);
+            strcmp(state, "offline") == 0 ? "in use" : strcmp(state, VV_LOCK_WITNESS) == 0 ? "witnessed" : "served", who->str);
 }
 
 int vv_lock_take(const char *directory, const char *pool_name, bool must_wait, GError **error)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The file "daemon.lock" in the pool directory: flock'ed by the process that serves the pool, from before it touches anything
  * until after everything is closed (the engine's own lock is held inside that time). It says who that is: "pid N" (what to
- * send signals to: the holder, if there is one), "serving N" (who serves), "state WORD" (starting, serving, ending, offline) and
+ * send signals to: the holder, if there is one), "serving N" (who serves), "state WORD" (starting, serving, witness, ending, offline) and
  * "mountpoint PATH", a line each. */
 #ifndef VV_LOCK_H
 #define VV_LOCK_H
@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #define VV_LOCK_FILE "daemon.lock"
+#define VV_LOCK_WITNESS "witness" /* a state: as serving, without a mount */
 #define VV_LOCK_WAIT_MS 30000u /* for a daemon that is ending: CLI.md */
 
 /* Returns a descriptor that holds the lock until it is closed, or -1. Waits for one that starts, ends, or whose mount has

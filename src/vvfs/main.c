@@ -68,7 +68,7 @@ static int wait_until_ready(int fd, pid_t child, const VvOptions *options)
     while (got < 0 && errno == EINTR);
     if (got == 1 && code == VV_EXIT_OK) {
         /* Waits until it is served; what it answers (EACCES for other users) does not matter. */
-        if (stat(options->mountpoint, &st) != 0 && errno == ENOTCONN) {
+        if (options->mountpoint && stat(options->mountpoint, &st) != 0 && errno == ENOTCONN) {
             fprintf(stderr, "vvfs: the mount at %s has gone already; see the log\n", options->mountpoint);
             return VV_EXIT_MOUNT;
         }
@@ -79,14 +79,14 @@ static int wait_until_ready(int fd, pid_t child, const VvOptions *options)
         continue;
     if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
         return WEXITSTATUS(status);
-    fprintf(stderr, "vvfs: the daemon ended before the mount was there; see the log\n");
+    fprintf(stderr, "vvfs: the daemon ended before %s; see the log\n", options->witness ? "it voted" : "the mount was there");
     return VV_EXIT_FAILED;
 }
 
-/* Rings cannot be taken over (docs/fuse.md). */
+/* Rings cannot be taken over (docs/fuse.md); a witness has none. */
 static int hold_or_serve(const VvOptions *options, const char *directory, int ready_fd)
 {
-    return options->norestart || options->ring ? vv_daemon_run(options, directory, ready_fd, NULL)
+    return options->norestart || (options->ring && !options->witness) ? vv_daemon_run(options, directory, ready_fd, NULL)
                                                : vv_holder_run(options, directory, ready_fd);
 }
 
@@ -134,7 +134,7 @@ static int serve(VvOptions *options)
     if (!directory)
         return say_error(error, VV_EXIT_FAILED);
     mountpoint = options->mountpoint;
-    options->mountpoint = resolve_mountpoint(mountpoint);
+    options->mountpoint = mountpoint ? resolve_mountpoint(mountpoint) : NULL;
     if (!options->foreground)
         return run_in_background(options, directory);
     vv_log_init(options->log_level, false, "vvfs");

@@ -153,6 +153,7 @@ static void closed_cb(void *user)
 bool vvn_make_driver(VvClusterNode *node, GError **error)
 {
     VvDriverOptions options = { .node = node->id,
+        .witness = node->daemon->options->witness,
         .directory = node->daemon->directory,
         .pool = node->daemon->uuid,
         .send = send_cb,
@@ -173,7 +174,10 @@ static GArray *members(VvClusterNode *node)
 
     for (unsigned i = 0; i < nodes->len; i++) {
         const VvNodeRecord *record = g_ptr_array_index(nodes, i);
-        VvDriverMember member = { .id = record->id, .voter = record->role == VV_ROLE_VOTER, .gone = record->role == VV_ROLE_GONE };
+        VvDriverMember member = { .id = record->id,
+            .voter = vv_role_votes(record->role),
+            .witness = record->role == VV_ROLE_WITNESS,
+            .gone = record->role == VV_ROLE_GONE };
 
         if (record->role != VV_ROLE_GUEST)
             g_array_append_val(list, member);

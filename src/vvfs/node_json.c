@@ -171,7 +171,7 @@ void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, bool is_there)
         if (has)
             vv_json_set_string(object, "node", record->name);
         if (record->role != VV_ROLE_GONE)
-            vv_json_set_string(paths, record->name, !is_there ? "none" : has ? "direct" : reaches(daemon, record) ? "shipped" : "none");
+            vv_json_set_string(paths, record->name, !is_there || record->role == VV_ROLE_WITNESS ? "none" : has ? "direct" : reaches(daemon, record) ? "shipped" : "none");
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "node_setup.h"
+#include "witness.h"
 
 static const VvNodeRecord *find_record(GPtrArray *records, uint64_t id)
 {
@@ -83,7 +84,7 @@ void vvn_keep_known(VvClusterNode *node, GArray *known)
     VvJoined now = { .node = node->id, .nodes = known };
     g_autoptr(GError) why = NULL;
 
-    if (!self || known->len < 2 || is_newer(node->kept.nodes, records) || daemon->options->read_only)
+    if (!self || self->role == VV_ROLE_GONE || known->len < 2 || is_newer(node->kept.nodes, records) || daemon->options->read_only)
         return;
     now.role = (VvTokenRole) self->role;
     if (!vv_nodes_save(daemon->directory, &now, &why))
@@ -111,6 +112,8 @@ bool vvn_find_self(VvClusterNode *node, GError **error)
         vvn_set_gone_error(node, error);
         return false;
     }
+    if (self && !vv_witness_check_role(daemon->directory, daemon->name, self->role == VV_ROLE_WITNESS, daemon->options->witness, error))
+        return false;
     if (self) {
         be(node, self->name, self->addresses[0]);
     } else if (node->kept.nodes) {

@@ -38,7 +38,7 @@ void vvn_make_shipper(VvClusterNode *node)
 {
     const VvShipperOptions options = { .lost = lost_cb, .user = node };
 
-    if (!vv_node_has_disks(node, node->id))
+    if (!vv_node_has_disks(node, node->id) && !node->daemon->options->witness) /* which reads no data */
         node->shipper = vv_shipper_new(&options);
 }
 

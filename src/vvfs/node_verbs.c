@@ -48,7 +48,7 @@ static void look_at_voters(VvClusterNode *node, uint64_t but, Quorum *quorum)
     for (unsigned i = 0; i < nodes->len; i++) {
         const VvNodeRecord *record = g_ptr_array_index(nodes, i);
 
-        if (record->role != VV_ROLE_VOTER || record->id == but)
+        if (!vv_role_votes(record->role) || record->id == but)
             continue;
         quorum->voters++;
         if (is_up(node, record))
@@ -70,7 +70,7 @@ static bool need_quorum(VvClusterNode *node, const VvNodeRecord *loses, GError *
     g_autofree char *hint = NULL;
 
     look_at_voters(node, 0, &now);
-    look_at_voters(node, loses && loses->role == VV_ROLE_VOTER ? loses->id : 0, &then);
+    look_at_voters(node, loses && vv_role_votes(loses->role) ? loses->id : 0, &then);
     if (!vv_meta_is_cluster(vv_pool_meta(node->pool)))
         return true;
     if (!has_majority(&now)) {
@@ -147,6 +147,9 @@ static bool refuse_to_lead(VvClusterNode *node, const VvNodeRecord *record, GErr
 
     if (!vv_meta_is_cluster(vv_pool_meta(node->pool)))
         vv_set_error(error, VV_ERROR_CONFLICT, record->name, NULL, "pool %s has one node, which leads", node->daemon->name);
+    else if (record->role == VV_ROLE_WITNESS)
+        vv_set_error(error, VV_ERROR_CONFLICT, record->name, NULL, "node %s is a witness: it votes, and never leads while another voter is up",
+            record->name);
     else if (record->role != VV_ROLE_VOTER)
         vv_set_error(error, VV_ERROR_CONFLICT, record->name, "vvfs-admin node set NODE role=voter", "node %s is a %s: only a node that votes leads",
             record->name, vv_role_name(record->role));
@@ -264,8 +267,8 @@ bool vv_node_set(VvClusterNode *node, const char *name, const char *role, const 
     g_autofree char *normal = NULL;
     VvNodeChange change = { .id = record ? record->id : 0 };
 
-    if (!record || (role && !vv_invite_role_parse(role, &change.role, error)))
-        return false;
+    if (!record || (role && (!vv_invite_role_parse(role, &change.role, error) || !vv_node_refuse_role(record, change.role, error))))
+        return false; /* before anybody hands over */
     if (address) {
         change.address = normal = record->id == node->id ? vv_listen_address(address, error) : vv_other_address(address, error);
         if (!normal)

@@ -50,11 +50,13 @@ static const char *const ignored_with_value[] = { "fsname", "subtype", "comment"
 void vv_options_help(void)
 {
     printf("Usage: vvfs [-f] [-o OPTION[,OPTION...]] POOL MOUNTPOINT\n"
+           "       vvfs [-f] [-o OPTION[,OPTION...]] --witness POOL\n"
            "       vvfs --upgrade MOUNTPOINT\n"
            "Mount the pool POOL: its LUNs are files in MOUNTPOINT/luns, its snapshots in MOUNTPOINT/snapshots.\n"
            "\n"
            "  -f                     stay in the foreground, log to stderr\n"
            "  -o OPTION[,OPTION...]  see below; `-` and `_` in names are the same\n"
+           "  --witness              this node is a witness of POOL: it votes, and mounts nothing\n"
            "  --upgrade MOUNTPOINT   put this vvfs under a mount that another one serves; files stay open\n"
            "  -h, --help             this text\n"
            "  -V, --version          which vvfs this is\n"
@@ -293,14 +295,14 @@ static bool set_word(VvOptions *options, const char *word, GError **error)
 /* One that begins with "--". *used: did it take @next? */
 static bool set_long(VvOptions *options, const char *word, const char *next, bool *used, GError **error)
 {
-    static const char *const later[] = { "--witness", NULL };
-
     if (strcmp(word, "--help") == 0)
         return options->help = true;
     if (strcmp(word, "--version") == 0)
         return options->version = true;
     if (strcmp(word, "--foreground") == 0)
         return options->foreground = true;
+    if (strcmp(word, "--witness") == 0)
+        return options->witness = true;
     if (strcmp(word, "--offline") == 0 && next) {
         g_free(options->offline);
         options->offline = g_strdup(next);
@@ -318,8 +320,6 @@ static bool set_long(VvOptions *options, const char *word, const char *next, boo
     }
     if (strcmp(word, "--upgrade") == 0)
         vv_set_error(error, VV_ERROR_USAGE, word, "vvfs --help", "--upgrade needs a mount point");
-    else if (g_strv_contains(later, word))
-        vv_set_error(error, VV_ERROR_USAGE, word, NULL, "%s: not in this version", word);
     else
         vv_set_error(error, VV_ERROR_USAGE, word, "vvfs --help", "unknown option: %s", word);
     return false;
@@ -360,6 +360,19 @@ static bool set_letters(VvOptions *options, const char *word, const char *next, 
     return true;
 }
 
+/* What a witness can be told. */
+static bool check_witness(const VvOptions *options, GError **error)
+{
+    if (options->mountpoint || !options->pool)
+        vv_set_error(error, VV_ERROR_USAGE, options->mountpoint, "vvfs --help",
+            options->pool ? "%s: a witness has no mount: --witness takes POOL alone" : "POOL is missing%s", options->pool ? options->mountpoint : "");
+    else if (options->read_only)
+        vv_set_error(error, VV_ERROR_USAGE, "ro", "vvfs --help", "a witness votes, so its pool directory cannot be read-only");
+    else
+        return true;
+    return false;
+}
+
 bool vv_options_parse(int argc, char **argv, VvOptions *ret_options, GError **error)
 {
     g_autoptr(GPtrArray) words = g_ptr_array_new();
@@ -388,6 +401,8 @@ bool vv_options_parse(int argc, char **argv, VvOptions *ret_options, GError **er
     ret_options->words = (char **) g_ptr_array_free(g_steal_pointer(&words), FALSE);
     if (!good)
         return false;
+    if (ret_options->witness && !ret_options->help && !ret_options->version && !ret_options->offline && !ret_options->upgrade)
+        return check_witness(ret_options, error);
     if (ret_options->help || ret_options->version || ret_options->offline ||
         (ret_options->mountpoint && !ret_options->upgrade))
         return true;

@@ -18,8 +18,9 @@
 
 typedef struct {
     char *pool;       /* as given */
-    char *mountpoint; /* as given; absolute after vv_options_resolve */
+    char *mountpoint; /* as given; absolute after vv_options_resolve; NULL: a witness */
     bool foreground;
+    bool witness; /* no mount, and @mountpoint is NULL */
     bool help, version;
     char *offline; /* method of --offline, or NULL */
     bool read_only;

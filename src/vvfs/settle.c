@@ -179,7 +179,7 @@ void vv_settle(VvDaemon *daemon, uint64_t but)
     for (unsigned i = 0; i < nodes->len; i++) {
         const VvNodeRecord *record = g_ptr_array_index(nodes, i);
 
-        if (record->id != node->id && record->id != but && record->role != VV_ROLE_GONE)
+        if (record->id != node->id && record->id != but && record->role != VV_ROLE_GONE && record->role != VV_ROLE_WITNESS)
             ask(node, round, record->id, vv_meta_config_index(meta));
     }
     await(node, round);

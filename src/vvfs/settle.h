@@ -4,6 +4,8 @@
  *   here: the change is in the map     --VV_SETTLE {index}-->     there, vv-control: vv_settle_take
  *   vv_settle waits for all that are up       <-- {} --           vv-news, when all up to that index was told (news.h)
  *
+ * A witness has no mount that could show anything, and is not asked.
+ *
  * Q1  Nothing depends on it but how soon others see a change, so nobody is waited for longer than VV_SETTLE_MS, and who has not answered the
  *     question before not at all. */
 #ifndef VV_SETTLE_H

@@ -13,7 +13,7 @@ code, out, err = run("--help")
 ok(code == 0 and out.startswith("Usage: vvfs "), "--help")
 for arguments, part in [([], "POOL and MOUNTPOINT are missing"), (["tank"], "MOUNTPOINT is missing"), (["a", "b", "c"], "c:"),
                         (["-x", "a", "b"], "-x"), (["--nonsense", "a", "b"], "--nonsense"), (["--upgrade"], "needs a mount point"), (["--upgrade", "/mnt", "b"], "b:"),
-                        (["--witness", "a", "b"], "not in this version"),
+                        (["--witness", "a", "b"], "has no mount"), (["--witness"], "POOL is missing"), (["--witness", "-o", "ro", "a"], "votes"),
                         (["-o", "colour=red", "a", "b"], "colour"), (["a", "b", "-o", "rw,nonsense"], "nonsense"),
                         (["-o"], "-o"), (["-o", "threads=0", "a", "b"], "threads"), (["-o", "threads", "a", "b"], "threads"),
                         (["-o", "uid=root", "a", "b"], "uid"), (["-o", "mode=9", "a", "b"], "mode"), (["-o", "log=loud", "a", "b"], "log"),
