@@ -121,6 +121,7 @@ static char *until_text(uint64_t ns)
 static void print_token(const VvInvocation *inv, JsonObject *result)
 {
     const char *token = vv_json_text(result, "token");
+    bool witness = g_strcmp0(vv_json_text(result, "role"), "witness") == 0;
     g_autofree char *until = until_text(vv_json_u64(result, "expires_ns"));
 
     if (!token) {
@@ -129,8 +130,8 @@ static void print_token(const VvInvocation *inv, JsonObject *result)
         return;
     }
     printf("%s\n", token);
-    vv_note(inv, "good once, until %s. On the new node: vvfs-admin node join --token - --listen ADDR, then: vvfs %s MOUNTPOINT", until,
-        inv->place->name);
+    vv_note(inv, "good once, until %s. On the new node: vvfs-admin node join --token - --listen ADDR, then: vvfs %s%s%s", until,
+        witness ? "--witness " : "", inv->place->name, witness ? "" : " MOUNTPOINT");
 }
 
 bool vv_run_node_invite(VvInvocation *inv, G_GNUC_UNUSED int *ret_exit, GError **error)

@@ -92,7 +92,9 @@ code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk",
 same(code, 0, f"a pool that listens {err}")
 n1.start()
 for node, role, name in ((n2, "voter", "n2"), (w, "witness", "w")):
-    token = n1.must("node", "invite", "--role", role, "--name", name).strip()
+    code, token, err = n1.admin("node", "invite", "--role", role, "--name", name)
+    contains(err, "then: vvfs --witness prod" if role == "witness" else "then: vvfs prod MOUNTPOINT", "the invitation says what to run")
+    token = token.strip()
     code, out, err = node.call("node", "join", "./pool", "--token", token, "--listen", node.address)
     same((code, err), (0, ""), f"{name} joins as a {role}")
 refused(run(w, "vvfs", "-f", "./pool", "mnt"), 1, "vvfs --witness", "a witness is not mounted: it is said what to run")
