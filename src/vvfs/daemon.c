@@ -552,6 +552,18 @@ static void tell_takeover(VvRun *run, const VvHoldState *state)
         run->fuse ? vv_fuse_mount_point(run->fuse) : daemon->directory, pause_ms);
 }
 
+/* The mount is served. */
+static bool serve_others(VvRun *run, bool succeeds, GError **error)
+{
+    if (run->fuse && succeeds && run->daemon.cluster)
+        vv_fuse_wait_for_resent(run->fuse);
+    if (vv_node_serve(&run->daemon, error))
+        return true;
+    if (run->fuse)
+        vv_fuse_force(run->fuse);
+    return false;
+}
+
 /* Returns the exit code; VV_EXIT_OK: running. */
 static int start(VvRun *run, GError **error)
 {
@@ -591,12 +603,8 @@ static int start(VvRun *run, GError **error)
         return VV_EXIT_FAILED;
     if (!daemon->options->witness && !start_mount(run, error))
         return VV_EXIT_MOUNT;
-    if (takes_over && daemon->cluster)
-        vv_fuse_wait_for_resent(run->fuse);
-    if (!vv_node_serve(daemon, error)) {
-        vv_fuse_force(run->fuse);
+    if (!serve_others(run, succeeds, error))
         return VV_EXIT_FAILED;
-    }
     if (daemon->metrics)
         vv_metrics_server_start(daemon->metrics);
     if (run->fuse)
