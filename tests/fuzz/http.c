@@ -6,6 +6,7 @@
 #include "status.h"
 
 #include <arpa/inet.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -22,6 +23,7 @@ static void start(void)
 {
     g_autoptr(GError) error = NULL;
     VvMetricsServer *server = NULL;
+    signal(SIGPIPE, SIG_IGN); /* as the daemon does: a client that has gone is answered none the less */
     where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     for (unsigned port = 20000 + (unsigned) getpid() % 20000; !server; port++) {
         g_autofree char *address = g_strdup_printf("127.0.0.1:%u", port);
