@@ -33,7 +33,9 @@ GPtrArray *vv_mounts_read(const char *path);
 
 /* The pool in @directory, going by its identity file. NULL if it is none. */
 VvPlace *vv_place_read(const char *directory);
-/* "vvfs tank MOUNTPOINT": what mounts it, newly allocated. */
+/* A witness of the pool has no mount. By what the node keeps beside its map: only for messages. */
+bool vv_place_is_witness(const VvPlace *place);
+/* "vvfs tank MOUNTPOINT", "vvfs --witness tank": what serves it, newly allocated. */
 char *vv_place_mount_command(const VvPlace *place);
 /* The pools mounted here, and with @all those below VV_POOLS_DIRECTORY too. Elements VvPlace *. */
 GPtrArray *vv_places_list(bool all);

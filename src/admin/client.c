@@ -224,7 +224,8 @@ static void set_error_connect(const VvPlace *place, int err, GError **error)
         vv_set_error(error, VV_ERROR_NO_DAEMON, place->name, hint, "pool %s has a mount at %s but no daemon",
             place->name, place->mountpoint);
     else
-        vv_set_error(error, VV_ERROR_NO_DAEMON, place->name, hint, "pool %s is not mounted", place->name);
+        vv_set_error(error, VV_ERROR_NO_DAEMON, place->name, hint, "pool %s is not %s", place->name,
+            vv_place_is_witness(place) ? "served by this witness" : "mounted");
 }
 
 VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t timeout_ms, GError **error)

@@ -155,6 +155,10 @@ static bool need_mount(VvInvocation *inv, GError **error)
         return false;
     if (inv->place->mountpoint)
         return true;
+    if (vv_place_is_witness(inv->place)) {
+        vv_set_error(error, VV_ERROR_UNSUPPORTED, inv->place->name, NULL, "this node is a witness of pool %s: it has no mount", inv->place->name);
+        return false;
+    }
     hint = vv_place_mount_command(inv->place);
     vv_set_error(
         error, VV_ERROR_NO_DAEMON, inv->place->name, hint, "pool %s is not mounted on this node", inv->place->name);

@@ -219,10 +219,10 @@ static VvPlace *place_of_directory(const char *directory)
     return place;
 }
 
-/* By what the node keeps beside its map (the daemon's node_setup.h): only to say what to run. */
-static bool is_witness(const char *directory)
+/* The file's second line: "self ID ROLE" (the daemon's node_setup.h). */
+bool vv_place_is_witness(const VvPlace *place)
 {
-    g_autofree char *path = g_build_filename(directory, "nodes", NULL), *text = NULL;
+    g_autofree char *path = g_build_filename(place->directory, "nodes", NULL), *text = NULL;
     g_auto(GStrv) lines = g_file_get_contents(path, &text, NULL, NULL) ? g_strsplit(text, "\n", 3) : NULL;
 
     return lines && lines[0] && lines[1] && g_str_has_prefix(lines[1], "self ") && g_str_has_suffix(lines[1], " witness");
@@ -235,7 +235,7 @@ char *vv_place_mount_command(const VvPlace *place)
     bool by_name =
         strcmp(parent, path_or("VVFS_POOLS_DIRECTORY", VV_POOLS_DIRECTORY)) == 0 && strcmp(base, place->name) == 0;
 
-    if (is_witness(place->directory))
+    if (vv_place_is_witness(place))
         return g_strdup_printf("vvfs --witness %s", by_name ? place->name : place->directory);
     return g_strdup_printf(
         "vvfs %s %s", by_name ? place->name : place->directory, place->mountpoint ? place->mountpoint : "MOUNTPOINT");

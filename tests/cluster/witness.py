@@ -117,6 +117,7 @@ def looks():
     for words, text in ((("set", "w", "role=voter"), "cannot become a voter"), (("set", "n2", "role=witness"), "cannot become a witness"),
                         (("lead", "w"), "never leads")):
         refused(n1.admin("node", *words), 1, text, f"node {' '.join(words)} is refused")
+    refused(w.admin("lun", "attach", "db"), 1, "it has no mount", "it attaches nothing")
     refused(n1.admin("share", "set", "db", "w=rw"), 1, "has no mount", "nothing is shared with it")
     same(n1.coordinator(), "n2", "n2 still leads")
     same(n2.admin("node", "set", "n2", "role=standby")[0], 0, "n2 becomes a standby: n1 and the witness vote")
@@ -233,6 +234,8 @@ def no_majority():
     n1.kill()
     same(w.stop(), 0, "alone it ends when it is asked to")
     same(w.launch("-o", "wait=1").ended(), 3, "without the others it does not begin: no quorum")
+    refused(w.admin("node", "list"), 0, "w ", "without a daemon it tells whom it knew")
+    refused(w.admin("pool", "status"), 3, "vvfs --witness", "... and what to run")
     for node in (n1, n2, w):
         node.launch()
     for node in (n1, n2, w):
