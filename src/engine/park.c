@@ -202,9 +202,10 @@ void vv_io_interrupt(VvIo *io)
 {
     VvIoState *state = __atomic_load_n(&io->state, __ATOMIC_ACQUIRE);
     VvIoList woken = { NULL, NULL };
-    const VvElsewhere *elsewhere = io->view->pool->elsewhere;
-    if (state == NULL)
+    const VvElsewhere *elsewhere;
+    if (state == NULL) /* not begun, or over: its view may have gone */
         return;
+    elsewhere = io->view->pool->elsewhere;
     if (elsewhere) {
         (void) elsewhere->interrupt(elsewhere->user, io);
         return;
