@@ -95,7 +95,7 @@ bool vv_disk_is_inline(const VvDisk *disk);
 bool vv_disk_is_direct(const VvDisk *disk);      /* opened O_DIRECT: buffers aligned to VV_BLOCK_BYTES */
 uint64_t vv_disk_current_bytes(const VvDisk *disk); /* of file or device now, 0 if it cannot be told */
 const VvDiskOps *vv_disk_ops(const VvDisk *disk);
-void vv_disk_set_ops(VvDisk *disk, const VvDiskOps *ops, void *user); /* before any I/O */
+void vv_disk_set_ops(VvDisk *disk, const VvDiskOps *ops, void *user); /* what is under way may use the old ones; they stay valid */
 void *vv_disk_ops_user(const VvDisk *disk);
 /* Rewrite the label with another size (the file is grown first if it is a file that is smaller) or name. Control thread. */
 bool vv_disk_relabel(VvDisk *disk, uint64_t size_bytes, const char *disk_name, GError **error);

@@ -58,8 +58,8 @@ struct VvDisk {
     bool direct;
     bool memory; /* tmpfs or ramfs */
     bool read_only;
-    const VvDiskOps *ops; /* borrowed */
-    void *ops_user;
+    const VvDiskOps *_Atomic ops; /* borrowed; both: may be exchanged under I/O, some of which uses the old ones */
+    void *_Atomic ops_user;
     VvLabel label; /* size_bytes and disk_name: changed by relabel, on the control thread */
     atomic_bool cannot_discard;
     VvSyncer syncer;
