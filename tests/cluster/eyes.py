@@ -12,6 +12,7 @@ CALLS = {
     "stat": lambda path: [os.stat(path).st_size, stat.S_IMODE(os.stat(path).st_mode), os.stat(path).st_ino],
     "mtime": lambda path: os.stat(path).st_mtime_ns,
     "ls": lambda path: sorted(entry.name for entry in os.scandir(path) if entry.stat()),
+    "create": lambda path: os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)),
     "mknod": lambda path: os.mknod(path, stat.S_IFREG | 0o644),
     "touch": lambda path, ns: os.utime(path, ns=(ns, ns)),
     "unlink": os.unlink,

@@ -78,9 +78,9 @@ def mount_calls():
     for turn in range(ROUNDS):
         for node in nodes:
             what = f"round {turn}, by {node.name}"
-            expect(node.eyes.do("mknod", "mnt/luns/a"), None, f"{what}: a LUN is made")
+            expect(node.eyes.do("create", "mnt/luns/a"), None, f"{what}: a LUN is made")
             see("ls", "mnt/luns", wanted=["a", "base"], what=f"{what}: made")
-            expect(node.eyes.do("mknod", "mnt/luns/a"), "E:EEXIST", f"{what}: a second one")
+            expect(node.eyes.do("create", "mnt/luns/a"), "E:EEXIST", f"{what}: a second one")
             mode = 0o600 + turn % 8
             expect(node.eyes.do("chmod", "mnt/luns/a", mode), None, f"{what}: chmod")
             for other in nodes:
