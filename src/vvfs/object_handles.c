@@ -62,6 +62,8 @@ static int look_up(const VvoRequest *request, bool write)
 {
     const VvoHandle *handle = g_hash_table_lookup(request->node->handles, &request->ask.handle);
 
+    if (handle && vv_handle_is_revoked(handle->handle))
+        return -EACCES;
     if (handle)
         return handle->object->id == request->ask.object && handle->write == write ? 0 : -EINVAL;
     if (request->node->gone)
@@ -231,14 +233,18 @@ void vvo_operate_locked(VvoRequest *request)
 
 VvoHandle *vvo_use_locked(VvoObject *object, bool write)
 {
-    GList *link = write ? object->handles.head : object->handles.tail;
-    VvoHandle *handle = link ? link->data : NULL;
+    for (GList *link = object->handles.head; link; link = link->next) {
+        VvoHandle *handle = link->data;
 
-    if (!handle || (write && !handle->write) || vv_handle_is_revoked(handle->handle))
-        return NULL;
-    handle->users++;
-    object->users++;
-    return handle;
+        if (vv_handle_is_revoked(handle->handle)) /* and not closed yet, while others were opened since */
+            continue;
+        if (write && !handle->write)
+            break;
+        handle->users++;
+        object->users++;
+        return handle;
+    }
+    return NULL;
 }
 
 void vvo_unuse_locked(VvoHandle *handle)
