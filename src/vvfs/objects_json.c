@@ -81,13 +81,33 @@ static const char *object_state(VvDaemon *daemon)
     return strcmp(vv_pool_state(daemon->pool), "failed") == 0 ? "failed" : "ok";
 }
 
+/* The nodes that have it open, each once, in the order in which they opened it. */
+static void set_open(VvDaemon *daemon, JsonArray *open, const GPtrArray *openers)
+{
+    uint64_t told[VV_NODES_MAX];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < openers->len; i++) {
+        const VvOpener *opener = openers->pdata[i];
+        g_autofree char *name = NULL;
+        unsigned before = 0;
+
+        while (before < count && told[before] != opener->node)
+            before++;
+        if (before < count || count == VV_NODES_MAX)
+            continue;
+        told[count++] = opener->node;
+        name = opener->node ? vv_pool_node_name(daemon->pool, opener->node) : g_strdup(daemon->node);
+        vv_json_add_string(open, name);
+    }
+}
+
 JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, VvExclusiveWish wish)
 {
     JsonObject *object = json_object_new();
     g_autoptr(GPtrArray) openers = vv_pool_openers(daemon->pool, item->id);
     VvViewStat now;
     bool have_now = vv_pool_stat(daemon->pool, item->id, &now) == 0;
-    JsonArray *open;
 
     vv_json_set_string(object, "object", item->name);
     vv_json_set_string(object, "name", item->name);
@@ -99,9 +119,7 @@ JsonObject *vv_lun_json(VvDaemon *daemon, const VvLunItem *item, VvExclusiveWish
     vv_json_set_u64(object, "copies", item->props.copies);
     vv_json_set_strings(object, "disks", (const char *const *) item->disks);
     vv_json_set_string(object, "origin", *item->origin ? item->origin : NULL);
-    open = vv_json_set_array(object, "open");
-    if (openers->len)
-        vv_json_add_string(open, daemon->node);
+    set_open(daemon, vv_json_set_array(object, "open"), openers);
     set_keep(object, item->props.keep_until_ns);
     vv_json_set_string(object, "state", object_state(daemon));
     vv_json_set_time(object, "created", item->created_ns);

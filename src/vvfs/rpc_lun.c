@@ -299,7 +299,9 @@ static char *opener_text(const VvOpener *opener)
         return g_strdup(opener->device);
     if (opener->process && opener->pid > 0)
         return g_strdup_printf("%s (pid %d)", opener->process, (int) opener->pid);
-    return opener->pid > 0 ? g_strdup_printf("pid %d", (int) opener->pid) : g_strdup("a process that has ended");
+    if (opener->pid > 0)
+        return g_strdup_printf("pid %d", (int) opener->pid);
+    return g_strdup(opener->node ? "a process of that node" : "a process that has ended");
 }
 
 static bool check_openers(VvDaemon *daemon, uint64_t id, const char *object, GError **error)

@@ -2,6 +2,7 @@
 """Data on three nodes of one pool, of which one has the disks: what is written on one is read on all, snapshots are one instant for all,
 and what dies meanwhile costs nothing that was acknowledged."""
 
+import json
 import os
 import signal
 import subprocess
@@ -260,6 +261,12 @@ def timeout():
                                 "sys.stdin.readline()\nbegin = time.monotonic()\ntry:\n    os.pwrite(f, b'x' * 4096, 0)\n    print('done')\nexcept OSError as e:\n    print(e.errno, time.monotonic() - begin)"],
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     same(process.stdout.readline().strip(), "open", "n2 has it open")
+    shown = json.loads(n1.must("lun", "show", "timed", "--json"))
+    same([(one["node"], one["process"], one["mode"], one["device"]) for one in shown["openers"]], [("n2", None, "read-write", None)],
+         "n1 shows who has it open")
+    ok(shown["openers"][0]["pid"] > 0 and shown["open"] == ["n2"], "... with the pid there, and the node once")
+    code, out, err = n1.call("lun", "resize", "timed", "8M", "--shrink", "--yes")
+    ok(code == 1 and "timed is open for writing on n2: pid " in err, f"a refusal names it: {code} {err}")
     rig("cut", "n1", "n2")
     text, _ = process.communicate("\n", timeout=120)
     rig("heal")
