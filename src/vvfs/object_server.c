@@ -178,22 +178,21 @@ static void wait_for_end(VvObjectServer *server)
     vvo_unlock(server);
 }
 
-/* Nobody uses them: no requests are begun any more. */
-static void close_handles(VvObjectServer *server, bool leave)
+/* All that are open, out of their tables: no requests are begun any more. Nodes may still connect meanwhile. */
+static GPtrArray *take_handles(VvObjectServer *server)
 {
+    GPtrArray *taken = g_ptr_array_new();
     GHashTableIter nodes, handles;
     void *node, *value;
 
+    vvo_lock(server);
     g_hash_table_iter_init(&nodes, server->nodes);
     while (g_hash_table_iter_next(&nodes, NULL, &node)) {
         g_hash_table_iter_init(&handles, ((VvoNode *) node)->handles);
         while (g_hash_table_iter_next(&handles, NULL, &value)) {
             VvoHandle *handle = value;
 
-            if (leave)
-                vv_handle_leave(handle->handle);
-            else
-                vv_handle_close(handle->handle);
+            g_ptr_array_add(taken, handle->handle);
             g_hash_table_iter_remove(&handles);
             g_queue_unlink(&handle->object->handles, &handle->link);
             if (handle->object->handles.length == 0) {
@@ -203,6 +202,19 @@ static void close_handles(VvObjectServer *server, bool leave)
             vvo_handle_free(handle);
         }
     }
+    vvo_unlock(server);
+    return taken;
+}
+
+static void close_handles(VvObjectServer *server, bool leave)
+{
+    g_autoptr(GPtrArray) handles = take_handles(server);
+
+    for (unsigned i = 0; i < handles->len; i++)
+        if (leave)
+            vv_handle_leave(g_ptr_array_index(handles, i));
+        else
+            vv_handle_close(g_ptr_array_index(handles, i));
 }
 
 void vv_object_server_end(VvObjectServer *server, bool leave)

@@ -211,6 +211,7 @@ static void test_openers(void)
     } else {
         test_assert_refused(error, VV_ERROR_BUSY, "n2");
     }
+    vv_removal_clear(&removal);
     g_assert_cmpint(close_as(rig, rig->lun, 1), ==, 0);
     rig_free(rig);
 }
@@ -527,14 +528,17 @@ static void test_leave(void)
 {
     for (unsigned leave = 0; leave < 2; leave++) {
         Rig *rig = rig_new();
-        uint64_t lun = rig_lun_new(rig->pool, "e", 0);
+        uint64_t lun = rig_lun_new(rig->pool, "e", 0), later = rig_lun_new(rig->pool, "f", 0);
+        VvOpen how = { .write = true };
+        VvHandle *handle;
         VvViewStat stat;
 
         g_assert_cmpint(open_as(rig, lun, 1, VV_OBJECT_WRITE), ==, 0);
         g_assert_cmpint(put(rig, lun, 0, 5000, 1), ==, 5000);
         vv_object_server_end(rig->server, leave == 1);
-        if (leave == 0)
-            await(rig, vv_pool_stat(rig->pool->pool, lun, &stat) == 0 && !stat.elastic);
+        g_assert_cmpint(vv_handle_open(rig->pool->pool, later, &how, &handle), ==, 0);
+        vv_handle_close(handle);
+        await(rig, vv_pool_stat(rig->pool->pool, later, &stat) == 0 && !stat.elastic); /* what was closed before is seen to before */
         g_assert_cmpint(vv_pool_stat(rig->pool->pool, lun, &stat), ==, 0);
         g_assert_true(stat.elastic == (leave == 1));
         g_assert_cmpuint(stat.size_bytes, ==, leave == 1 ? 5000 : 8192);
