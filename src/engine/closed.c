@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What follows the last close: an orphan is purged, an elastic LUN gets a whole number of blocks and is elastic no more. Also at
  * the start, for what a crash left behind. */
+#include "members.h"
 #include "pool_private.h"
 #include "transaction.h"
 
@@ -165,11 +166,58 @@ static int purge_some(VvPool *pool, bool *ret_more)
     return 0;
 }
 
+/* Are there nodes, or is there none but this? */
+static bool has_others(VvPool *pool)
+{
+    g_autoptr(GPtrArray) nodes = vv_meta_nodes(pool->meta);
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < nodes->len; i++)
+        count += ((const VvNodeRecord *) g_ptr_array_index(nodes, i))->role != VV_ROLE_GONE;
+    return count > 1;
+}
+
+static void add_elastic(VvPool *pool, GArray *ids)
+{
+    VV_META_READ(pool->meta);
+    GPtrArray *luns = vv_meta_luns(pool->meta);
+
+    for (unsigned i = 0; i < luns->len; i++) {
+        const VvLun *lun = g_ptr_array_index(luns, i);
+
+        if (lun->elastic)
+            g_array_append_val(ids, lun->id);
+    }
+}
+
+static void add_orphans(VvPool *pool, GArray *ids)
+{
+    VV_META_READ(pool->meta);
+    GPtrArray *luns = vv_meta_orphan_luns(pool->meta), *snapshots = vv_meta_orphan_snapshots(pool->meta);
+
+    for (unsigned i = 0; i < luns->len; i++)
+        g_array_append_val(ids, ((const VvLun *) g_ptr_array_index(luns, i))->id);
+    for (unsigned i = 0; i < snapshots->len; i++)
+        g_array_append_val(ids, ((const VvSnapshot *) g_ptr_array_index(snapshots, i))->id);
+}
+
+void vv_pool_settle_unopened(VvPool *pool)
+{
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+
+    add_elastic(pool, ids);
+    add_orphans(pool, ids);
+    for (unsigned i = 0; i < ids->len; i++)
+        vv_pool_object_closed(pool, g_array_index(ids, uint64_t, i)); /* which looks whether it is open */
+}
+
 int vv_pool_settle_all(VvPool *pool)
 {
     g_autoptr(GArray) elastic = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     bool more = true;
 
+    if (pool->options.others_return && has_others(pool))
+        return 0;
     while (more) {
         int result = purge_some(pool, &more);
 
@@ -178,17 +226,7 @@ int vv_pool_settle_all(VvPool *pool)
     }
     if (pool->options.takes_over) /* whoever made them is there still, even if nothing is open just now */
         return 0;
-    {
-        VV_META_READ(pool->meta);
-        GPtrArray *luns = vv_meta_luns(pool->meta);
-
-        for (unsigned i = 0; i < luns->len; i++) {
-            const VvLun *lun = g_ptr_array_index(luns, i);
-
-            if (lun->elastic)
-                g_array_append_val(elastic, lun->id);
-        }
-    }
+    add_elastic(pool, elastic);
     for (unsigned i = 0; i < elastic->len; i++) {
         VvView *view;
 

@@ -45,6 +45,7 @@ typedef struct {
     bool takes_over;                /* a mount that a predecessor served: elastic LUNs stay so, and removed objects of @open_ids live on */
     const GArray *open_ids;         /* of uint64_t: what that mount has open, or NULL; borrowed */
     bool have_events; int events_fd; /* there is a memfd of VV_EVENTS_FILE_BYTES (events_file.h), sealed like it: events are kept */
+    bool others_return;             /* other nodes had open what is here: removed objects and elastic LUNs stay so until vv_pool_settle_unopened */
     const VvRunOps *run_ops; const VvDiskOps *disk_ops; void *ops_user; /* faults, or NULL */
     const struct VvClusterLog *cluster; /* of a node of a cluster: cluster_log.h; or NULL */
     uint64_t node;                  /* its id; 0: the pool does not listen */
@@ -60,6 +61,8 @@ void vv_pool_close(VvPool *pool);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvPool, vv_pool_close)
 /* An object that was closed before this process took over: what follows a last close, unless it is open. */
 void vv_pool_closed_before(VvPool *pool, uint64_t object_id);
+/* What is removed, or elastic, and nobody has open: what follows a last close. Later, and once all who had it open are back. [any] */
+void vv_pool_settle_unopened(VvPool *pool);
 int vv_pool_flush(VvPool *pool); /* every LUN, now */
 /* End every parked request with -EIO and hold no new ones (forced stop). [any] */
 void vv_pool_abort_waiting(VvPool *pool);

@@ -516,6 +516,7 @@ static bool open_pool(VvRun *run, GError **error)
         .node = daemon->cluster ? vv_node_id(daemon->cluster) : 0,
         .elsewhere = vv_node_elsewhere(daemon->cluster),
         .members_changed = vv_node_members_changed,
+        .others_return = daemon->cluster && vv_node_has_disks(daemon->cluster, vv_node_id(daemon->cluster)),
         .shares_changed = vv_node_shares_changed,
         .members_user = daemon };
     g_autoptr(GArray) open_ids = NULL;
@@ -652,7 +653,7 @@ static void stop_all(VvRun *run)
     vv_crew_free(daemon->changers);
     vv_crew_free(daemon->slow);
     vv_crew_free(daemon->lookers);
-    vv_node_leave_pool(daemon->cluster, run->leaving);
+    vv_node_leave_pool(daemon->cluster);
     vv_sampler_free(daemon->sampler);
     vv_fuse_free(run->fuse);
     vv_server_free(daemon->server);

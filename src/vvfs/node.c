@@ -173,14 +173,14 @@ void vv_node_end_joins(VvClusterNode *node)
     node->ending = true;
 }
 
-void vv_node_leave_pool(VvClusterNode *node, bool leave)
+void vv_node_leave_pool(VvClusterNode *node)
 {
     if (!node)
         return;
     vvn_end_waiting(node);
     vvn_close_door(node);
     if (node->objects)
-        vv_object_server_end(node->objects, leave);
+        vv_object_server_end(node->objects);
     if (node->gone && node->driver)
         vv_driver_give_up(node->driver, "this node is none of the pool's any more");
     VV_LOCKED(&node->event_lock);

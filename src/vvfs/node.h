@@ -49,8 +49,8 @@ void vv_node_explain(VvClusterNode *node, GError **error);
 /* Refuse requests to join from now on; those under way go on, on the changers. NULL is allowed. */
 void vv_node_end_joins(VvClusterNode *node);
 /* The changers have ended, and the pool is going to be closed: it is not looked at any more, but the others are still talked to. What they
- * have open is closed; @leave: a successor of this process opens it again. */
-void vv_node_leave_pool(VvClusterNode *node, bool leave);
+ * have open is left: they open it again when the pool is served again. */
+void vv_node_leave_pool(VvClusterNode *node);
 /* The pool is closed. Says goodbye to all. */
 void vv_node_free(VvClusterNode *node);
 

@@ -303,7 +303,7 @@ void vv_object_server_gone(VvObjectServer *server, uint64_t id)
 /* Returns when to look again. Lock held. */
 static uint64_t expire(VvObjectServer *server, uint64_t now_ms)
 {
-    uint64_t due_ms = UINT64_MAX;
+    uint64_t due_ms = server->settle_ms ? server->settle_ms : UINT64_MAX;
     GHashTableIter iter;
     void *value;
 
@@ -324,6 +324,17 @@ static uint64_t expire(VvObjectServer *server, uint64_t now_ms)
     return due_ms;
 }
 
+/* What was removed or elastic before this process, and nobody has open now. Lock held; not while it works. */
+static void settle_unopened(VvObjectServer *server)
+{
+    VvPool *pool = server->pool; /* it outlives this thread */
+
+    server->settle_ms = 0;
+    vvo_unlock(server);
+    vv_pool_settle_unopened(pool);
+    vvo_lock(server);
+}
+
 void *vvo_away_main(void *user)
 {
     VvObjectServer *server = user;
@@ -334,7 +345,9 @@ void *vvo_away_main(void *user)
         uint64_t due_ms = expire(server, vv_monotonic_ms());
         struct timespec until = { .tv_sec = (time_t) (due_ms / 1000), .tv_nsec = (long) (due_ms % 1000) * 1000000 };
 
-        if (due_ms == UINT64_MAX)
+        if (server->settle_ms && vv_monotonic_ms() >= server->settle_ms)
+            settle_unopened(server);
+        else if (due_ms == UINT64_MAX)
             pthread_cond_wait(&server->away, &server->lock);
         else
             pthread_cond_timedwait(&server->away, &server->lock, &until);

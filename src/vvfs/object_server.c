@@ -133,6 +133,7 @@ bool vv_object_server_open(VvObjectServer *server, VvPool *pool, GError **error)
     vvo_lock(server);
     server->pool = pool;
     server->state = VVO_OPEN;
+    server->settle_ms = vv_monotonic_ms() + server->options.away_ms;
     if (pthread_create(&server->away_thread, NULL, vvo_away_main, server) != 0)
         g_error("cannot start a thread");
     advance_all_locked(server);
@@ -206,18 +207,15 @@ static GPtrArray *take_handles(VvObjectServer *server)
     return taken;
 }
 
-static void close_handles(VvObjectServer *server, bool leave)
+static void leave_handles(VvObjectServer *server)
 {
     g_autoptr(GPtrArray) handles = take_handles(server);
 
     for (unsigned i = 0; i < handles->len; i++)
-        if (leave)
-            vv_handle_leave(g_ptr_array_index(handles, i));
-        else
-            vv_handle_close(g_ptr_array_index(handles, i));
+        vv_handle_leave(g_ptr_array_index(handles, i));
 }
 
-void vv_object_server_end(VvObjectServer *server, bool leave)
+void vv_object_server_end(VvObjectServer *server)
 {
     vvo_lock(server);
     if (server->state != VVO_OPEN) {
@@ -230,7 +228,7 @@ void vv_object_server_end(VvObjectServer *server, bool leave)
     pthread_join(server->away_thread, NULL);
     vv_crew_free(g_steal_pointer(&server->crew));
     end_workers(server);
-    close_handles(server, leave);
+    leave_handles(server);
 }
 
 /* ---- looking */

@@ -12,7 +12,7 @@
  *   a data loop        the mesh's events: up, down, place, unplace, take
  *   vv-serve-N         reads, writes, flushes, zeroes, allocations
  *   serve (a crew)     opens, closes, seeks, sizes
- *   vv-serve-away      closes handles of nodes that are away
+ *   vv-serve-away      closes handles of nodes that are away, or did not come back
  *   any                gone, shares_changed; end and open: one thread
  *
  * O1  Each request is answered once, unless its connection has gone; what is under way when it goes is done all the same.
@@ -40,11 +40,12 @@ typedef struct {
 
 /* Before anybody connects: what comes waits. @options may be NULL. */
 VvObjectServer *vv_object_server_new(const VvObjectServerOptions *options);
-/* Serve @pool, which outlives vv_object_server_end. Errors: unsupported, internal (threads). */
+/* Serve @pool, which outlives vv_object_server_end. What was open before must be told again within the time of a node that is away: then
+ * vv_pool_settle_unopened is called. Errors: unsupported, internal (threads). */
 bool vv_object_server_open(VvObjectServer *server, VvPool *pool, GError **error);
-/* Refuse what comes from now on, wait for what is under way (what waits for space or a gate is interrupted, and refused), close all
- * handles, end the threads. @leave: a successor of this process will be told of them again. Nothing if it was not opened. */
-void vv_object_server_end(VvObjectServer *server, bool leave);
+/* Refuse what comes from now on, wait for what is under way (what waits for space or a gate is interrupted, and refused), leave all
+ * handles, of which their nodes tell again who serves next, end the threads. Nothing if it was not opened. */
+void vv_object_server_end(VvObjectServer *server);
 /* Ended, and all connections are down. NULL is allowed. */
 void vv_object_server_free(VvObjectServer *server);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvObjectServer, vv_object_server_free)

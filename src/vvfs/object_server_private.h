@@ -132,6 +132,7 @@ struct VvObjectServer {
     unsigned worker_count, next_worker;
     VvCrew *crew;
     pthread_t away_thread;
+    uint64_t settle_ms;     /* when who had something open before is back, or does not come; 0: that was seen to */
 };
 
 /* _locked: the lock is held. */

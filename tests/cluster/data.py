@@ -254,6 +254,46 @@ def machine_lost():
     load.verify(n3, "--flushed")
 
 
+KEEPER = """
+import os, sys
+gone = os.open('mnt/luns/keeper', os.O_RDWR)
+os.pwrite(gone, b'G' * 4096, 0)
+os.unlink('mnt/luns/keeper')
+grows = os.open('mnt/luns/growing', os.O_RDWR | os.O_CREAT)
+at = 0
+def step():
+    global at
+    at += os.pwrite(grows, b'g' * 5000, at)
+    os.fsync(grows)
+    print(os.pread(gone, 4096, 0) == b'G' * 4096, os.fstat(grows).st_size == at, flush=True)
+step()
+for line in sys.stdin:
+    step()
+"""
+
+
+def open_meanwhile():
+    """What n2 has open is so still when n1 is killed, is upgraded, ends and comes back: also what was removed, and what grows."""
+    make("keeper")
+    process = subprocess.Popen([RIG, "run", "n2", "python3", "-c", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    same(process.stdout.readline().split(), ["True", "True"], "n2 has a removed and a growing LUN open")
+
+    def again(what):
+        process.stdin.write("\n")
+        process.stdin.flush()
+        same(process.stdout.readline().split(), ["True", "True"], what)
+
+    n1.kill_server()
+    again("both go on when another process serves n1")
+    same(n1.stop(), 0, "n1 ends")
+    n1.start()
+    again("both go on when n1 is back")
+    process.communicate(timeout=120)
+    ok(wait_for(lambda: "growing" in n1.listing() and int(json.loads(n1.must("lun", "show", "growing", "--json"))["size"]) == 16384, "finished"),
+       "closed, the one is finished")
+    n1.must("lun", "remove", "growing", "--yes")
+
+
 def timeout():
     make("timed")
     n2.must("lun", "set", "timed", "timeout=4")
@@ -294,7 +334,7 @@ def linearizable():
     ok(result.returncode == 0, f"the blocks are linearizable {result.stdout[-1500:]} {result.stderr[-300:]}")
 
 
-for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, upgraded, cut_off, timeout, machine_lost, linearizable):
+for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, upgraded, cut_off, open_meanwhile, timeout, machine_lost, linearizable):
     part(function)
 for node in nodes:
     same(node.stop(), 0, f"{node.name} ends")

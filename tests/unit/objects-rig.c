@@ -44,7 +44,7 @@ static void join(TestPool *test)
 void rig_open_pool(TestPool *test)
 {
     g_autoptr(GError) error = NULL;
-    VvPoolOptions options = { .node = 1 };
+    VvPoolOptions options = { .node = 1, .others_return = true };
 
     test->pool = vv_pool_open(test->directory, &options, &error);
     g_assert_no_error(error);
@@ -153,7 +153,7 @@ Rig *rig_new(void)
 
 void rig_free(Rig *rig)
 {
-    vv_object_server_end(rig->server, false);
+    vv_object_server_end(rig->server);
     serve_net_free(rig->net);
     vv_object_server_free(rig->server);
     pool_free(rig->pool);

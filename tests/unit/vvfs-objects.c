@@ -509,7 +509,7 @@ static void test_end(void)
     parked = write_call(rig->lun, 0, 4096, 2);
     serve_net_send(rig->net, &parked);
     await(rig, is.under_way == 1);
-    vv_object_server_end(rig->server, false);
+    vv_object_server_end(rig->server);
     vv_gate_open(view, false);
     vv_view_unref(view);
     serve_net_await(&parked);
@@ -519,31 +519,89 @@ static void test_end(void)
     g_assert_cmpint(put(rig, rig->lun, 0, MIB, 2), ==, -ESHUTDOWN);
     g_assert_cmpint(open_as(rig, rig->lun, 2, 0), ==, -ESHUTDOWN);
     g_assert_cmpuint(rig_openers(rig, rig->lun), ==, 0);
-    vv_object_server_end(rig->server, false); /* again: nothing */
+    vv_object_server_end(rig->server); /* again: nothing */
     rig_free(rig);
 }
 
-/* A successor is told of what is open again, so what was removed stays; else its last close ends it. */
-static void test_leave(void)
+/* The server and the pool begin anew; n2 is to come back. */
+static void begin_anew(Rig *rig, const VvObjectServerOptions *options)
 {
-    for (unsigned leave = 0; leave < 2; leave++) {
-        Rig *rig = rig_new();
-        uint64_t lun = rig_lun_new(rig->pool, "e", 0), later = rig_lun_new(rig->pool, "f", 0);
-        VvOpen how = { .write = true };
-        VvHandle *handle;
-        VvViewStat stat;
+    vv_object_server_end(rig->server);
+    serve_net_free(rig->net);
+    vv_object_server_free(rig->server);
+    vv_pool_close(rig->pool->pool);
+    rig_open_pool(rig->pool);
+    rig->server = vv_object_server_new(options);
+    rig->net = serve_net_new(rig->server);
+    rig_serve(rig);
+}
 
-        g_assert_cmpint(open_as(rig, lun, 1, VV_OBJECT_WRITE), ==, 0);
-        g_assert_cmpint(put(rig, lun, 0, 5000, 1), ==, 5000);
-        vv_object_server_end(rig->server, leave == 1);
-        g_assert_cmpint(vv_handle_open(rig->pool->pool, later, &how, &handle), ==, 0);
-        vv_handle_close(handle);
-        await(rig, vv_pool_stat(rig->pool->pool, later, &stat) == 0 && !stat.elastic); /* what was closed before is seen to before */
-        g_assert_cmpint(vv_pool_stat(rig->pool->pool, lun, &stat), ==, 0);
-        g_assert_true(stat.elastic == (leave == 1));
-        g_assert_cmpuint(stat.size_bytes, ==, leave == 1 ? 5000 : 8192);
-        rig_free(rig);
-    }
+static bool is_elastic(Rig *rig, uint64_t lun)
+{
+    VvViewStat stat;
+
+    return vv_pool_stat(rig->pool->pool, lun, &stat) == 0 && stat.elastic;
+}
+
+static bool is_there(Rig *rig, uint64_t lun)
+{
+    VvViewStat stat;
+
+    return vv_pool_stat(rig->pool->pool, lun, &stat) == 0;
+}
+
+/* "a" is removed and "e" elastic while n2 has them open as handles 1 and 2. */
+static uint64_t open_two(Rig *rig)
+{
+    g_autoptr(GError) error = NULL;
+    const char *names[] = { "a", NULL };
+    uint64_t lun = rig_lun_new(rig->pool, "e", 0);
+    VvRemoval removal = { NULL };
+
+    g_assert_cmpint(open_as(rig, rig->lun, 1, VV_OBJECT_WRITE), ==, 0);
+    g_assert_cmpint(put(rig, rig->lun, 0, 4096, 0x0e), ==, 4096);
+    vv_pool_lun_remove(rig->pool->pool, names, false, false, false, NULL, &removal, &error);
+    g_assert_no_error(error);
+    vv_removal_clear(&removal);
+    g_assert_cmpint(open_as(rig, lun, 2, VV_OBJECT_WRITE), ==, 0);
+    g_assert_cmpint(put(rig, lun, 0, 5000, 0x0f), ==, 5000);
+    return lun;
+}
+
+/* What n2 has open is so still when the server is back, also what was removed meanwhile and what grows as it is written. */
+static void test_back(void)
+{
+    Rig *rig = rig_new();
+    uint64_t lun = open_two(rig);
+
+    begin_anew(rig, NULL);
+    serve_net_client(rig->net, true);
+    g_assert_cmpint(open_as(rig, rig->lun, 1, VV_OBJECT_WRITE | VV_OBJECT_AGAIN), ==, 0);
+    g_assert_cmpint(get(rig, rig->lun, 0, 4096), ==, 0x0e);
+    g_assert_cmpint(open_as(rig, lun, 2, VV_OBJECT_WRITE | VV_OBJECT_AGAIN), ==, 0);
+    g_assert_cmpint(put(rig, lun, 5000, 4000, 0x0f), ==, 4000);
+    g_assert_cmpint(get(rig, lun, 0, 9000), ==, 0x0f);
+    g_assert_cmpint(close_as(rig, rig->lun, 1), ==, 0);
+    g_assert_cmpint(close_as(rig, lun, 2), ==, 0);
+    await(rig, !is_there(rig, rig->lun) && !is_elastic(rig, lun));
+    rig_free(rig);
+}
+
+/* It does not come back in time, or not with all: what it had open is closed. */
+static void test_not_back(void)
+{
+    VvObjectServerOptions options = { .away_ms = 3000 };
+    Rig *rig = rig_new();
+    uint64_t lun = open_two(rig);
+
+    begin_anew(rig, &options);
+    serve_net_client(rig->net, true);
+    g_assert_cmpint(open_as(rig, lun, 2, VV_OBJECT_WRITE | VV_OBJECT_AGAIN), ==, 0);
+    g_assert_true(is_there(rig, rig->lun) && is_elastic(rig, lun));
+    await(rig, !is_there(rig, rig->lun));
+    g_assert_true(is_elastic(rig, lun)); /* seen to before, and open */
+    g_assert_cmpint(put(rig, lun, 5000, 4000, 0x0f), ==, 4000);
+    rig_free(rig);
 }
 
 /* S3: an orderly end keeps what was written, so the incarnation too; a machine that was lost does not. */
@@ -559,7 +617,7 @@ static void test_incarnation(void)
         g_assert_cmpint(call(rig, &opens), ==, 0);
         incarnations[i] = opens.answer.incarnation;
         g_assert_cmpint(put(rig, rig->lun, 0, 4096, 1), ==, 4096);
-        vv_object_server_end(rig->server, false);
+        vv_object_server_end(rig->server);
         serve_net_free(rig->net);
         vv_object_server_free(rig->server);
         vv_pool_close(rig->pool->pool);
@@ -636,7 +694,8 @@ int main(int argc, char **argv)
     g_test_add_func("/vvfs/objects/memory", test_memory);
     g_test_add_func("/vvfs/objects/before", test_before);
     g_test_add_func("/vvfs/objects/end", test_end);
-    g_test_add_func("/vvfs/objects/leave", test_leave);
+    g_test_add_func("/vvfs/objects/back", test_back);
+    g_test_add_func("/vvfs/objects/not-back", test_not_back);
     g_test_add_func("/vvfs/objects/incarnation", test_incarnation);
     g_test_add_func("/vvfs/objects/shares", test_shares);
     return g_test_run();
