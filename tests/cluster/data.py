@@ -247,9 +247,13 @@ def machine_lost():
     text, _ = process.communicate("\n", timeout=120)
     same(text.split(), ["5", "flushed", "F"], "the next flush says EIO, the one after that is good, and what was flushed is there")
     ok(wait_for(lambda: any("lost" in message for message in n2.events("writes-lost")), "an event"), "an event tells")
-    load = Load(n2, "disks", "--depth", "1")  # who is told stops, and others would go on
-    n1.kill()
-    n1.start()
+    load = Load(n2, "disks", "--depth", "1", "--flush", "256")  # who is told stops, and others would go on
+    for round in range(4):  # right after a flush nothing is lost, and nothing is to be told
+        n1.kill()
+        n1.start()
+        before = load.blocks()
+        if not wait_for(lambda: load.process.poll() is not None or load.blocks() > before + 200, "told, or goes on") or load.process.poll() is not None:
+            break
     end(load.process, "vvpat is told", (3,), 120)
     load.verify(n3, "--flushed")
 
