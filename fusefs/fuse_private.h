@@ -101,7 +101,7 @@ struct VvFuse {
     bool uring;            /* the first ring_count servers have rings, one more reads /dev/fuse (uring.h, U3) */
     unsigned queue_count;  /* of the kernel; 0 without rings */
     unsigned ring_count, server_count; /* the latter: all */
-    _Atomic unsigned readers; /* workers that sleep for a request: worker.h */
+    VvRoster roster; /* of the workers */
     VvServer servers[VV_WORKERS_MAX + 1];
     VvHandles handles;
     VvOperations operations;

@@ -361,7 +361,7 @@ static bool clone_devices(VvFuse *fuse, GError **error)
         if (ring)
             continue;
         vv_worker_set_source(server->worker, server->blocking_fd, server->nonblocking_fd, vv_take, server);
-        vv_worker_share_source(server->worker, &fuse->readers);
+        vv_worker_share_source(server->worker, &fuse->roster);
     }
     return true;
 }

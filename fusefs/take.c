@@ -215,6 +215,7 @@ static void take_interrupt(VvServer *server, VvSlot *slot, size_t length_bytes)
 
 static void through_libfuse(VvServer *server, VvSlot *slot, size_t length_bytes)
 {
+    vv_worker_will_block(server->worker);
     vv_process(server->fuse, slot->entry ? slot : NULL, slot->fd, slot->request, length_bytes); /* T1 */
 }
 

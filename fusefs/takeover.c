@@ -137,7 +137,7 @@ bool vv_takeover_adopt(VvFuse *fuse, GError **error)
         server->nonblocking_fd = keep_fd(c->clone_fds[2 * i + 1]);
         ok = server->blocking_fd >= 0 && server->nonblocking_fd >= 0;
         vv_worker_set_source(server->worker, server->blocking_fd, server->nonblocking_fd, vv_take, server);
-        vv_worker_share_source(server->worker, &fuse->readers);
+        vv_worker_share_source(server->worker, &fuse->roster);
     }
     if (!ok) {
         vv_set_error(error, VV_ERROR_INTERNAL, fuse->mount_point, NULL, "the connection cannot be taken over");

@@ -20,6 +20,8 @@
  *     the round is what take waits for: a completion or a task.
  * W8  Of several workers of one source those that are busy do not poll it while another one sleeps in its blocking read: a lone
  *     request would wake both. Who comes out of that read polls, or reads again, so the source is never without.
+ * W9  Where requests had to be waited for, who has nothing under way rests while another one sleeps in the blocking read (roster.h), until
+ *     somebody has ENOUGH under way and takes one more, may not take what there is, blocks, or ends. Two that take lone requests in turn are a fifth slower.
  * W6  When run returns nothing of this worker is left in the kernel: the poll and the eventfd read are cancelled and
  *     their completions seen. */
 #include "worker.h"
@@ -40,6 +42,7 @@
 #define COMPLETIONS_MAX 256u /* copied out at once: docs/fuse.md */
 #define TAKES_MAX 32u        /* requests taken per wake-up: no gain beyond (docs/fuse.md) */
 #define INLINE_BATCH_BYTES (16u << 10)
+#define ENOUGH 1u            /* requests under way before another worker is woken: W9 */
 #define PROBES_EMPTY_MAX 4u  /* a look for further requests is left out at most 15 times */
 
 /* user_data of the loop's own requests; anything else is a VvDiskIo, or with this bit a VvCommand. */
@@ -63,7 +66,9 @@ struct VvWorker {
     bool source_ready; /* the non-blocking descriptor may have more */
     bool source_shut;  /* it may not be read in this round */
     bool poll_armed;
-    _Atomic unsigned *readers; /* workers of the same source inside its blocking read: W8. Borrowed; NULL: no others */
+    VvRoster *roster;      /* W8, W9. Borrowed; NULL: no others */
+    bool reading;      /* it is counted in roster->readers */
+    bool waited;       /* since its last read of the source it has slept for something under way */
 
     /* the ring */
     struct io_uring ring;
@@ -214,10 +219,11 @@ void vv_worker_set_source(VvWorker *worker, int blocking_fd, int nonblocking_fd,
     worker->take_user = user;
 }
 
-void vv_worker_share_source(VvWorker *worker, _Atomic unsigned *readers)
+void vv_worker_share_source(VvWorker *worker, VvRoster *roster)
 {
-    g_assert(!worker->ran);
-    worker->readers = readers;
+    g_assert(!worker->ran && worker->index < VV_ROSTER_MAX);
+    worker->roster = roster;
+    roster->event_fds[worker->index] = worker->event_fd;
 }
 
 /* ---- mailbox */
@@ -520,13 +526,39 @@ static void reap(VvWorker *worker)
     } while (count == COMPLETIONS_MAX);
 }
 
+static void read_ends(VvWorker *worker)
+{
+    if (worker->reading)
+        vv_roster_read_ends(worker->roster);
+    worker->reading = false;
+}
+
+/* W9 */
+static void wake_another(VvWorker *worker)
+{
+    if (worker->roster && vv_roster_rests(worker->roster))
+        vv_roster_wake(worker->roster);
+}
+
+void vv_worker_will_block(VvWorker *worker)
+{
+    g_assert(current_worker == worker);
+    read_ends(worker); /* before we look who rests: C1 */
+    wake_another(worker);
+}
+
 /* False: there was none. */
 static bool take_one(VvWorker *worker, int fd)
 {
+    bool enough = worker->in_ring + worker->holds >= ENOUGH;
     worker->queue_inline = true;
     int rc = worker->take(worker->take_user, fd);
     if (worker->inline_bytes >= INLINE_BATCH_BYTES) /* W5 */
         do_inline(worker);
+    if (rc == -EBUSY || rc == -ENODEV)
+        vv_worker_will_block(worker);
+    else if (enough && rc == 1)
+        wake_another(worker);
     if (rc == 1)
         return true;
     g_assert(rc == 0 || rc == -EBUSY || rc == -ENODEV);
@@ -548,11 +580,12 @@ static void take_more(VvWorker *worker)
  * time: then it is done ever more seldom. */
 static void take_first(VvWorker *worker)
 {
-    if (worker->readers)
-        atomic_fetch_add_explicit(worker->readers, 1, memory_order_relaxed);
+    worker->waited = false;
+    worker->reading = worker->roster != NULL;
+    if (worker->reading)
+        vv_roster_read_begins(worker->roster);
     worker->source_ready = take_one(worker, worker->blocking_fd) || worker->source_shut;
-    if (worker->readers)
-        atomic_fetch_sub_explicit(worker->readers, 1, memory_order_relaxed);
+    read_ends(worker);
     g_assert(!worker->source_shut || is_busy(worker));
     bool probe = worker->source_ready && !worker->source_shut && worker->probes_left_out == 0;
     if (probe && take_one(worker, worker->nonblocking_fd)) {
@@ -569,17 +602,43 @@ static void take_first(VvWorker *worker)
     do_inline(worker);
 }
 
+static bool is_stopping(const VvWorker *worker)
+{
+    return atomic_load_explicit(&worker->stopping, memory_order_acquire);
+}
+
+/* W9. False: it may not. */
+static bool rest(VvWorker *worker)
+{
+    if (!worker->roster || !worker->waited || !vv_roster_rest(worker->roster, worker->index))
+        return false;
+    struct io_uring_sqe *sqe = worker->poll_armed ? get_sqe(worker) : NULL;
+    if (sqe) { /* else the next request wakes both */
+        io_uring_prep_cancel64(sqe, TAG_SOURCE, 0);
+        io_uring_sqe_set_data64(sqe, TAG_NONE);
+    }
+    while (vv_roster_has(worker->roster, worker->index) && mailbox_is_empty(worker) && !is_stopping(worker)) {
+        arm_mailbox(worker);
+        enter_ring(worker, true);
+        reap(worker);
+    }
+    vv_roster_rise(worker->roster, worker->index);
+    return true;
+}
+
 /* One round. False: it is over. */
 static bool run_once(VvWorker *worker)
 {
     run_tasks(worker);
-    bool ending = atomic_load_explicit(&worker->stopping, memory_order_acquire) || worker->source_ended;
+    bool ending = is_stopping(worker) || worker->source_ended;
     bool busy = is_busy(worker) || !mailbox_is_empty(worker);
     if (ending && !busy && worker->commands == 0)
         return false;
 
     bool taking = worker->take && !ending;
     worker->source_shut = false;
+    if (taking && !busy && rest(worker))
+        return true;
     if (taking && !busy) { /* W1 */
         take_first(worker);
         if (!is_busy(worker))
@@ -595,9 +654,10 @@ static bool run_once(VvWorker *worker)
     bool more = (taking && (ready || worker->source_ended)) || !mailbox_is_empty(worker);
 
     arm_mailbox(worker);
-    bool other_reads = worker->readers && atomic_load_explicit(worker->readers, memory_order_relaxed) > 0; /* W8 */
+    bool other_reads = worker->roster && vv_roster_reads(worker->roster); /* W8 */
     if (taking && !worker->source_ready && !other_reads) /* who may not read it does not ask whether it could: W7 */
         arm_source(worker);
+    worker->waited |= !more;
     enter_ring(worker, !more);
     reap(worker);
     return true;

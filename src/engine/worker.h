@@ -12,6 +12,7 @@
 #ifndef VV_WORKER_H
 #define VV_WORKER_H
 
+#include "roster.h"
 #include "disk.h"
 
 #include <glib.h>
@@ -68,9 +69,10 @@ unsigned vv_worker_index(const VvWorker *worker);
 typedef int (*VvWorkerTake)(void *user, int fd);
 void vv_worker_set_source(VvWorker *worker, int blocking_fd, int nonblocking_fd, VvWorkerTake take, void *user);
 
-/* There are other workers of the same source: @readers counts those that sleep in its blocking read, and is 0 at first. Borrowed until all
- * are freed. Before run only. */
-void vv_worker_share_source(VvWorker *worker, _Atomic unsigned *readers);
+/* There are other workers of the same source, with other indexes, all below VV_ROSTER_MAX. Borrowed until all are freed. Before run only. */
+void vv_worker_share_source(VvWorker *worker, VvRoster *roster);
+/* Owner's thread only, in take: what comes next may take a while and does not wait in the ring, so another one shall look for requests. */
+void vv_worker_will_block(VvWorker *worker);
 
 /* Run until vv_worker_stop, or the source ended, and then until nothing is in flight. Sets the thread's current worker. */
 void vv_worker_run(VvWorker *worker);
