@@ -418,12 +418,13 @@ void vvm_disk_resize(VvDiskInfo *disk, uint64_t size_bytes)
     disk->size_bytes = size_bytes;
     disk->unit_count = (uint32_t) MIN(units, UINT32_MAX - 64);
     size_t words = disk->unit_count / 64 + 1, old_words = disk->used_units != NULL ? old_count / 64 + 1 : 0;
-    if (disk->used_units == NULL)
-        disk->used_units = g_new0(uint64_t, words); /* of a record that claims 4 EiB nothing is touched */
-    else
-        disk->used_units = g_renew(uint64_t, disk->used_units, words);
-    if (words > old_words && old_words > 0)
-        memset(disk->used_units + old_words, 0, (words - old_words) * sizeof(uint64_t));
+    if (words > old_words) { /* not a longer one of the same: of a record that claims 4 EiB nothing is touched */
+        uint64_t *longer = g_new0(uint64_t, words);
+        if (old_words > 0)
+            memcpy(longer, disk->used_units, old_words * sizeof *longer);
+        g_free(disk->used_units);
+        disk->used_units = longer;
+    }
     disk->free_unit_count += disk->unit_count - old_count;
 }
 

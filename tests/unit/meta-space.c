@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where a segment goes: the first free aligned run whose buddy is used or past the end, else the first free one, on disks used at random. */
+/* Where a segment goes: the first free aligned run whose buddy is used or past the end, else the first free one, on disks used at random. A disk that
+ * grows. */
 #include "meta_private.h"
 
 #include <glib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static VvMeta *meta_new(const char *directory, uint32_t units)
 {
@@ -80,9 +83,36 @@ static void test_find(void)
     g_spawn_sync(NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
 }
 
+/* A disk that claims 4 EiB has half a GiB of bits, and next to none of it is touched: whoever wrote that record costs no memory. */
+static void test_grow(void)
+{
+    const size_t page_bytes = (size_t) sysconf(_SC_PAGESIZE);
+    VvDiskInfo disk = { .id = 1 };
+    size_t touched = 0;
+
+    vvm_disk_resize(&disk, ((uint64_t) 70 << VV_SEGMENT_SHIFT_MIN) + VV_LABEL_BYTES + VV_DISK_TAIL_BYTES);
+    g_assert_cmpuint(disk.unit_count, ==, 70);
+    g_assert_true(vvm_units_take(&disk, 1, 1) && vvm_units_take(&disk, 69, 1));
+    vvm_disk_resize(&disk, UINT64_MAX);
+    g_assert_cmpuint(disk.free_unit_count, ==, disk.unit_count - 2);
+    g_assert_false(vvm_units_take(&disk, 1, 1));
+    g_assert_false(vvm_units_take(&disk, 69, 1));
+    g_assert_true(vvm_units_take(&disk, 70, 1) && vvm_units_take(&disk, disk.unit_count - 1, 1));
+
+    uintptr_t first = ((uintptr_t) disk.used_units + page_bytes - 1) / page_bytes * page_bytes;
+    size_t pages = (disk.unit_count / 64 * sizeof(uint64_t) - page_bytes) / page_bytes;
+    g_autofree unsigned char *resident = g_malloc(pages);
+    g_assert_cmpint(mincore((void *) first, pages * page_bytes, resident), ==, 0);
+    for (size_t i = 0; i < pages; i++)
+        touched += resident[i] & 1;
+    g_assert_cmpuint(touched * page_bytes, <=, 8u << 20);
+    g_free(disk.used_units);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/meta/space/find", test_find);
+    g_test_add_func("/meta/space/grow", test_grow);
     return g_test_run();
 }
