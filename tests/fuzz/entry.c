@@ -97,6 +97,18 @@ static void apply(const VvOps *ops)
     vv_meta_close(meta);
 }
 
+/* A disk that claims petabytes has bits of half a GiB. Nothing touches them but AddressSanitizer's shadow, when they go: one claim of sixteen is
+ * left as it is, the others say terabytes. */
+static void cut_disks(VvOps *ops, bool keep)
+{
+    for (unsigned i = 0; i < ops->len && !keep; i++) {
+        VvOp *op = &g_array_index(ops, VvOp, i);
+        uint64_t *size_bytes = op->kind == VV_OP_DISK_ADD ? &op->disk_add.size_bytes : op->kind == VV_OP_DISK_SET ? &op->disk_set.size_bytes : NULL;
+        if (size_bytes != NULL && *size_bytes >> 42 != 0)
+            *size_bytes = *size_bytes >> 22 | UINT64_C(1) << 41;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
 {
     VvOps *ops = NULL;
@@ -109,6 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
     vv_ops_encode(back, again);
     fuzz_assert_same(out->data, out->len, again->data, again->len);
     vv_ops_free(back);
+    cut_disks(ops, vv_crc32c(0, data, length_bytes) % 16 == 0);
     apply(ops);
     vv_ops_free(ops);
     return 0;

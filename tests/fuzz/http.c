@@ -6,6 +6,8 @@
 #include "status.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -34,6 +36,24 @@ static void start(void)
     vv_metrics_server_start(server);
 }
 
+/* 0 or an errno. A signal may interrupt it (libFuzzer's clock does), and others of the machine may have all ports for a moment. */
+static int reach(int fd)
+{
+    gint64 deadline = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    struct pollfd poll_fd = { .fd = fd, .events = POLLOUT };
+    socklen_t bytes = sizeof(int);
+    int err;
+
+    do
+        err = connect(fd, (struct sockaddr *) &where, sizeof where) == 0 ? 0 : errno;
+    while (err == EADDRNOTAVAIL && g_get_monotonic_time() < deadline);
+    if (err != EINTR)
+        return err;
+    while (poll(&poll_fd, 1, -1) < 0 && errno == EINTR)
+        continue;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &bytes) == 0 ? err : errno;
+}
+
 /* What came back; a connection that was refused or reset has nothing. */
 static size_t talk(const void *bytes, size_t length_bytes, char *answer, size_t answer_bytes)
 {
@@ -42,11 +62,12 @@ static size_t talk(const void *bytes, size_t length_bytes, char *answer, size_t 
     ssize_t n;
     struct linger now = { .l_onoff = 1 }; /* or the ports would be used up */
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    g_assert_cmpint(connect(fd, (struct sockaddr *) &where, sizeof where), ==, 0);
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(reach(fd), ==, 0);
     (void) !send(fd, bytes, length_bytes, MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
-    while (got < answer_bytes - 1 && (n = recv(fd, answer + got, answer_bytes - 1 - got, 0)) > 0)
-        got += (size_t) n;
+    while (got < answer_bytes - 1 && ((n = recv(fd, answer + got, answer_bytes - 1 - got, 0)) > 0 || (n < 0 && errno == EINTR)))
+        got += n > 0 ? (size_t) n : 0;
     answer[got] = '\0';
     close(fd);
     return got;
