@@ -38,7 +38,9 @@
 #ifndef VV_JOURNAL_FILE_BYTES /* tests/crash wraps the journal often, and reads it thousands of times */
 #define VV_JOURNAL_FILE_BYTES (8u << 20)
 #endif
+#ifndef VV_JOURNAL_FILES_MAX /* tests/fuzz/journal has two, and looks for all at each run */
 #define VV_JOURNAL_FILES_MAX 16u
+#endif
 #define VV_JOURNAL_KEPT_BYTES (2u << 20) /* of the last file: for entries that free something, 4,000 small ones */
 #ifndef VV_ENTRY_BYTES_MAX /* tests/fuzz/journal */
 #define VV_ENTRY_BYTES_MAX (1u << 20) /* 1,024 regions of 256 changes of 12 bytes do not fit: the builder splits */

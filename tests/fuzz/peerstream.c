@@ -4,7 +4,8 @@
  * the owner once, and nothing more is taken than was said.
  *
  * The first byte: 1 data connection, 2 dialled by it, 4 bytes follow without form. Then {u16 kind, u8 flags, u8 request, u8 body, u16 data}:
- * data is in units of 64 bytes; the top bit of flags leaves the checksum wrong, the next one pauses, the next stops half-way. */
+ * data is in units of 64 bytes, of 4096 if its six top bits are set: megabytes, which take long, come now and then. The top bit of flags leaves
+ * the checksum wrong, the next one pauses, the next stops half-way. */
 #include "fuzz.h"
 #include "peer_private.h"
 
@@ -83,6 +84,8 @@ static void timer_cb(void *data)
     (void) data;
 }
 
+static uint32_t data_bytes_of(uint16_t said) { return (said & 0x3ffu) * (said >> 10 == 0x3f ? 4096u : 64u); }
+
 static void feed(Run *run)
 {
     const uint8_t *at = run->data + 1, *end = run->data + run->length_bytes;
@@ -98,7 +101,7 @@ static void feed(Run *run)
             .flags = at[2] & 3,
             .request = at[3],
             .body_bytes = at[4] * 17u,
-            .data_bytes = vv_get_u16(at + 5) * 64u };
+            .data_bytes = data_bytes_of(vv_get_u16(at + 5)) };
         size_t bytes = frame.body_bytes + frame.data_bytes;
         uint8_t raw[VV_FRAME_BYTES];
 

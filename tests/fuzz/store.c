@@ -13,11 +13,15 @@
 #define PAGES_MAX 16u
 #define META_BYTES 136u
 
-static void write_file(const char *name, const uint8_t *bytes, size_t length_bytes)
+/* The files stay open, so that their pages stay; an opening may have made one longer. */
+static void write_file(int *fd, const char *name, const uint8_t *bytes, size_t length_bytes)
 {
-    g_autofree char *path = g_build_filename(fuzz_folder(), name, NULL);
-    vv_autofd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    g_assert_cmpint(vv_pwrite_full(fd, bytes, length_bytes, 0), ==, 0);
+    if (*fd == 0) {
+        g_autofree char *path = g_build_filename(fuzz_folder(), name, NULL);
+        *fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    }
+    g_assert_cmpint(vv_pwrite_full(*fd, bytes, length_bytes, 0), ==, 0);
+    g_assert_cmpint(ftruncate(*fd, (off_t) length_bytes), ==, 0);
 }
 
 static uint32_t numbered_crc(uint64_t number, const uint8_t *bytes, size_t length_bytes)
@@ -30,6 +34,7 @@ static uint32_t numbered_crc(uint64_t number, const uint8_t *bytes, size_t lengt
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
 {
     static uint8_t pages[(2 + PAGES_MAX) * PAGE], sums[4096 + 512];
+    static int data_fd, sums_fd;
     g_autoptr(GError) error = NULL;
     if (length_bytes < META_BYTES || length_bytes > META_BYTES + PAGES_MAX * PAGE)
         return 0;
@@ -48,8 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
     vv_put_u64(sums + 32 + 120, vv_get_u64(sums + 32 + 120) % (2 + PAGES_MAX));
     vv_put_u32(sums + 12, vv_crc32c(vv_crc32c(0, sums, 12), sums + 16, 496));
     memcpy(sums + 512, sums, 512);
-    write_file("data.mdb", pages, sizeof pages);
-    write_file("sums", sums, sizeof sums);
+    write_file(&data_fd, "data.mdb", pages, sizeof pages);
+    write_file(&sums_fd, "sums", sums, sizeof sums);
     for (VvMapCheck check = VV_MAP_LATE; check <= VV_MAP_WHOLE; check++) {
         VvSums *opened = vv_sums_open(fuzz_folder(), check, &error);
         VvFaultKind kind;
