@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ static void usage(FILE *out)
         "  --count N          operations, of each file (1000); pingpong: the last number\n"
         "  --seconds S        end after S seconds, if not before\n"
         "  --flush N          fdatasync after every N writes of a thread (0: never)\n"
+        "  --pause MS         of a thread, or a player, after each operation (0): a load that leaves time to others\n"
         "  --reads PERCENT    of mix (50)\n"
         "  --buffered         without O_DIRECT\n"
         "  --seed N           of sizes and places (1)\n"
@@ -128,6 +130,12 @@ int vvpat_pwrite(int fd, const void *data, size_t bytes, uint64_t offset)
     return outcome(pwrite(fd, data, bytes, (off_t) offset), bytes, "write", offset);
 }
 
+void vvpat_pause(const Options *options)
+{
+    if (options->pause_ms != 0)
+        poll(NULL, 0, (int) options->pause_ms);
+}
+
 void *vvpat_buffer(size_t bytes)
 {
     void *data;
@@ -180,6 +188,7 @@ enum {
     O_COUNT,
     O_SECONDS,
     O_FLUSH,
+    O_PAUSE,
     O_READS,
     O_BUFFERED,
     O_SEED,
@@ -200,12 +209,12 @@ enum {
 static const struct option words[] = { { "lun", 1, NULL, O_LUN }, { "node", 1, NULL, O_NODE },
     { "offset", 1, NULL, O_OFFSET }, { "size", 1, NULL, O_SIZE }, { "bs", 1, NULL, O_BS },
     { "depth", 1, NULL, O_DEPTH }, { "count", 1, NULL, O_COUNT }, { "seconds", 1, NULL, O_SECONDS },
-    { "flush", 1, NULL, O_FLUSH }, { "reads", 1, NULL, O_READS }, { "buffered", 0, NULL, O_BUFFERED },
-    { "seed", 1, NULL, O_SEED }, { "log", 1, NULL, O_LOG }, { "flushed", 0, NULL, O_FLUSHED },
-    { "since", 1, NULL, O_SINCE }, { "until", 1, NULL, O_UNTIL }, { "whole", 0, NULL, O_WHOLE },
-    { "ring", 1, NULL, O_RING }, { "index", 1, NULL, O_INDEX }, { "local", 1, NULL, O_LOCAL },
-    { "slots", 1, NULL, O_SLOTS }, { "from", 1, NULL, O_FROM }, { "no-look", 0, NULL, O_NO_LOOK },
-    { "help", 0, NULL, O_HELP }, { NULL, 0, NULL, 0 } };
+    { "flush", 1, NULL, O_FLUSH }, { "pause", 1, NULL, O_PAUSE }, { "reads", 1, NULL, O_READS },
+    { "buffered", 0, NULL, O_BUFFERED }, { "seed", 1, NULL, O_SEED }, { "log", 1, NULL, O_LOG },
+    { "flushed", 0, NULL, O_FLUSHED }, { "since", 1, NULL, O_SINCE }, { "until", 1, NULL, O_UNTIL },
+    { "whole", 0, NULL, O_WHOLE }, { "ring", 1, NULL, O_RING }, { "index", 1, NULL, O_INDEX },
+    { "local", 1, NULL, O_LOCAL }, { "slots", 1, NULL, O_SLOTS }, { "from", 1, NULL, O_FROM },
+    { "no-look", 0, NULL, O_NO_LOOK }, { "help", 0, NULL, O_HELP }, { NULL, 0, NULL, 0 } };
 
 /* clang-format on */
 
@@ -245,6 +254,7 @@ static void set_option(Options *o, int option, const char *text)
     case O_COUNT: o->count = parse("count", text, 1, OPLOG_OPS_MAX); break;
     case O_SECONDS: o->seconds = parse("seconds", text, 1, 1u << 20); break;
     case O_FLUSH: o->flush_every = parse("flush", text, 0, 1u << 30); break;
+    case O_PAUSE: o->pause_ms = (uint32_t) parse("pause", text, 0, 60000); break;
     case O_READS: o->reads_percent = (uint32_t) parse("reads", text, 0, 100); break;
     case O_SEED: o->seed = parse("seed", text, 1, range); break;
     case O_LOG: add_log(o, text); break;

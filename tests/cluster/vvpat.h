@@ -27,6 +27,7 @@ typedef struct {
     uint64_t count;       /* operations; of pingpong the last number */
     uint64_t seconds;     /* 0: no limit */
     uint64_t flush_every; /* writes; 0: never */
+    uint32_t pause_ms;
     uint64_t seed;
     uint32_t reads_percent;
     bool buffered;
@@ -57,6 +58,7 @@ uint64_t vvpat_size(const Options *options, unsigned i, int fd, uint64_t unit);
 /* 0, or -errno; a short transfer is -EIO. */
 int vvpat_pread(int fd, void *data, size_t bytes, uint64_t offset);
 int vvpat_pwrite(int fd, const void *data, size_t bytes, uint64_t offset);
+void vvpat_pause(const Options *options);
 void *vvpat_buffer(size_t bytes); /* aligned for direct I/O; freed with free() */
 uint64_t vvpat_random(uint64_t *state);
 /* Who may have written what a sector holds, once a log says so. */

@@ -241,6 +241,7 @@ static int play(Player *p)
         }
         if (last)
             break;
+        vvpat_pause(o);
     }
     return code;
 }

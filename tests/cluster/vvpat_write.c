@@ -167,6 +167,7 @@ static void *work(void *user)
         choose(w, file, &offset, &bytes);
         good = w->load->mix && vvpat_random(&w->random) % 100 < o->reads_percent ? read_one(w, file, offset, bytes)
                                                                                  : write_one(w, file, offset, bytes);
+        vvpat_pause(o);
     }
     return NULL;
 }
