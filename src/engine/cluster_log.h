@@ -62,6 +62,8 @@ bool vv_pool_make_cluster(VvPool *pool, const VvClusterLog *log, GError **error)
 bool vv_pool_cluster_may_apply(VvPool *pool);
 /* A checkpoint now; blocks. 0 and the index of the store's base, or -errno. Not for the driver's thread, nor the committer's. */
 int vv_pool_cluster_checkpoint(VvPool *pool, uint64_t *ret_index);
+/* The pool is about to be closed: what is proposed is not waited for without end any more (`closing`). May be said again. [any] */
+void vv_pool_is_ending(VvPool *pool);
 /* The disks are another node's: what works on data is done there. [any] */
 bool vv_pool_is_without_disks(const VvPool *pool);
 

@@ -54,6 +54,13 @@ int vv_pool_cluster_checkpoint(VvPool *pool, uint64_t *ret_index)
     return rc;
 }
 
+void vv_pool_is_ending(VvPool *pool)
+{
+    const VvClusterLog *log = atomic_load(&pool->cluster);
+    if (log)
+        log->closing(log->user);
+}
+
 bool vv_pool_is_without_disks(const VvPool *pool)
 {
     return pool->without_disks;

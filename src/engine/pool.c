@@ -672,8 +672,7 @@ void vv_pool_close(VvPool *pool)
 
     if (!pool)
         return;
-    if (atomic_load(&pool->cluster))
-        atomic_load(&pool->cluster)->closing(atomic_load(&pool->cluster)->user);
+    vv_pool_is_ending(pool);
     vv_jobs_drain_closed(pool);
     vv_config_lock(pool); /* a transaction under way ends first, */
     pthread_mutex_lock(&pool->claims.lock); /* and so does an open */

@@ -155,6 +155,7 @@ static void mount_ended(void *data)
 
     run->mount_ended = true;
     run->daemon.ending = true;
+    vv_pool_is_ending(run->daemon.pool); /* what our threads still wait for has an end */
     tell_lock(run, "ending", NULL);
     vv_server_stop(run->daemon.server);
     vv_daemon_may_leave(&run->daemon);
@@ -174,9 +175,12 @@ static void *mount_main(void *user)
 static void detach_chore(void *data)
 {
     VvRun *run = data;
-    int err = vv_pool_flush(run->daemon.pool);
-    unsigned open;
+    unsigned open = vv_fuse_open_count(run->fuse);
+    int err;
 
+    if (!open) /* else a majority may come before the last close does */
+        vv_pool_is_ending(run->daemon.pool);
+    err = vv_pool_flush(run->daemon.pool);
     if (err)
         vv_log(VV_LOG_ERROR, "pool %s could not be flushed: %s", run->daemon.name, g_strerror(-err));
     vv_fuse_stop(run->fuse);
@@ -270,8 +274,10 @@ static void term(void *user, unsigned times)
 static void alone_chore(void *data)
 {
     VvRun *run = data;
-    int err = vv_pool_flush(run->daemon.pool);
+    int err;
 
+    vv_pool_is_ending(run->daemon.pool);
+    err = vv_pool_flush(run->daemon.pool);
     if (err)
         vv_log(VV_LOG_ERROR, "pool %s could not be flushed: %s", run->daemon.name, g_strerror(-err));
     if (!vv_fuse_abandon(run->fuse))

@@ -19,6 +19,9 @@ only = set(sys.argv[1:])
 SOAK = {"restarts", "stopped", "lose_disks", "upgraded", "copied"}  # only when asked for
 
 
+SESSION_SECONDS = 5  # T: VV_DRIVER_SESSION_MS
+
+
 def part(function):
     if function.__name__ in only or "all" in only or not only and function.__name__ not in SOAK:
         begin = time.monotonic()
@@ -227,6 +230,25 @@ def upgraded():
     made(n3, "after-upgrade")
 
 
+def last_one():
+    """Whoever is stopped last has no majority: what it has written and not flushed does not hold it for longer than 2 T, and it says so."""
+    n1.must("lun", "create", "last", "8M")
+    n2.stop()
+    n3.stop()
+    result = rig("run", "n1", "dd", "if=/dev/urandom", "of=mnt/luns/last", "bs=64K", "count=16", "oflag=direct", "conv=notrunc", "status=none", check=False)
+    same((result.returncode, result.stderr), (0, ""), "n1 writes without a majority")
+    n1.forget()
+    code, seconds = timed(n1.stop)
+    ok(code is not None and seconds < 2 * SESSION_SECONDS + SLACK, f"n1 ends after {seconds:.1f} s ({code})")
+    contains(n1.tail(), "no majority of the nodes answers", "... and says what it waited for")
+    same(rig("run", "n1", "sh", "-c", "mount | grep fuse.vvfs", check=False).stdout, "", "no mount stays")
+    for node in nodes:
+        node.launch()
+    for node in nodes:
+        node.wait()
+    made(n1, "after-last")
+
+
 def copied():
     """A copy of n3's directory on another machine has n3's address and cannot be served there; in n3's place, when n3 has gone on since,
     it is not brought up to date, and says so."""
@@ -249,7 +271,7 @@ def copied():
     made(n3, "after-old")
 
 
-for function in (day_two, restarts, all_down, lose_coordinator, lose_disks, cut_off, stopped, upgraded, copied):
+for function in (day_two, restarts, all_down, lose_coordinator, lose_disks, cut_off, stopped, upgraded, copied, last_one):
     part(function)
 for node in nodes:
     same(node.stop(), 0, f"{node.name} ends")

@@ -81,10 +81,13 @@ class Load:
         """The end of it. Data that is wrong is never excused."""
         if not self.process:
             return
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise Wrong(f"{self.log} on {self.node.name} does not end")
+        end = time.monotonic() + seconds
+        while (code := self.process.poll()) is None:
+            must(time.monotonic() < end, f"{self.log} on {self.node.name} does not end")
+            try:
+                self.process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                self.kill()  # it may have been no vvpat yet when it was killed
         self.process = None
         self.output.close()
         must(code in (0, 143, -15, 137, -9) or excused and code == 3, f"{self.log} on {self.node.name} ended with {code}: {self.said()}")
