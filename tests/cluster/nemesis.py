@@ -17,7 +17,7 @@ import sys
 import time
 
 from daemon import wait_for
-from meddler import Meddler
+from meddler import KNOWN_CODES, Meddler
 from pressure import Pressure, Wrong, must
 from rigged import RIG, Node, rig
 
@@ -64,6 +64,7 @@ class Cluster:
         self.meddler = Meddler(self.pressure)
         self.dead = set()  # to be started by heal()
         self.after = []  # what can be done only when all is well
+        self.begun = []  # (exit codes, process) of commands that may need a majority
         n1 = self.nodes[0]
         code, _, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
         must(code == 0, err)
@@ -88,9 +89,16 @@ class Cluster:
         self.pressure.end_on(node)
         rig("run", node.name, "umount", "-l", "mnt", check=False)
 
+    def begin_to(self, codes, node, *words):
+        self.begun.append((codes, subprocess.Popen([RIG, "run", node.name, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)))
+
     def heal(self):
         rig("heal")
         rig("mend", "n1")
+        for codes, process in self.begun:
+            text, _ = process.communicate(timeout=HEAL_SECONDS)
+            must(process.returncode in codes or process.returncode in (137, -9), f"{process.args[3:]} ended with {process.returncode}: {text}")
+        self.begun.clear()
         for node in sorted(self.dead, key=lambda node: node.name):
             node.launch()
         for node in self.dead:
@@ -98,6 +106,8 @@ class Cluster:
         self.dead.clear()
         for step in self.after:
             step()
+            for node in self.nodes:
+                node.serves()
         self.after.clear()
         for node in self.members():
             node.serves()
@@ -185,12 +195,13 @@ def black_hole(c, r):
 
 def lead(c, r):
     for node in r.sample(c.nodes, 2):
-        yield f"{node.name} is to coordinate", r.uniform(0, 0.3), lambda node=node: c.meddler.ask(c.other(node), "node", "lead", node.name)
+        yield f"{node.name} is to coordinate", r.uniform(0, 0.3), lambda node=node: c.begin_to(
+            KNOWN_CODES, c.other(node), "vvfs-admin", "-p", "./pool", "--timeout", "10", "node", "lead", node.name)
 
 
 def upgrade(c, r):
     node = r.choice(c.nodes)
-    yield f"{node.name}'s program is exchanged", 0.1, lambda: rig("run", node.name, "vvfs", "--upgrade", "mnt", check=False)
+    yield f"{node.name}'s program is exchanged", 0.1, lambda: c.begin_to((0, 1), node, "vvfs", "--upgrade", "mnt")
 
 
 def evict(c, r):
@@ -248,8 +259,16 @@ def disk_fails(c, r):
     def fail():
         c.pressure.crash_comes()
         rig("break", "n1", "d1", what)
+
+    def mount_again():  # as a sync that failed asks for
+        c.pressure.end_on(n1)
+        must(n1.stop(HEAL_SECONDS) is not None, f"n1 does not end after its disk has failed: {n1.tail()}")
+        n1.launch()
+    n1 = c.nodes[0]
     yield f"n1's disk fails ({what})", r.uniform(0.2, 2), fail
     rig("mend", "n1")
+    if n1 not in c.dead:
+        c.after.insert(0, mount_again)
 
 
 NEMESES = ((4, stand_still), (4, server_dies), (2, machine_dies), (2, cut_link), (3, cut_way), (3, black_hole), (2, lead), (1, upgrade), (1, evict), (2, guest), (1, disk_fails))
