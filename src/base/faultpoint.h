@@ -39,7 +39,14 @@
     X(VOTE_FIRST, "vote-first")       /* the first copy of term and vote is new and durable, the second is old */      \
     X(VOTE_WRITTEN, "vote-written")   /* both are; no message says so */                                               \
     X(RAFT_PUT, "raft-put")           /* entries of the Raft log are in the journal's buffer */                        \
-    X(RAFT_STORED, "raft-stored")     /* they are durable; the core does not know */
+    X(RAFT_STORED, "raft-stored")     /* they are durable; the core does not know */                                   \
+    X(RENEWAL_HEARD, "renewal-heard") /* of a session, by whoever is asked; not looked at */                           \
+    X(SESSION_ASKED, "session-asked") /* the question for a session has left; its entry is not applied */              \
+    X(PROPOSAL_HEARD, "proposal-heard") /* another node's, by whoever is asked; not in its log */                      \
+    X(COMMITTED, "committed")         /* an entry of the cluster's log is with the committer; not applied */           \
+    X(OBJECT_TAKEN, "object-taken")   /* another node's request on a LUN; the engine does not have it */               \
+    X(OBJECT_DONE, "object-done")     /* it is done, and its number noted; not answered */                             \
+    X(ANSWER_HEARD, "answer-heard")   /* of the node with the disks; nobody here was told */
 
 typedef enum {
 #define VV_DIE_ENUM(identifier, name) VV_DIE_##identifier,

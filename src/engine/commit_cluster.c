@@ -157,6 +157,7 @@ static void take_entry(VvCommitter *committer, VvClusterEntry *handed)
 {
     VvPool *pool = committer->pool;
     uint64_t index = handed->index;
+    vv_may_die(VV_DIE_COMMITTED);
     int rc = apply_entry(committer, handed);
     g_free(handed->ops);
     if (rc < 0 && !atomic_load(&pool->failed)) {

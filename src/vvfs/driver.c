@@ -3,6 +3,7 @@
 #include "driver_private.h"
 
 #include "error.h"
+#include "faultpoint.h"
 #include "limits.h"
 #include "message.h"
 #include "sync.h"
@@ -84,6 +85,10 @@ static void receive(VvDriver *d, uint64_t from, uint16_t kind, GBytes *body)
     const uint8_t *data = g_bytes_get_data(body, &length);
 
     vvd_heard(d, from);
+    if (kind == VV_MESSAGE_RENEW)
+        vv_may_die(VV_DIE_RENEWAL_HEARD);
+    else if ((kind == VV_MESSAGE_PROPOSE || kind == VV_MESSAGE_REQUEST) && from != d->options.node)
+        vv_may_die(VV_DIE_PROPOSAL_HEARD);
     if (kind == VV_MESSAGE_LEAD)
         vvd_receive_lead(d, from, data, length);
     else if (vv_message_is_rafts(kind))

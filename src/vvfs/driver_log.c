@@ -3,6 +3,8 @@
 #include "driver_private.h"
 
 #include "codec.h"
+#include "faultpoint.h"
+#include "message.h"
 #include "util.h"
 
 #include <errno.h>
@@ -58,6 +60,8 @@ static void send_message(void *user, uint64_t node, uint16_t kind, const uint8_t
 
     if (node != d->options.node) {
         d->options.send(d->options.user, node, kind, body, body_bytes);
+        if (kind == VV_MESSAGE_OPEN)
+            vv_may_die(VV_DIE_SESSION_ASKED);
         return;
     }
     event = vvd_event(VVD_MESSAGE, node);

@@ -5,6 +5,7 @@
 #include "base.h"
 #include "done.h"
 #include "elsewhere.h"
+#include "faultpoint.h"
 #include "incarnation.h"
 #include "slab.h"
 
@@ -78,6 +79,7 @@ static void io_done_cb(VvIo *io)
     if (result >= 0 && (request->ask.op == VV_OBJECT_READ || request->ask.op == VV_OBJECT_WRITE_DATA))
         request->answer.value = (uint64_t) result;
     vvo_over_locked(request, result < 0 ? (int) result : 0);
+    vv_may_die(VV_DIE_OBJECT_DONE);
     vvo_unlock(server);
 }
 
@@ -86,6 +88,7 @@ static void submit_cb(VvTask *task)
 {
     VvoRequest *request = (VvoRequest *) ((char *) task - G_STRUCT_OFFSET(VvoRequest, task));
 
+    vv_may_die(VV_DIE_OBJECT_TAKEN);
     vv_io_submit(vv_worker_current(), &request->io);
 }
 

@@ -2,6 +2,8 @@
 /* What comes back from the server. */
 #include "shipper_private.h"
 
+#include "faultpoint.h"
+
 #include <errno.h>
 
 /* ---- what may be lost (Q5) */
@@ -111,6 +113,7 @@ void vvs_take_answer(VvsRequest *request)
     VvsObject *object = request->object;
     VvShipper *shipper = object->shipper;
 
+    vv_may_die(VV_DIE_ANSWER_HEARD);
     if (request->wire == 0)
         note_incarnation(shipper, request->answer.incarnation); /* while it is among those that are under way */
     vvs_list_remove(&object->sent, request);

@@ -14,10 +14,13 @@
  *
  * VVFS_FAULT_LOG names a file to which each fault adds a line before it comes: `NUMBER POINT ACTION PID`, the rule's number from 1. Rules
  * with a line there (but `*`) are over: so a successor, which has the same environment, does not die at the same place again.
+ *
+ * VVFS_FAULT_FILE names a file whose words are rules of each process that starts, and, after SIGUSR2, of one that runs: instead of those it had.
  * A word that is not understood ends the program at its start: exit code 2. */
 #include "faultpoint.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -54,8 +57,10 @@ static const struct {
     { "stop", ACTION_STOP, 0, false }, { "sleep", ACTION_SLEEP, 0, true }, { "exit", ACTION_EXIT, 1, false } };
 
 static Rule rules[RULES_MAX];
-static unsigned rule_count;
+static _Atomic unsigned rule_count;
 static int log_fd = -1;
+static atomic_bool file_wanted;
+static pthread_mutex_t file_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- coming */
 static bool held(void)
@@ -128,8 +133,12 @@ static void come(const Rule *rule)
     }
 }
 
+static void read_file(void);
+
 static void pass(VvDiePoint point)
 {
+    if (atomic_load_explicit(&file_wanted, memory_order_relaxed))
+        read_file();
     for (unsigned i = 0; i < rule_count; i++) {
         Rule *rule = &rules[i];
         if (rule->point != point || (!rule->each && atomic_fetch_sub(&rule->left, 1) != 1))
@@ -219,23 +228,69 @@ static void open_log(const char *path)
     fclose(file);
 }
 
+static void parse_rules(char *words)
+{
+    for (char *word = strsep(&words, ","); word; word = strsep(&words, ","))
+        parse_rule(word);
+}
+
+/* Whoever passes a point first: the others see the old rules, none, or the new ones. */
+static void read_file(void)
+{
+    const char *path = getenv("VVFS_FAULT_FILE");
+    char words[TEXT_BYTES_MAX] = "";
+    FILE *file;
+
+    pthread_mutex_lock(&file_lock);
+    if (atomic_exchange(&file_wanted, false)) {
+        atomic_store(&rule_count, 0);
+        file = fopen(path, "re");
+        if (!file || !fgets(words, sizeof words, file))
+            words[0] = '\0';
+        words[strcspn(words, "\n")] = '\0';
+        if (file)
+            fclose(file);
+        if (words[0] != '\0')
+            parse_rules(words);
+    }
+    pthread_mutex_unlock(&file_lock);
+}
+
+static void read_file_soon(int signal)
+{
+    (void) signal;
+    atomic_store(&file_wanted, true);
+}
+
+static void watch_signal(void)
+{
+    struct sigaction action = { .sa_handler = read_file_soon, .sa_flags = SA_RESTART };
+
+    sigaction(SIGUSR2, &action, NULL);
+    atomic_store(&file_wanted, access(getenv("VVFS_FAULT_FILE"), R_OK) == 0);
+}
+
 __attribute__((constructor)) static void start(void)
 {
     const char *text = getenv("VVFS_FAULT"), *log = getenv("VVFS_FAULT_LOG");
-    char words[TEXT_BYTES_MAX], *rest = words;
+    bool watch = getenv("VVFS_FAULT_FILE") != NULL;
+    char words[TEXT_BYTES_MAX];
 
-    if (!text || *text == '\0')
+    if (!watch && (!text || *text == '\0'))
         return;
-    if (strcmp(text, "help") == 0) {
+    if (text && strcmp(text, "help") == 0) {
         for (unsigned i = 0; i < VV_N_DIES; i++)
             puts(point_names[i]);
         exit(0);
     }
-    if (snprintf(words, sizeof words, "%s", text) >= (int) sizeof words)
-        refuse("too long", text);
-    for (char *word = strsep(&rest, ","); word; word = strsep(&rest, ","))
-        parse_rule(word);
+    if (text && *text != '\0') {
+        if (snprintf(words, sizeof words, "%s", text) >= (int) sizeof words)
+            refuse("too long", text);
+        parse_rules(words);
+    }
     if (log)
         open_log(log);
+    if (watch)
+        watch_signal();
     vv_die_hook = pass;
 }

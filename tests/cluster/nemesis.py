@@ -8,6 +8,8 @@ A round is made from the seed and its number alone: SEED=S FIRST=N ROUNDS=1 does
 not flushed, so such a round is the last before all is looked at."""
 
 import argparse
+import collections
+import functools
 import os
 import random
 import shutil
@@ -28,11 +30,40 @@ CHECK_EVERY = 8
 class Member(Node):
     """A node whose ways to disks can be broken, and that is made anew when it has left."""
 
+    def __init__(self, name):
+        super().__init__(name)
+        self.rules, self.came = (os.path.join(self.home, file) for file in ("fault.rules", "fault.log"))
+
     def launch(self, *options):
+        words = ["env", f"VVFS_FAULT_FILE={self.rules}", f"VVFS_FAULT_LOG={self.came}", "bash", "-c", 'exec -a vvfs vvfs-faults "$@"', "vvfs", "-f", *options, "./pool", "mnt"]
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([RIG, "run", *(["--faults"] if self.name == "n1" else []), self.name, "vvfs", "-f", *options, "./pool", "mnt"],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen([RIG, "run", *(["--faults"] if self.name == "n1" else []), self.name, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self
+
+    def arm(self, rules):
+        """Whoever serves, and whoever follows, has these fault points (faults.c)."""
+        with open(self.rules + ".new", "w", encoding="ascii") as file:
+            file.write(rules)
+        os.rename(self.rules + ".new", self.rules)
+        pid = self.server()
+        if pid is not None:
+            os.kill(pid, signal.SIGUSR2)
+
+    def go_on(self):
+        """Who was stopped."""
+        for pid in rig("pids", self.name, "^vvfs --serve").stdout.split():
+            try:
+                os.kill(int(pid), signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+
+    def faults(self):
+        """(point, action, pid) that came."""
+        try:
+            with open(self.came, encoding="ascii") as file:
+                return [tuple(line.split()[1:]) for line in file]
+        except FileNotFoundError:
+            return []
 
     def lives(self):
         return self.process is not None and self.process.poll() is None
@@ -64,6 +95,7 @@ class Cluster:
         self.meddler = Meddler(self.pressure)
         self.dead = set()  # to be started by heal()
         self.after = []  # what can be done only when all is well
+        self.points = collections.Counter()
         self.begun = []  # (exit codes, process) of commands that may need a majority
         n1 = self.nodes[0]
         code, _, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
@@ -76,6 +108,9 @@ class Cluster:
 
     def members(self):
         return self.nodes + ([] if self.pressure.writers[-1].idle else [self.guest])
+
+    def leads(self):
+        return next((found for found in (node.coordinator() for node in self.nodes if node not in self.dead) if found), None)
 
     def other(self, node):
         """One that is up, to command."""
@@ -201,7 +236,7 @@ def lead(c, r):
 
 def upgrade(c, r):
     node = r.choice(c.nodes)
-    yield f"{node.name}'s program is exchanged", 0.1, lambda: c.begin_to((0, 1), node, "vvfs", "--upgrade", "mnt")
+    yield f"{node.name}'s program is exchanged", 0.1, lambda: c.begin_to((0, 1), node, "vvfs-faults", "--upgrade", "mnt")
 
 
 def evict(c, r):
@@ -271,7 +306,65 @@ def disk_fails(c, r):
         c.after.insert(0, mount_again)
 
 
-NEMESES = ((4, stand_still), (4, server_dies), (2, machine_dies), (2, cut_link), (3, cut_way), (3, black_hole), (2, lead), (1, upgrade), (1, evict), (2, guest), (1, disk_fails))
+LEADS, DISKS, ELSEWHERE, ANY = "coordinator", "n1", "n2 n3", "n1 n2 n3"
+POINTS = {  # of faultpoint.h: where; what leads there, if load does not
+    "data-written": (DISKS, None), "in-record": (DISKS, None), "record-put": (DISKS, None), "published": (DISKS, None),
+    "snapshot-closed": (DISKS, "snapshot"), "snapshot-switched": (DISKS, "snapshot"), "snapshot-entered": (DISKS, "snapshot"),
+    "journal-appended": (ANY, None), "journal-written": (ANY, None), "journal-synced": (ANY, None), "raft-put": (ANY, None), "raft-stored": (ANY, None),
+    "committed": (ANY, None), "applied": (ANY, None), "dropped": (ANY, None), "vote-first": (ANY, "lead"), "vote-written": (ANY, "lead"),
+    "announced": (ANY, "death"), "opened": (ANY, "death"), "adopted": (ANY, "death"), "session-asked": (ELSEWHERE, "death"),
+    "renewal-heard": (LEADS, None), "proposal-heard": (LEADS, "change"), "object-taken": (DISKS, None), "object-done": (DISKS, None), "answer-heard": (ELSEWHERE, None)}
+POINT_ACTIONS = ("kill", "sleep", "stop", "crash")
+POINT_SECONDS = 3.0  # within which it comes, or not
+
+
+def provoke(c, how, node, number):
+    other = c.other(node)
+    if how == "snapshot":
+        c.begin_to(KNOWN_CODES, other, "vvfs-admin", "-p", "./pool", "--timeout", "10", "snapshot", "create", f"ra@p{number}", f"w1@p{number}")
+    elif how == "lead":
+        c.begin_to(KNOWN_CODES, other, "vvfs-admin", "-p", "./pool", "--timeout", "10", "node", "lead", next(one for one in c.nodes if one.name != c.leads()).name)
+    elif how == "change":
+        c.begin_to(KNOWN_CODES, other, "vvfs-admin", "-p", "./pool", "--timeout", "10", "lun", "create", f"p{number}", "1M")
+    elif how == "death":
+        os.kill(node.server(), signal.SIGKILL)
+
+
+def at_point(c, r, point=None, action=None):
+    """A process dies, stops or is late at a fault point; crash: its holder dies as well, and with it all of the node."""
+    point, action = point or r.choice(list(POINTS)), action or r.choice(POINT_ACTIONS)
+    where, how = POINTS[point]
+    name = c.leads() if where == LEADS else r.choice(where.split())
+    node = next((one for one in c.nodes if one.name == name), c.nodes[0])
+    late, number = round(100 * 20 ** r.random()), r.getrandbits(40)
+    if action == "crash" and node is c.nodes[0]:
+        action = "kill"
+    rule = f"{point}#{1 if how else r.randrange(1, 40)}:{action}{f'={late}' if action == 'sleep' else ''}"
+    before = len(node.faults())
+
+    def begin():
+        node.arm(rule)
+        if how and node.server() is not None:
+            provoke(c, how, node, number)
+
+    yield f"{node.name}: {rule}", 0, begin
+    end = time.monotonic() + POINT_SECONDS
+    while time.monotonic() < end and len(node.faults()) == before:
+        yield None, 0.02, lambda: None
+    with open(node.rules, "w", encoding="ascii"):
+        pass
+    came = node.faults()[before:]
+    c.points[point, action if came else "not passed"] += 1
+    if came and action == "crash":
+        yield None, r.choice((0, 1)), lambda: c.died(node)
+    elif came and action == "stop":
+        yield None, late / 500, lambda: None
+        node.go_on()
+    if not came and node not in c.dead:
+        node.arm("")
+
+
+NEMESES = ((4, at_point), (4, stand_still), (4, server_dies), (2, machine_dies), (2, cut_link), (3, cut_way), (3, black_hole), (2, lead), (1, upgrade), (1, evict), (2, guest), (1, disk_fails))
 
 
 def play(c, number):
@@ -279,6 +372,9 @@ def play(c, number):
     r = random.Random(f"{c.seed}.{number}")
     weights, choices = zip(*[item for item in NEMESES if not only or item[1].__name__ in only])
     chosen = r.choices(choices, weights, k=r.choice((1, 1, 2)))
+    if options.points:
+        point = list(POINTS)[number % len(POINTS)]
+        chosen = [functools.partial(at_point, point=point, action=POINT_ACTIONS[number // len(POINTS) % len(POINT_ACTIONS)])]
     done = []
     running = [(nemesis(c, random.Random(r.getrandbits(64))), 0.0) for nemesis in chosen]
     c.meddler.begin(c.members(), random.Random(r.getrandbits(64)), r.randrange(1, 4))
@@ -291,8 +387,9 @@ def play(c, number):
             what, seconds, act = next(one)
         except StopIteration:
             continue
-        done.append(f"{what} ({seconds:.1f} s)")
-        print(f"#   {time.strftime('%H:%M:%S')} round {number}: {done[-1]}", flush=True)
+        if what:
+            done.append(f"{what} ({seconds:.1f} s)")
+            print(f"#   {time.strftime('%H:%M:%S')} round {number}: {done[-1]}", flush=True)
         act()
         running.append((one, time.monotonic() + seconds))
     c.meddler.end()
@@ -312,6 +409,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=1, help="number of the first round")
     parser.add_argument("--seconds", type=float, default=0, help="no round begins after so long; 0: no limit")
+    parser.add_argument("--points", action="store_true", help="each round one fault point, all in turn: kill, sleep, stop, crash")
     parser.add_argument("--keep", default="/var/tmp", help="where logs go after a failure")
     parser.add_argument("--pause", help="no round begins while this file is there")
     parser.add_argument("only", nargs="*", help="nemeses; all")
@@ -339,7 +437,8 @@ def main():
                 c.again()
             number += 1
         print(f"ok 1 - {number - options.first} rounds with seed {options.seed}, {operations} operations; the longest took {longest:.1f} s", flush=True)
-        print("# " + ", ".join(f"{what} {code}: {count}" for (what, code), count in sorted(c.meddler.codes.items())), flush=True)
+        for counted in (c.meddler.codes, c.points):
+            print("# " + ", ".join(f"{what} {code}: {count}" for (what, code), count in sorted(counted.items())), flush=True)
         for node in reversed(c.members()):
             c.pressure.end_on(node)
         for i, node in enumerate(reversed(c.members()), 2):
