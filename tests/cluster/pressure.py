@@ -179,7 +179,7 @@ class Pressure:
         self.end(self.mixers + self.ring.players)
         if self.lost_ns is None:
             self.lost_ns = now()
-        self.hurt.update(node.name for node in self.nodes)
+        self.hurt.update(load.node.name for load in self.loads())
 
     def end(self, loads):
         for load in loads:
