@@ -27,6 +27,15 @@ HEAL_SECONDS = 60
 CHECK_EVERY = 8
 
 
+def send(pid, what):
+    """To a process, if it is still there."""
+    try:
+        if pid is not None:
+            os.kill(pid, what)
+    except ProcessLookupError:
+        pass
+
+
 class Member(Node):
     """A node whose ways to disks can be broken, and that is made anew when it has left."""
 
@@ -45,17 +54,12 @@ class Member(Node):
         with open(self.rules + ".new", "w", encoding="ascii") as file:
             file.write(rules)
         os.rename(self.rules + ".new", self.rules)
-        pid = self.server()
-        if pid is not None:
-            os.kill(pid, signal.SIGUSR2)
+        send(self.server(), signal.SIGUSR2)
 
     def go_on(self):
         """Who was stopped."""
         for pid in rig("pids", self.name, "^vvfs --serve").stdout.split():
-            try:
-                os.kill(int(pid), signal.SIGCONT)
-            except ProcessLookupError:
-                pass
+            send(int(pid), signal.SIGCONT)
 
     def faults(self):
         """(point, action, pid) that came."""
@@ -151,6 +155,15 @@ class Cluster:
         if self.pressure.lost_ns is None:
             self.pressure.hurt.clear()
 
+    def pause(self):
+        """Somebody else needs the machine."""
+        if options.pause and os.path.exists(options.pause):
+            self.pressure.end(self.pressure.loads())
+            while os.path.exists(options.pause):
+                time.sleep(1)
+            self.pressure.start()
+            self.pressure.goes_on(HEAL_SECONDS)
+
     def look_at_all(self, choose):
         self.pressure.end(self.pressure.loads())
         self.pressure.verify(choose)
@@ -174,11 +187,8 @@ def stand_still(c, r):
     pid = node.server()
     if pid is None:
         return
-    yield f"{node.name}'s server stands still", seconds, lambda: os.kill(pid, signal.SIGSTOP)
-    try:
-        os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        pass
+    yield f"{node.name}'s server stands still", seconds, lambda: send(pid, signal.SIGSTOP)
+    send(pid, signal.SIGCONT)
 
 
 def server_dies(c, r):
@@ -186,8 +196,7 @@ def server_dies(c, r):
 
     def die():
         pid = node.server()
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
+        send(pid, signal.SIGKILL)
     for _ in range(times):
         yield f"{node.name}'s server dies", r.random(), die
 
@@ -204,8 +213,7 @@ def machine_dies(c, r):
             rig("kill", node.name)
         else:
             for pid in [node.holder(), node.server()]:
-                if pid is not None:
-                    os.kill(pid, signal.SIGKILL)
+                send(pid, signal.SIGKILL)
         c.died(node)
     yield f"{node.name} dies ({how})", seconds, die
 
@@ -327,7 +335,7 @@ def provoke(c, how, node, number):
     elif how == "change":
         c.begin_to(KNOWN_CODES, other, "vvfs-admin", "-p", "./pool", "--timeout", "10", "lun", "create", f"p{number}", "1M")
     elif how == "death":
-        os.kill(node.server(), signal.SIGKILL)
+        send(node.server(), signal.SIGKILL)
 
 
 def at_point(c, r, point=None, action=None):
@@ -411,7 +419,7 @@ def parse():
     parser.add_argument("--seconds", type=float, default=0, help="no round begins after so long; 0: no limit")
     parser.add_argument("--points", action="store_true", help="each round one fault point, all in turn: kill, sleep, stop, crash")
     parser.add_argument("--keep", default="/var/tmp", help="where logs go after a failure")
-    parser.add_argument("--pause", help="no round begins while this file is there")
+    parser.add_argument("--pause", help="no round begins, and nothing is written, while this file is there")
     parser.add_argument("only", nargs="*", help="nemeses; all")
     return parser.parse_args()
 
@@ -422,8 +430,7 @@ def main():
     number, since, operations, longest = options.first, options.first, 0, 0.0
     try:
         while number < options.first + options.rounds and not (options.seconds and time.monotonic() - begin > options.seconds):
-            while options.pause and os.path.exists(options.pause):
-                time.sleep(1)
+            c.pause()
             started = time.monotonic()
             done, r = play(c, number)
             longest = max(longest, time.monotonic() - started)
@@ -445,9 +452,9 @@ def main():
             code = node.stop()
             print(f"{'ok' if code == 0 else 'not ok'} {i} - {node.name} ends ({code})", flush=True)
         print(f"1..{1 + len(c.members())}", flush=True)
-    except (Wrong, AssertionError, subprocess.TimeoutExpired) as wrong:
+    except (Wrong, AssertionError, OSError, subprocess.TimeoutExpired) as wrong:
         where = os.path.join(options.keep, f"vvfs-nemesis.{options.seed}.{number}")
-        print(f"not ok 1 - seed {options.seed}, round {number} (looked at all before {since})\n# " + str(wrong).replace("\n", "\n# "), flush=True)
+        print(f"not ok 1 - seed {options.seed}, round {number} (looked at all before {since})\n# " + (str(wrong) or repr(wrong)).replace("\n", "\n# "), flush=True)
         keep(where)
         print(f"# logs are in {where}; again: make nemesis-soak SEED={options.seed} FIRST={since} ROUNDS={number - since + 1}\n1..1", flush=True)
         return 1

@@ -103,9 +103,12 @@ class Node:
     def server(self):
         pids = [int(pid) for pid in rig("pids", self.name, "^vvfs --serve").stdout.split()]
         for pid in pids:
-            with open(f"/proc/{pid}/comm", encoding="ascii") as comm:
-                if comm.read().strip() != "vvfs-looker":
-                    return pid
+            try:
+                with open(f"/proc/{pid}/comm", encoding="ascii") as comm:
+                    if comm.read().strip() != "vvfs-looker":
+                        return pid
+            except OSError:  # it died just now
+                pass
         return None
 
     def stop(self, seconds=DEADLINE):
