@@ -20,7 +20,7 @@ fi
 declare -A file device # of raw, ext4 and xfs: what is written to; the loop device
 run_fio() # run_fio NAME FILE ARGUMENT...: blocks of 4 KiB that carry their place and checksum
 {
-    fio --name="$1" --filename="$2" --size=16M --offset=32M --bs=4k --direct=1 --ioengine=psync --verify=crc32c --verify_fatal=1 \
+    fio --name="$1" --filename="$2" --size=16M --offset=32M --bs=4k --direct=1 --ioengine=psync --verify=crc32c --verify_fatal=1 --verify_state_save=0 \
         --allow_file_create=0 --randrepeat=0 --output-format=terse "${@:3}"
 }
 attach() # attach TYPE: mount what stands on the LUN of that name
