@@ -4,8 +4,8 @@
  * the owner once, and nothing more is taken than was said.
  *
  * The first byte: 1 data connection, 2 dialled by it, 4 bytes follow without form. Then {u16 kind, u8 flags, u8 request, u8 body, u16 data}:
- * data is in units of 64 bytes, of 4096 if its six top bits are set: megabytes, which take long, come now and then. The top bit of flags leaves
- * the checksum wrong, the next one pauses, the next stops half-way. */
+ * data is 10 bits in units of 64 bytes, 6 bits if one of its two top bits is set, 10 in units of 4096 if its six top bits are: megabytes, which take
+ * long, come now and then. The top bit of flags leaves the checksum wrong, the next one pauses, the next stops half-way. */
 #include "fuzz.h"
 #include "peer_private.h"
 
@@ -15,6 +15,7 @@
 
 #define ASKED 3u
 #define INTO_BYTES 4096u
+#define INPUT_BYTES_MAX 1024u /* 146 frames; what is behind them is left out */
 
 typedef struct {
     const uint8_t *data;
@@ -84,10 +85,16 @@ static void timer_cb(void *data)
     (void) data;
 }
 
-static uint32_t data_bytes_of(uint16_t said) { return (said & 0x3ffu) * (said >> 10 == 0x3f ? 4096u : 64u); }
+static uint32_t data_bytes_of(uint16_t said)
+{
+    if (said >> 10 == 0x3f)
+        return (said & 0x3ffu) * 4096u;
+    return (said & (said >> 14 == 0 ? 0x3ffu : 0x3fu)) * 64u;
+}
 
 static void feed(Run *run)
 {
+    static uint8_t heads[INPUT_BYTES_MAX / 7][VV_FRAME_BYTES]; /* lent: behind what was lent libevent takes as much again for a few bytes */
     const uint8_t *at = run->data + 1, *end = run->data + run->length_bytes;
     VvPeer *peer = run->peer;
 
@@ -96,22 +103,22 @@ static void feed(Run *run)
         vvp_input(peer);
         return;
     }
-    for (; end - at >= 7 && peer->state == VV_PEER_UP; at += 7) {
+    for (uint8_t(*head)[VV_FRAME_BYTES] = heads; end - at >= 7 && peer->state == VV_PEER_UP; at += 7, head++) {
         VvFrame frame = { .kind = vv_get_u16(at),
             .flags = at[2] & 3,
             .request = at[3],
             .body_bytes = at[4] * 17u,
             .data_bytes = data_bytes_of(vv_get_u16(at + 5)) };
         size_t bytes = frame.body_bytes + frame.data_bytes;
-        uint8_t raw[VV_FRAME_BYTES];
+        uint8_t *raw = *head;
 
         vv_frame_encode(&frame, raw);
         if (at[2] & 0x80)
             raw[28] ^= 1;
         vvp_set_pause(peer, VV_PAUSE_OWNER, (at[2] & 0x40) != 0);
-        evbuffer_add(peer->input, raw, 9);
+        evbuffer_add_reference(peer->input, raw, 9, NULL, NULL);
         vvp_input(peer);
-        evbuffer_add(peer->input, raw + 9, sizeof raw - 9);
+        evbuffer_add_reference(peer->input, raw + 9, VV_FRAME_BYTES - 9, NULL, NULL);
         bytes = MIN(bytes, sizeof filler);
         evbuffer_add_reference(peer->input, filler, (at[2] & 0x20) ? bytes / 2 : bytes, NULL, NULL);
         vvp_input(peer);
@@ -161,8 +168,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length_bytes)
 {
     static Run run;
 
-    if (length_bytes == 0 || length_bytes > 4096)
+    if (length_bytes == 0)
         return 0;
+    length_bytes = MIN(length_bytes, INPUT_BYTES_MAX);
     if (!loop)
         loop = vv_peer_loop_new("vv-fuzz", NULL);
     memset(&run, 0, sizeof run - sizeof run.place);
