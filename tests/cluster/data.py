@@ -13,6 +13,7 @@ from daemon import done, ok, same, wait_for
 from rigged import RIG, Node, everywhere, rig
 
 only = set(sys.argv[1:])
+SNAPSHOTS = int(os.environ.get("VV_DATA_SNAPSHOTS", "12"))
 rig("up", "3", "--local-disks", "1", "--disk-size", str(2 << 30))
 n1, n2, n3 = nodes = [Node(name) for name in ("n1", "n2", "n3")]
 balls = 0
@@ -125,10 +126,10 @@ def pingpong_with_snapshots():
     for name in "abc":
         make(name, "4M")
     ring = ",".join(f"{node.name}:7400" for node in nodes)
-    players = [start(node, "vvpat", "pingpong", "--ring", ring, "--index", str(i), "--slots", "16", "--count", "1000000", "--seconds", "15",
+    players = [start(node, "vvpat", "pingpong", "--ring", ring, "--index", str(i), "--slots", "16", "--count", "16000000", "--seconds", str(max(15, 2 * SNAPSHOTS)),
                      "mnt/luns/a", "mnt/luns/b", "mnt/luns/c") for i, node in enumerate(nodes)]
     taken = bad = 0
-    while all(player.poll() is None for player in players) and taken < 12:
+    while all(player.poll() is None for player in players) and taken < SNAPSHOTS:
         taken += 1
         node = nodes[taken % 3]
         code, _, err = node.admin("snapshot", "create", *[f"{name}@{taken}" for name in "abc"])
@@ -141,7 +142,7 @@ def pingpong_with_snapshots():
             ok(False, f"snapshot {taken} of {node.name} is a causal prefix on n3: {result.stdout} {result.stderr}")
     ok(taken >= 3 and bad == 0, f"each of {taken} snapshots was a causal prefix on n3 when it was taken")
     for node, player in zip(nodes, players):
-        end(player, f"{node.name} plays to the end")
+        end(player, f"{node.name} plays to the end", seconds=180 + 2 * SNAPSHOTS)
     good(n3, "vvpat causal mnt/luns/a mnt/luns/b mnt/luns/c", "the LUNs, too, are")
 
 

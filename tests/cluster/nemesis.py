@@ -124,6 +124,7 @@ class Cluster:
         """Its mount is gone, with all that used it."""
         self.dead.add(node)
         self.pressure.hurt.add(node.name)
+        node.process.send_signal(signal.SIGCONT)  # faults.c stops the holder before it dies, and nsenter with it
         node.ended()
         self.pressure.end_on(node)
         rig("run", node.name, "umount", "-l", "mnt", check=False)
