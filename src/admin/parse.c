@@ -176,7 +176,7 @@ static bool count_parse(const char *text, const char *what, int64_t *ret_count, 
 /* A name, UUID or path of a disk; a path is made absolute. */
 static char *absolute_path(const char *text)
 {
-    return g_canonicalize_filename(text, NULL);
+    return vv_is_address(text) ? g_strdup(text) : g_canonicalize_filename(text, NULL);
 }
 
 static bool snapshot_check(const char *text, bool pattern, GError **error)

@@ -32,6 +32,19 @@
 #define VV_DISK_BYTES_MIN ((uint64_t) 16 << 20)
 #define VV_DISKS_MAX 1024u
 #define VV_FAMILY_DISKS_MAX 64u /* chosen for one LUN: the list stays a quarter of what a leaf of the store holds */
+/* A disk that is reached through a connection (src/engine/remote.h). What was written since the last sync is kept, to be written again
+ * after the connection was lost: as much as a second of a 250 MB/s link between two syncs that begin when half of it is used. */
+#define VV_REMOTE_WAIT_MS 60000u /* then EIO: what a LUN's requests wait unless told otherwise */
+#define VV_UNSYNCED_BYTES_MAX (32u << 20)
+#define VV_UNSYNCED_WRITES_MAX 8192u
+#define VV_NBD_IN_FLIGHT_MAX 64u  /* nbdkit works on 16 at a time; the rest hides the way there */
+#define VV_NBD_REPLAYS_MAX 16u
+#define VV_NBD_PIECE_BYTES_MAX (1u << 20) /* of a read or write, unless the server takes less: VV_IO_BYTES_MAX */
+#define VV_NBD_TRY_MS 15000u      /* for one attempt to connect */
+#define VV_NBD_PAUSE_MS 100u      /* before the next, doubled each time ... */
+#define VV_NBD_PAUSE_MS_MAX 5000u /* ... up to this */
+#define VV_NBD_LOOK_MS 5000u      /* between looks at the label, and beats: as ext4's protection against two mounts */
+#define VV_NBD_BEATS_WAIT_MS 12000u /* two beats: who would erase a disk waits so long for them */
 
 /* ---- journal: files are small enough that an idle pool stays small, and enough of them that a burst
  * does not wait for a checkpoint. */

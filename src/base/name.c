@@ -74,3 +74,17 @@ bool vv_name_split(const char *object, bool pattern, char **ret_lun, char **ret_
     *ret_snapshot = g_strdup(at + 1);
     return true;
 }
+
+char *vv_disk_base_name(const char *path)
+{
+    g_autofree char *export = NULL;
+
+    if (!vv_is_address(path))
+        return g_path_get_basename(path);
+    path = strstr(path, "://") + 3;
+    path += strcspn(path, "/?");
+    export = g_strndup(path, strcspn(path, "?"));
+    if (strspn(export, "/") == strlen(export))
+        return g_strdup("nbd");
+    return g_path_get_basename(export);
+}

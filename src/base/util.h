@@ -16,6 +16,14 @@ bool vv_name_check(const char *name, const char *kind, GError **error);
  * then the second may hold * ? [ ]. */
 bool vv_name_split(const char *object, bool pattern, char **ret_lun, char **ret_snapshot, GError **error);
 
+/* Is it the address of a disk on a server, "nbd://..." or "nbd+unix://...", and no path? */
+static inline bool vv_is_address(const char *text)
+{
+    return g_str_has_prefix(text, "nbd://") || g_str_has_prefix(text, "nbd+unix://");
+}
+/* The last part of a disk's path or of an address' export; "nbd" if that has no name. Newly allocated. */
+char *vv_disk_base_name(const char *path);
+
 /* ---- sizes */
 /* Parse bytes, K M G T P E (also KiB ...), fractions; "10GB" is refused with both readings; zero, negative, nonsense,
  * above VV_LUN_BYTES_MAX and (if @multiple_bytes) non-multiples are refused with what would be accepted.

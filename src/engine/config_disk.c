@@ -93,7 +93,7 @@ const VvDiskInfo *vv_find_disk(VvPool *pool, const char *text, GError **error)
 /* From the last part of the path, with what a name may not have replaced; made unique by a number. Read lock held. */
 static char *choose_name(VvPool *pool, const char *path)
 {
-    g_autofree char *base = g_path_get_basename(path);
+    g_autofree char *base = vv_disk_base_name(path);
     const GPtrArray *disks = vv_meta_disks(pool->meta);
 
     for (char *c = base; *c; c++)
@@ -143,6 +143,8 @@ static bool refuse_own(VvPool *pool, const char *path, GError **error)
 {
     struct stat wanted, own;
 
+    if (vv_is_address(path)) /* its label tells */
+        return true;
     if (stat(path, &wanted) < 0)
         return true;
     VV_LOCKED(&pool->disks_lock);
@@ -184,7 +186,7 @@ static bool disk_add_once(VvPool *pool, const char *path, uint64_t create_bytes,
     VvLabel label;
     VvDisk *disk;
 
-    if (!g_path_is_absolute(path)) {
+    if (!g_path_is_absolute(path) && !vv_is_address(path)) {
         vv_set_error(error, VV_ERROR_USAGE, path, NULL, "%s is not an absolute path", path);
         return false;
     }
@@ -295,7 +297,7 @@ static bool look_at(VvPool *pool, const char *text, Leaving *leaving, GError **e
     *leaving = (Leaving){ .id = info->id,
         .uuid = info->uuid,
         .path = vv_pool_disk_path(pool->directory, info->path),
-        .made_here = *info->path != '/',
+        .made_here = *info->path != '/' && !vv_is_address(info->path),
         .ended = vv_is_chosen_for_ended(pool, info),
         .used_bytes = (uint64_t) (info->unit_count - info->free_unit_count) << VV_SEGMENT_SHIFT_MIN };
     return true;

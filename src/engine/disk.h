@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Disks: the backing stores. A file or a block device, opened once, flock'ed on that open file description, labelled.
+/* Disks: the backing stores. A file or a block device, opened once, flock'ed on that open file description, labelled; or an export of
+ * an NBD server ("nbd://..."), which has no lock (nbd.c).
  *
  * Layout of a disk: [0, 1 MiB) label area (the label in its first 4 KiB, a copy at 512 KiB), data from 1 MiB in units
  * of 1 MiB, the last 64 KiB reserved. */
@@ -88,12 +89,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvDisk, vv_disk_close)
 
 const VvLabel *vv_disk_label(const VvDisk *disk); /* borrowed */
 const char *vv_disk_path(const VvDisk *disk);
-int vv_disk_fd(const VvDisk *disk);
+int vv_disk_fd(const VvDisk *disk); /* -1: not a file of this machine */
 /* The medium has memory speed and no asynchronous path (tmpfs): do I/O at once, in the caller. Also true whenever the
  * operations are not the default ones. */
 bool vv_disk_is_inline(const VvDisk *disk);
 bool vv_disk_is_direct(const VvDisk *disk);      /* opened O_DIRECT: buffers aligned to VV_BLOCK_BYTES */
-uint64_t vv_disk_current_bytes(const VvDisk *disk); /* of file or device now, 0 if it cannot be told */
+uint64_t vv_disk_current_bytes(const VvDisk *disk); /* of the medium now, 0 if it cannot be told. May wait for a connection */
+/* Of a disk behind a connection: why it is not reached just now, a new text; NULL: it is, or it is a file. Any thread. */
+char *vv_disk_unreached(const VvDisk *disk);
 const VvDiskOps *vv_disk_ops(const VvDisk *disk);
 void vv_disk_set_ops(VvDisk *disk, const VvDiskOps *ops, void *user); /* what is under way may use the old ones; they stay valid */
 void *vv_disk_ops_user(const VvDisk *disk);

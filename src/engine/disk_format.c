@@ -16,12 +16,13 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 
+#define BEATS_POLL_MS 500u
 #define UNCHANGED "nothing was changed"
 #define HINT_OVERWRITE "`--overwrite` erases it."
 
 struct VvDiskClaim {
-    char *path; /* owned */
-    int fd;     /* locked and held; -1: a file that vv_disk_claim_write makes */
+    char *path;      /* owned */
+    VvMedium medium; /* owned; a file is locked and held; neither: a file that vv_disk_claim_write makes */
     bool overwrite;
     uint64_t size_bytes;
 };
@@ -113,11 +114,25 @@ static int open_alone(const char *path, GError **error)
     return g_steal_fd(&fd);
 }
 
+/* Does somebody use what has no lock? Waits for two beats. What cannot be read is not ours to erase. */
+static bool beats(const VvMedium *medium)
+{
+    uint64_t deadline_ms = vv_monotonic_ms() + VV_NBD_BEATS_WAIT_MS;
+    g_autofree uint8_t *first = g_malloc(VV_BLOCK_BYTES), *now = g_malloc(VV_BLOCK_BYTES);
+    bool beats = vv_medium_read(medium, first, VV_BLOCK_BYTES, VV_BEAT_AT) != 0;
+    while (!beats && vv_monotonic_ms() < deadline_ms) {
+        g_usleep(BEATS_POLL_MS * 1000);
+        beats = vv_medium_read(medium, now, VV_BLOCK_BYTES, VV_BEAT_AT) != 0 || memcmp(first, now, VV_BLOCK_BYTES) != 0;
+    }
+    return beats;
+}
+
 /* A label that is there already, good or not. */
-static bool check_label(const char *path, int fd, const VvDiskFormat *format, const VvUuid *pool_uuid, GError **error)
+static bool check_label(
+    const char *path, const VvMedium *medium, const VvDiskFormat *format, const VvUuid *pool_uuid, GError **error)
 {
     VvLabelPair pair;
-    int rc = vv_label_pair_read(fd, &pair);
+    int rc = vv_label_pair_read(medium, &pair);
     if (rc == -ENODATA)
         return true;
     if (rc == -EIO) {
@@ -127,6 +142,11 @@ static bool check_label(const char *path, int fd, const VvDiskFormat *format, co
     if (rc == 0 && vv_uuid_equal(&pair.label.pool_uuid, pool_uuid)) {
         vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "%s is disk %s of this pool already: " UNCHANGED, path,
             pair.label.disk_name);
+        return false;
+    }
+    if (format->overwrite && rc == 0 && medium->remote && beats(medium)) {
+        vv_set_error(error, VV_ERROR_IN_USE_DEVICE, path, NULL, "%s is disk %s of the pool %s, which is in use: " UNCHANGED, path,
+            pair.label.disk_name, pair.label.pool_name);
         return false;
     }
     if (format->overwrite)
@@ -140,21 +160,22 @@ static bool check_label(const char *path, int fd, const VvDiskFormat *format, co
     return false;
 }
 
-/* A file is seldom empty by chance: one that starts with anything is somebody's. */
-static bool starts_with_data(int fd)
+/* A file or an export is seldom empty by chance: one that starts with anything is somebody's. */
+static bool starts_with_data(const VvMedium *medium)
 {
     bool found = true;
     void *data = g_malloc(VV_LABEL_BYTES);
-    if (vv_pread_full(fd, data, VV_LABEL_BYTES, 0) == 0)
+    if (vv_medium_read(medium, data, VV_LABEL_BYTES, 0) == 0)
         found = !vv_is_zero(data, VV_LABEL_BYTES);
     g_free(data);
     return found;
 }
 
-static bool check_contents(const char *path, int fd, const struct stat *st, uint64_t size_bytes, GError **error)
+static bool check_contents(
+    const char *path, const VvMedium *medium, bool block_device, uint64_t size_bytes, GError **error)
 {
-    g_autofree char *signature = vv_disk_find_signature(fd, size_bytes);
-    if (signature == NULL && S_ISREG(st->st_mode) && starts_with_data(fd))
+    g_autofree char *signature = vv_medium_find_signature(medium, size_bytes);
+    if (signature == NULL && !block_device && starts_with_data(medium))
         signature = g_strdup("data of unknown kind");
     if (signature == NULL)
         return true;
@@ -164,34 +185,71 @@ static bool check_contents(const char *path, int fd, const struct stat *st, uint
 
 /* ---- writing */
 
-static int zero_label_area(int fd)
+static int zero_label_area(const VvMedium *medium)
 {
     void *zeroes = g_malloc0(VV_LABEL_BYTES);
-    int rc = vv_pwrite_full(fd, zeroes, VV_LABEL_BYTES, 0);
+    int rc = vv_medium_write(medium, zeroes, VV_LABEL_BYTES, 0);
     g_free(zeroes);
-    return rc == 0 && fdatasync(fd) < 0 ? -errno : rc;
+    return rc == 0 ? vv_medium_sync(medium) : rc;
 }
 
-static bool write_disk(const char *path, int fd, bool overwrite, const VvLabel *label, GError **error)
+/* There is no lock on a remote medium: somebody else may have labelled it since it was claimed, or we, under another address. */
+static bool check_again(const char *path, const VvMedium *medium, bool overwrite, const VvLabel *label, GError **error)
 {
-    int rc = overwrite ? vv_disk_wipe_signatures(fd, label->size_bytes) : 0;
+    VvLabelPair pair;
+    if (medium->remote == NULL || vv_label_pair_read(medium, &pair) != 0)
+        return true;
+    if (vv_uuid_equal(&pair.label.pool_uuid, &label->pool_uuid)) {
+        vv_set_error(error, VV_ERROR_USAGE, path, NULL, "%s is disk %s of this pool already, under another address", path,
+            pair.label.disk_name);
+        return false;
+    }
+    if (overwrite)
+        return true;
+    vv_set_error(error, VV_ERROR_EXISTS, path, NULL, "%s has just become disk %s of the pool %s: " UNCHANGED, path,
+        pair.label.disk_name, pair.label.pool_name);
+    return false;
+}
+
+static bool write_disk(const char *path, const VvMedium *medium, bool overwrite, const VvLabel *label, GError **error)
+{
+    if (!check_again(path, medium, overwrite, label, error))
+        return false;
+    int rc = overwrite ? vv_medium_wipe_signatures(medium, label->size_bytes) : 0;
     if (rc < 0) {
         vv_set_error_errno(error, rc, path, "what %s holds cannot be erased", path);
         return false;
     }
-    rc = zero_label_area(fd);
+    rc = zero_label_area(medium);
     if (rc == 0)
-        rc = vv_label_pair_write(fd, label);
+        rc = vv_label_pair_write(medium, label);
     if (rc < 0) {
         vv_set_error_errno(error, rc, path, "the label of %s cannot be written", path);
         return false;
     }
-    if (overwrite)
-        (void) ioctl(fd, BLKRRPART); /* the partitions that were there; a file or a partition has none */
+    if (overwrite && medium->fd >= 0)
+        (void) ioctl(medium->fd, BLKRRPART); /* the partitions that were there; a file or a partition has none */
     return true;
 }
 
-/* Fills fd and size_bytes of @claim. */
+/* Fills medium and size_bytes of @claim. */
+static bool claim_remote(VvDiskClaim *claim, const VvDiskFormat *format, const VvUuid *pool_uuid, GError **error)
+{
+    const char *path = claim->path;
+    VvMedium *medium = &claim->medium;
+    medium->remote = vv_remote_open(path, false, 0, error);
+    if (medium->remote == NULL)
+        return false;
+    uint64_t size_bytes = medium->remote->ops->bytes(medium->remote);
+    if (!check_size(path, size_bytes, error) || !check_label(path, medium, format, pool_uuid, error))
+        return false;
+    if (!format->overwrite && !check_contents(path, medium, false, size_bytes, error))
+        return false;
+    claim->size_bytes = size_bytes - size_bytes % VV_BLOCK_BYTES;
+    return true;
+}
+
+/* The same. */
 static bool claim_existing(VvDiskClaim *claim, const VvDiskFormat *format, const VvUuid *pool_uuid, GError **error)
 {
     const char *path = claim->path;
@@ -204,12 +262,13 @@ static bool claim_existing(VvDiskClaim *claim, const VvDiskFormat *format, const
     vv_autofd int fd = open_alone(path, error);
     if (fd < 0 || !vv_disk_examine(fd, path, &st, &size_bytes, error))
         return false;
-    if (!check_size(path, size_bytes, error) || !check_label(path, fd, format, pool_uuid, error))
+    VvMedium medium = { .fd = fd };
+    if (!check_size(path, size_bytes, error) || !check_label(path, &medium, format, pool_uuid, error))
         return false;
-    if (!format->overwrite && !check_contents(path, fd, &st, size_bytes, error))
+    if (!format->overwrite && !check_contents(path, &medium, S_ISBLK(st.st_mode), size_bytes, error))
         return false;
     claim->size_bytes = size_bytes - size_bytes % VV_BLOCK_BYTES;
-    claim->fd = g_steal_fd(&fd);
+    claim->medium.fd = g_steal_fd(&fd);
     return true;
 }
 
@@ -226,7 +285,8 @@ static bool fill_created(const char *path, const char *folder, int fd, const VvL
         vv_set_error_errno(error, errno, path, "%s cannot have %s", path, size);
         return false;
     }
-    int rc = vv_label_pair_write(fd, label);
+    VvMedium medium = { .fd = fd };
+    int rc = vv_label_pair_write(&medium, label);
     if (rc == 0 && fsync(fd) < 0)
         rc = -errno;
     if (rc == 0)
@@ -247,6 +307,11 @@ static bool claim_created(VvDiskClaim *claim, const VvDiskFormat *format, GError
 {
     const char *path = claim->path;
     struct stat st;
+    if (vv_is_address(path)) {
+        vv_set_error(error, VV_ERROR_USAGE, path, "without a size what is there is used",
+            "%s is not made here: its server decides how large it is", path);
+        return false;
+    }
     if (!check_size(path, format->create_bytes, error))
         return false;
     g_autofree char *folder = g_path_get_dirname(path);
@@ -286,9 +351,11 @@ VvDiskClaim *vv_disk_claim(const char *path, const VvDiskFormat *format, const V
 {
     g_autoptr(VvDiskClaim) claim = g_new0(VvDiskClaim, 1);
     claim->path = g_strdup(path);
-    claim->fd = -1;
+    claim->medium.fd = -1;
     claim->overwrite = format->overwrite;
-    if (format->create_bytes ? claim_created(claim, format, error) : claim_existing(claim, format, pool_uuid, error))
+    if (format->create_bytes         ? claim_created(claim, format, error)
+            : vv_is_address(path) ? claim_remote(claim, format, pool_uuid, error)
+                                      : claim_existing(claim, format, pool_uuid, error))
         return g_steal_pointer(&claim);
     return NULL;
 }
@@ -297,8 +364,9 @@ bool vv_disk_claim_write(VvDiskClaim *claim, VvLabel *label, GError **error)
 {
     VvLabel wanted = *label;
     wanted.size_bytes = claim->size_bytes;
-    if (claim->fd < 0 ? !write_created(claim, &wanted, error)
-                      : !write_disk(claim->path, claim->fd, claim->overwrite, &wanted, error))
+    bool made = claim->medium.fd < 0 && claim->medium.remote == NULL;
+    if (made ? !write_created(claim, &wanted, error)
+             : !write_disk(claim->path, &claim->medium, claim->overwrite, &wanted, error))
         return false;
     label->size_bytes = claim->size_bytes;
     return true;
@@ -306,8 +374,8 @@ bool vv_disk_claim_write(VvDiskClaim *claim, VvLabel *label, GError **error)
 
 void vv_disk_claim_free(VvDiskClaim *claim)
 {
-    if (claim->fd >= 0)
-        close(claim->fd);
+    vv_close_fd(&claim->medium.fd);
+    vv_remote_free(claim->medium.remote);
     g_free(claim->path);
     g_free(claim);
 }
@@ -318,13 +386,10 @@ bool vv_disk_format(const char *path, const VvDiskFormat *format, VvLabel *label
     return claim && vv_disk_claim_write(claim, label, error);
 }
 
-bool vv_disk_erase_label(const char *path, const VvUuid *disk_uuid, GError **error)
+static bool erase_label(const char *path, const VvMedium *medium, const VvUuid *disk_uuid, GError **error)
 {
     VvLabelPair pair;
-    vv_autofd int fd = open_alone(path, error);
-    if (fd < 0)
-        return false;
-    int rc = vv_label_pair_read(fd, &pair);
+    int rc = vv_label_pair_read(medium, &pair);
     if (rc < 0) {
         vv_label_set_error(error, rc, path);
         return false;
@@ -334,8 +399,19 @@ bool vv_disk_erase_label(const char *path, const VvUuid *disk_uuid, GError **err
             pair.label.disk_name, pair.label.pool_name);
         return false;
     }
-    rc = zero_label_area(fd);
+    rc = zero_label_area(medium);
     if (rc < 0)
         vv_set_error_errno(error, rc, path, "the label of %s cannot be erased", path);
     return rc == 0;
+}
+
+bool vv_disk_erase_label(const char *path, const VvUuid *disk_uuid, GError **error)
+{
+    bool remote = vv_is_address(path);
+    VvMedium medium = { .fd = remote ? -1 : open_alone(path, error),
+        .remote = remote ? vv_remote_open(path, false, 0, error) : NULL };
+    bool ok = (medium.fd >= 0 || medium.remote) && erase_label(path, &medium, disk_uuid, error);
+    vv_close_fd(&medium.fd);
+    vv_remote_free(medium.remote);
+    return ok;
 }

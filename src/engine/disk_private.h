@@ -5,6 +5,7 @@
 
 #include "disk.h"
 #include "error.h"
+#include "remote.h"
 #include "trouble.h"
 
 #include <pthread.h>
@@ -13,6 +14,9 @@
 
 /* Where the copies of the label stand. */
 #define VV_LABEL_SECOND_AT (512u << 10)
+/* Of a disk without locks: a block that changes while it is in use. label.c */
+#define VV_BEAT_AT (768u << 10)
+void vv_beat_encode(const VvUuid *disk_uuid, uint64_t count, uint8_t *bytes);
 
 /* ---- syncer.c */
 typedef struct {
@@ -52,8 +56,9 @@ typedef struct {
 } VvDiskShard;
 
 struct VvDisk {
-    char *path; /* owned */
-    int fd;
+    char *path;       /* owned */
+    VvRemote *remote; /* owned; NULL: a file or device of this machine, */
+    int fd;           /* which this is; else -1 */
     bool block_device;
     bool direct;
     bool memory; /* tmpfs or ramfs */
@@ -75,6 +80,19 @@ void vv_disk_count_sync(VvDisk *disk, int result);
 /* From an errno (either sign) to the closed set of error.h, negative; 0 stays 0. */
 int vv_disk_errno(int err);
 
+/* ---- medium.c: what is under a disk: a file or device, or (fd is -1) a remote. Borrowed. All block. 0 or -errno. */
+typedef struct {
+    int fd;
+    VvRemote *remote;
+} VvMedium;
+int vv_medium_read(const VvMedium *medium, void *data, size_t length_bytes, uint64_t offset);
+int vv_medium_write(const VvMedium *medium, const void *data, size_t length_bytes, uint64_t offset);
+int vv_medium_sync(const VvMedium *medium);
+/* As those of disk_signature.c. Of a remote medium the first and last 4 MiB are looked at, and erased. */
+char *vv_medium_find_signature(const VvMedium *medium, uint64_t size_bytes);
+int vv_medium_wipe_signatures(const VvMedium *medium, uint64_t size_bytes);
+
+/* ---- disk.c */
 /* How the two copies of a label were found. */
 typedef struct {
     VvLabel label;
@@ -84,9 +102,11 @@ typedef struct {
 } VvLabelPair;
 /* 0: @ret_pair->label is what counts (the first copy if it is good). Otherwise -ENODATA no label, -EUCLEAN damaged,
  * -EOPNOTSUPP a newer format, -EIO unreadable. */
-int vv_label_pair_read(int fd, VvLabelPair *ret_pair);
+int vv_label_pair_read(const VvMedium *medium, VvLabelPair *ret_pair);
 /* Both copies, each synced before the next: the first is new before the second changes. */
-int vv_label_pair_write(int fd, const VvLabel *label);
+int vv_label_pair_write(const VvMedium *medium, const VvLabel *label);
+/* The same, of an open disk. Does not change what disk->label says. */
+int vv_disk_write_label(VvDisk *disk, const VvLabel *label);
 /* What vv_label_pair_read returned, in words: not-found, damaged, unsupported, io. */
 void vv_label_set_error(GError **error, int rc, const char *path);
 bool vv_is_zero(const void *data, size_t length_bytes);

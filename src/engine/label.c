@@ -87,6 +87,21 @@ void vv_label_encode(const VvLabel *label, uint8_t *bytes)
     vv_put_u32(bytes + AT_CRC, vv_crc32c(0, bytes + AT_VERSION, VV_BLOCK_BYTES - AT_VERSION));
 }
 
+/* Beside the label, of a disk without locks, and never read but to see whether it changes:
+ *
+ *   offset  size  field
+ *        0     8  magic "VVFSBEAT"
+ *        8    16  UUID of the disk
+ *       24     8  a number that rises
+ *       32  4064  zeroes */
+void vv_beat_encode(const VvUuid *disk_uuid, uint64_t count, uint8_t *bytes)
+{
+    memset(bytes, 0, VV_BLOCK_BYTES);
+    memcpy(bytes, "VVFSBEAT", 8);
+    memcpy(bytes + 8, disk_uuid->bytes, 16);
+    vv_put_u64(bytes + 24, count);
+}
+
 int vv_label_decode(const uint8_t *bytes, VvLabel *ret_label)
 {
     bool has_magic = memcmp(bytes + AT_MAGIC, LABEL_MAGIC, 8) == 0;

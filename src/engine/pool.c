@@ -71,7 +71,7 @@ int vv_pool_take_lock(const char *directory, unsigned wait_ms, GError **error)
 
 char *vv_pool_disk_path(const char *directory, const char *path)
 {
-    return *path == '/' ? g_strdup(path) : g_build_filename(directory, path, NULL);
+    return *path == '/' || vv_is_address(path) ? g_strdup(path) : g_build_filename(directory, path, NULL);
 }
 
 /* ---- checkpoints */

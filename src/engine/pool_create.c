@@ -97,7 +97,7 @@ static bool check_create(const VvPoolCreate *create, GError **error)
             vv_set_error(error, VV_ERROR_LIMIT, create->name, NULL, "a pool has at most %u disks", VV_DISKS_MAX);
             return false;
         }
-        if (g_path_is_absolute(create->disks[i]))
+        if (g_path_is_absolute(create->disks[i]) || vv_is_address(create->disks[i]))
             continue;
         vv_set_error(error, VV_ERROR_USAGE, create->disks[i], NULL, "%s is not an absolute path", create->disks[i]);
         return false;
@@ -174,7 +174,7 @@ static bool name_is_taken(const GPtrArray *disks, const char *name)
 /* After the last part of its path; what the path of another disk ends with too gets a number. */
 static char *new_disk_name(const GPtrArray *disks, const char *path)
 {
-    char *name = g_path_get_basename(path);
+    char *name = vv_disk_base_name(path);
 
     for (char *c = name; *c; c++)
         if (!g_ascii_isalnum(*c) && !strchr("._+-", *c))
@@ -194,13 +194,14 @@ static char *new_disk_name(const GPtrArray *disks, const char *path)
 static bool refuse_twice(const GPtrArray *disks, const char *path, GError **error)
 {
     struct stat st, other;
+    bool address = vv_is_address(path); /* another one of the same export is found by its label, when that is written */
 
-    if (stat(path, &st) < 0)
+    if (!address && stat(path, &st) < 0)
         return true;
     for (unsigned i = 0; i < disks->len; i++) {
         const NewDisk *disk = g_ptr_array_index(disks, i);
 
-        if (stat(disk->path, &other) < 0 ||
+        if (address ? strcmp(path, disk->path) != 0 : stat(disk->path, &other) < 0 ||
             (S_ISBLK(st.st_mode) && S_ISBLK(other.st_mode) ? st.st_rdev != other.st_rdev
                                                            : st.st_dev != other.st_dev || st.st_ino != other.st_ino))
             continue;
@@ -438,7 +439,7 @@ static bool let_go(const char *stored, const char *path, const VvUuid *pool_uuid
         return false;
     if (dry_run)
         return true;
-    return *stored != '/' ? unlink(path) == 0 : vv_disk_erase_label(path, &label.disk_uuid, NULL);
+    return *stored != '/' && !vv_is_address(stored) ? unlink(path) == 0 : vv_disk_erase_label(path, &label.disk_uuid, NULL);
 }
 
 static void let_disks_go(const char *directory, const VvUuid *pool_uuid, bool dry_run, VvDestroyed *destroyed)

@@ -135,7 +135,7 @@ static void raise_labels(VvPool *pool, uint64_t incarnation)
         if (!disk)
             continue;
         disk->label.incarnation = incarnation;
-        rc = vv_label_pair_write(disk->fd, &disk->label);
+        rc = vv_disk_write_label(disk, &disk->label);
         if (rc < 0)
             vv_log(VV_LOG_WARNING, "%s: the label cannot be written: %s", disk->path, g_strerror(-rc));
     }

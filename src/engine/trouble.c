@@ -117,8 +117,18 @@ static void look_at_transfers(VvDisk *disk, const char *name, GPtrArray *problem
     }
 }
 
+static void look_at_connection(VvDisk *disk, const char *name, GPtrArray *problems)
+{
+    g_autofree char *why = vv_disk_unreached(disk);
+
+    if (why)
+        vv_problems_add(problems, VV_SEVERITY_CRITICAL, "disk", name,
+            g_strdup_printf("disk %s is not reached (%s): what needs it waits, and fails after %u s", name, why, VV_REMOTE_WAIT_MS / 1000), NULL);
+}
+
 void vv_trouble_look(VvPool *pool, VvDisk *disk, const char *name, GPtrArray *problems)
 {
+    look_at_connection(disk, name, problems);
     look_at_sync(pool, disk, name, problems);
     look_at_transfers(disk, name, problems);
 }
@@ -127,6 +137,7 @@ VvState vv_pool_disk_state(VvPool *pool, const VvDiskInfo *info)
 {
     VvDisk *disk = NULL;
     void *slot;
+    g_autofree char *unreached = NULL;
 
     {
         VV_LOCKED(&pool->disks_lock);
@@ -135,6 +146,9 @@ VvState vv_pool_disk_state(VvPool *pool, const VvDiskInfo *info)
     }
     if (!disk || info->state != VV_STATE_OK)
         return info->state;
+    unreached = vv_disk_unreached(disk);
+    if (unreached)
+        return VV_STATE_MISSING;
     if (vv_disk_sync_error(disk) != 0)
         return VV_STATE_DEGRADED;
     for (unsigned kind = VV_TROUBLE_READ; kind <= VV_TROUBLE_WRITE; kind++) {

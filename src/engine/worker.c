@@ -22,6 +22,7 @@
  *     request would wake both. Who comes out of that read polls, or reads again, so the source is never without.
  * W9  Where requests had to be waited for, who has nothing under way rests while another one sleeps in the blocking read (roster.h), until
  *     somebody has ENOUGH under way and takes one more, may not take what there is, blocks, or ends. Two that take lone requests in turn are a fifth slower.
+ * W10 I/O on a remote medium is handed to its thread; its end comes through the mailbox, and a hold is taken meanwhile.
  * W6  When run returns nothing of this worker is left in the kernel: the poll and the eventfd read are cancelled and
  *     their completions seen. */
 #include "worker.h"
@@ -403,12 +404,57 @@ static void do_inline(VvWorker *worker)
     worker->queue_inline = false;
 }
 
+/* ---- remote media: W10 */
+
+static void end_io(VvDiskIo *io)
+{
+    vv_disk_count(io->disk, io->write, io->length_bytes, io->result);
+    if (io->result != 0)
+        vv_trouble_note(io->disk, io->write ? VV_TROUBLE_WRITE : VV_TROUBLE_READ, io->offset + io->progress_bytes, io->result);
+    vv_disk_end(io->disk);
+    io->done(io);
+}
+
+static void remote_over(VvTask *task)
+{
+    VvDiskIo *io = (VvDiskIo *) (void *) ((char *) task - offsetof(VvDiskIo, over));
+    vv_worker_unhold(io->worker);
+    end_io(io);
+}
+
+static void remote_done_cb(VvRemoteRequest *request, int result)
+{
+    VvDiskIo *io = request->user;
+    io->result = result;
+    vv_worker_post(io->worker, &io->over);
+}
+
+static void submit_remote(VvWorker *worker, VvDiskIo *io)
+{
+    VvRemote *remote = io->disk->remote;
+    vv_disk_begin(io->disk);
+    vv_worker_hold(worker);
+    io->worker = worker;
+    io->over = (VvTask){ .run = remote_over };
+    io->request = (VvRemoteRequest){ .kind = io->write ? VV_REMOTE_WRITE : VV_REMOTE_READ,
+        .data = io->data,
+        .offset = io->offset,
+        .length_bytes = io->length_bytes,
+        .done = remote_done_cb,
+        .user = io };
+    remote->ops->submit(remote, &io->request);
+}
+
 void vv_worker_submit(VvWorker *worker, VvDiskIo *io)
 {
     g_assert(current_worker == worker);
     g_assert(io->length_bytes > 0 && (io->length_bytes | io->offset | (uintptr_t) io->data) % VV_BLOCK_BYTES == 0);
     io->result = 0;
     io->progress_bytes = 0;
+    if (io->disk->remote && io->disk->ops == &vv_disk_remote_ops) {
+        submit_remote(worker, io);
+        return;
+    }
     if (!vv_disk_is_inline(io->disk)) {
         vv_disk_begin(io->disk);
         submit_to_ring(worker, io);
@@ -451,11 +497,7 @@ static void complete(VvWorker *worker, VvDiskIo *io, int res)
         submit_to_ring(worker, io);
         return;
     }
-    vv_disk_count(io->disk, io->write, io->length_bytes, io->result);
-    if (io->result != 0)
-        vv_trouble_note(io->disk, io->write ? VV_TROUBLE_WRITE : VV_TROUBLE_READ, io->offset + io->progress_bytes, io->result);
-    vv_disk_end(io->disk);
-    io->done(io);
+    end_io(io);
 }
 
 /* ---- the loop */

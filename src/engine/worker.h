@@ -14,6 +14,7 @@
 
 #include "roster.h"
 #include "disk.h"
+#include "remote.h"
 
 #include <glib.h>
 #include <stdatomic.h>
@@ -42,6 +43,9 @@ struct VvDiskIo {
     int result;                 /* 0 or -errno; short transfers are continued by the worker, at end of file -EIO */
     VvDiskIo *next;             /* the worker's: queue when the ring is full */
     uint32_t progress_bytes;    /* the worker's */
+    struct VvWorker *worker;    /* the worker's: with a remote medium */
+    VvTask over;
+    VvRemoteRequest request;
 };
 
 /* A command to a driver through the ring (IORING_OP_URING_CMD). The submitter owns it and keeps it until @done. */

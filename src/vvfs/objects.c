@@ -93,7 +93,7 @@ static VvDiskItem *copy_disk(const VvDaemon *daemon, const VvDiskInfo *disk)
     item->uuid = disk->uuid;
     item->name = g_strdup(disk->name);
     /* What is relative is so to the directory of the node that has it. */
-    item->path = *disk->path == '/' || vv_relay_is_elsewhere(daemon) ? g_strdup(disk->path) : g_build_filename(daemon->directory, disk->path, NULL);
+    item->path = *disk->path == '/' || vv_is_address(disk->path) || vv_relay_is_elsewhere(daemon) ? g_strdup(disk->path) : g_build_filename(daemon->directory, disk->path, NULL);
     item->size_bytes = disk->size_bytes;
     item->free_bytes = (uint64_t) disk->free_unit_count << VV_SEGMENT_SHIFT_MIN;
     item->used_bytes = (uint64_t) (disk->unit_count - disk->free_unit_count) << VV_SEGMENT_SHIFT_MIN;

@@ -256,6 +256,6 @@ void vv_disk_json_more(VvDaemon *daemon, const VvDiskItem *item, JsonObject *obj
     struct stat st;
     bool there = !vv_relay_is_elsewhere(daemon) && stat(item->path, &st) == 0;
 
-    vv_json_set_string(object, "kind", there ? S_ISBLK(st.st_mode) ? "device" : "file" : NULL);
+    vv_json_set_string(object, "kind", vv_is_address(item->path) ? "nbd" : there ? S_ISBLK(st.st_mode) ? "device" : "file" : NULL);
     vv_json_set_u64(object, "label_version", 1);
 }

@@ -82,7 +82,7 @@ static void add_disk(JsonArray *array, const char *path)
     vv_json_set_string(object, "state", "ok");
     paths = vv_json_set_object(object, "paths");
     (void) paths;
-    vv_json_set_string(object, "kind", stat(path, &st) == 0 && S_ISBLK(st.st_mode) ? "device" : "file");
+    vv_json_set_string(object, "kind", vv_is_address(path) ? "nbd" : stat(path, &st) == 0 && S_ISBLK(st.st_mode) ? "device" : "file");
     vv_json_set_u64(object, "used", 0);
     vv_json_set_u64(object, "label_version", 1);
 }

@@ -45,12 +45,12 @@ bool vv_rpc_disk_add(VvCall *call, GError **error)
     g_autoptr(JsonObject) recipe = json_object_new();
     JsonObject *result;
 
-    if (*path != '/') {
-        vv_set_error(error, VV_ERROR_USAGE, path, NULL, "disk.add: the param path must be absolute");
+    if (*path != '/' && !vv_is_address(path)) {
+        vv_set_error(error, VV_ERROR_USAGE, path, NULL, "disk.add: the param path must be absolute, or an address");
         return false;
     }
     /* The name is chosen in the transaction; the path finds the disk in any case. */
-    base = g_canonicalize_filename(path, "/");
+    base = vv_is_address(path) ? g_strdup(path) : g_canonicalize_filename(path, "/");
     vv_json_set_string(recipe, "@disk", wanted ? wanted : base);
     if (!vv_pool_disk_add(call->daemon->pool, path, vv_call_u64(call, "size", 0), wanted,
             vv_call_bool(call, "overwrite"), vv_call_request(call, recipe), &chosen, error))

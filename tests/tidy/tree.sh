@@ -164,13 +164,14 @@ unshown_rules() {
     done
 }
 
-echo 1..16
+echo 1..17
 verdict "every source and script begins with its SPDX line" < <(spdx)
 verdict "a .c has at most 800 lines, a .h at most 200" < <(lengths)
 verdict "a function has at most 70 lines" < <(function_lengths)
 verdict "lmdb.h is included by one file, in meta/" < <(one_lmdb_file)
 verdict "FUSE headers only in fusefs/ and bench/" < <(includes '<((fuse3/)?fuse[a-z_]*|linux/fuse)\.h' '^(fusefs|bench)/')
 verdict "libevent only in cluster/ and src/vvfs/" < <(includes '[<"](event2/.*|event)\.h' '^(cluster|src/vvfs)/')
+verdict "libnbd only in src/engine/nbd*" < <(includes '[<"]libnbd\.h' '^src/engine/nbd')
 verdict "liburing only in src/engine/, and in what lets rings fail" < <(includes '[<"]liburing\.h' '^(src/engine/|tests/mount/faulty[.]c)')
 verdict "own headers are included by plain name" < <(includes '("[^"]*/|[<"][^">]*\.c[>"])' '^$')
 verdict "every C file is in its folder's Makefile.inc" < <(unlisted)
