@@ -222,6 +222,38 @@ end_kit
 [[ -z $(head -c 4096 "$disk/img" | tr -d '\0') ]]
 ok "and the label is cleared"
 
+# ---- more is written than is kept, as the server does not flush; then it dies
+image img4 128M
+held() # held: a server that flushes only while $disk/hold is not there
+{
+    serve s eval thread_model='echo parallel' get_size="stat -c %s $disk/img4" can_flush='exit 0' \
+        pread="dd if=$disk/img4 iflag=skip_bytes,count_bytes skip=\$4 count=\$3 2>/dev/null" \
+        pwrite="dd of=$disk/img4 oflag=seek_bytes seek=\$4 conv=notrunc 2>/dev/null" \
+        flush="while [ -e $disk/hold ]; do sleep 0.1; done"
+}
+held
+new_pool "$disk/more" --disk "$(uri s)"
+mnt=''
+mount_pool
+ok "a pool on a server that flushes when it likes"
+a lun create x 80M
+: >"$disk/hold"
+head -c 60M /dev/urandom >"$disk/random60"
+try "60 MiB are written while it does not" timeout 60 dd if="$disk/random60" of="$mnt/luns/x" bs=1M oflag=direct conv=notrunc
+kill_kit
+rm "$disk/hold"
+held
+refused "the next sync fails: the server may have lost what was not kept" timeout 60 sync "$mnt/luns/x"
+grep -q "more was written since the last sync than is kept" "$disk/.daemon" && get --json doctor | grep -q "failed to sync"
+ok "which is told"
+refused "and so does each after it" timeout 60 dd if=/dev/zero of="$mnt/luns/x" bs=1M count=1 oflag=direct conv=notrunc,fsync
+timeout 60 umount "$mnt" 2>/dev/null
+ended "$daemon" 60
+mount_pool
+try "until it is mounted anew" timeout 60 dd if=/dev/zero of="$mnt/luns/x" bs=1M count=1 oflag=direct conv=notrunc,fsync
+unmount_pool
+end_kit
+
 # ---- one whose label says that the pool was opened elsewhere since
 image img3 64M
 serve s file "$disk/img3"
