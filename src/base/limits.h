@@ -37,14 +37,14 @@
 #define VV_REMOTE_WAIT_MS 60000u /* then EIO: what a LUN's requests wait unless told otherwise */
 #define VV_UNSYNCED_BYTES_MAX (32u << 20)
 #define VV_UNSYNCED_WRITES_MAX 8192u
-#define VV_NBD_IN_FLIGHT_MAX 64u  /* nbdkit works on 16 at a time; the rest hides the way there */
-#define VV_NBD_REPLAYS_MAX 16u
-#define VV_NBD_PIECE_BYTES_MAX (1u << 20) /* of a read or write, unless the server takes less: VV_IO_BYTES_MAX */
-#define VV_NBD_TRY_MS 15000u      /* for one attempt to connect */
-#define VV_NBD_PAUSE_MS 100u      /* before the next, doubled each time ... */
-#define VV_NBD_PAUSE_MS_MAX 5000u /* ... up to this */
-#define VV_NBD_LOOK_MS 5000u      /* between looks at the label, and beats: as ext4's protection against two mounts */
-#define VV_NBD_BEATS_WAIT_MS 12000u /* two beats: who would erase a disk waits so long for them */
+#define VV_LINK_IN_FLIGHT_MAX 64u  /* nbdkit works on 16 at a time; the rest hides the way there */
+#define VV_LINK_REPLAYS_MAX 16u
+#define VV_LINK_PIECE_BYTES_MAX (1u << 20) /* of a read or write, unless the server takes less: VV_IO_BYTES_MAX */
+#define VV_LINK_TRY_MS 15000u      /* for one attempt to connect */
+#define VV_LINK_PAUSE_MS 100u      /* before the next, doubled each time ... */
+#define VV_LINK_PAUSE_MS_MAX 5000u /* ... up to this */
+#define VV_LINK_LOOK_MS 5000u      /* between looks at the label, and beats: as ext4's protection against two mounts */
+#define VV_LINK_BEATS_WAIT_MS 12000u /* two beats: who would erase a disk waits so long for them */
 
 /* ---- journal: files are small enough that an idle pool stays small, and enough of them that a burst
  * does not wait for a checkpoint. */

@@ -525,7 +525,7 @@ static bool open_local(VvDisk *disk, unsigned lock_wait_ms, uint64_t *ret_bytes,
            find_medium(disk, ret_bytes, error);
 }
 
-/* It has no lock: what stands in its place is on top of nbd.c. */
+/* It has no lock: what stands in its place is on top of link.c. */
 static bool open_remote(VvDisk *disk, unsigned wait_ms, uint64_t *ret_bytes, GError **error)
 {
     disk->remote = vv_remote_open(disk->path, disk->read_only, wait_ms, error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Disks: the backing stores. A file or a block device, opened once, flock'ed on that open file description, labelled; or an export of
- * an NBD server ("nbd://..."), which has no lock (nbd.c).
+ * an NBD server ("nbd://..."), which has no lock (link.c).
  *
  * Layout of a disk: [0, 1 MiB) label area (the label in its first 4 KiB, a copy at 512 KiB), data from 1 MiB in units
  * of 1 MiB, the last 64 KiB reserved. */

@@ -117,7 +117,7 @@ static int open_alone(const char *path, GError **error)
 /* Does somebody use what has no lock? Waits for two beats. What cannot be read is not ours to erase. */
 static bool beats(const VvMedium *medium)
 {
-    uint64_t deadline_ms = vv_monotonic_ms() + VV_NBD_BEATS_WAIT_MS;
+    uint64_t deadline_ms = vv_monotonic_ms() + VV_LINK_BEATS_WAIT_MS;
     g_autofree uint8_t *first = g_malloc(VV_BLOCK_BYTES), *now = g_malloc(VV_BLOCK_BYTES);
     bool beats = vv_medium_read(medium, first, VV_BLOCK_BYTES, VV_BEAT_AT) != 0;
     while (!beats && vv_monotonic_ms() < deadline_ms) {

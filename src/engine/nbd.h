@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* An export of an NBD server as a remote medium, through libnbd. Its rules are on top of nbd.c. */
+/* An export of an NBD server as a remote medium, through libnbd.  */
 #ifndef VV_NBD_H
 #define VV_NBD_H
 

@@ -27,8 +27,9 @@ struct VvRemoteRequest {
     void *user;
     /* the back end's */
     VvRemoteRequest *next, *previous;
-    uint64_t progress_bytes, piece_bytes, deadline_ms, mark;
+    uint64_t progress_bytes, piece_bytes, deadline_ms, mark, incarnation;
     int error;
+    bool answered;
 };
 
 typedef struct VvRemote VvRemote;

@@ -167,7 +167,8 @@ serve s memory 512M
 start dd if="$disk/random" of="$mnt/luns/direct" bs=1M count=4 oflag=direct conv=notrunc,fsync
 other=$!
 is_missing() { [[ $(get --json disk list | jq -r '.[0].state') == missing ]]; }
-wait_for 20 is_missing && get --json doctor | grep -q "is not reached (the disk is not there any more)"
+is_other() { get --json doctor | grep -q "is not reached (the disk is not there any more)"; }
+wait_for 20 is_missing && wait_for 20 is_other
 ok "another disk in its place is not taken for it"
 end_kit
 serve s --filter=cache file "$disk/img"
@@ -289,9 +290,10 @@ end_kit
 # ---- the silent one
 ended "$silent_writer" 90 && [[ $code -ne 0 ]]
 ok "what waits for a silent server fails in the end"
-kill -CONT "$silent_kit"
+kill -9 "$silent_kit" && ended "$silent_kit" 20
+serve silent file "$disk/silent.img"
 pool=$silent_pool daemon=$silent_daemon mnt=$disk/silent-mnt
-try "a request that comes when it speaks again succeeds" \
+try "a request that comes when another has its place succeeds" \
     timeout 60 dd if=/dev/zero of="$mnt/luns/x" bs=64k count=1 oflag=direct conv=notrunc
 unmount_pool
 ok "unmounted"
