@@ -38,14 +38,14 @@ static const char *find_fault(const VvShipped *shipped, uint32_t data_bytes)
 {
     bool moves = shipped->op == VV_SHIPPED_READ || shipped->op == VV_SHIPPED_WRITE;
 
-    if (shipped->op < VV_SHIPPED_READ || shipped->op > VV_SHIPPED_DISCARD)
+    if (shipped->op < VV_SHIPPED_READ || shipped->op > VV_SHIPPED_LOOK)
         return "its operation is unknown";
     if (shipped->length_bytes > INT64_MAX || shipped->offset_bytes > INT64_MAX - shipped->length_bytes)
         return "it goes past the end of any disk";
     if (moves && (shipped->length_bytes == 0 || shipped->length_bytes > VV_PEER_DATA_BYTES_MAX))
         return "its length is out of range";
-    if (shipped->op == VV_SHIPPED_SYNC && (shipped->length_bytes != 0 || shipped->offset_bytes != 0))
-        return "a sync has no range";
+    if ((shipped->op == VV_SHIPPED_SYNC || shipped->op == VV_SHIPPED_LOOK) && (shipped->length_bytes != 0 || shipped->offset_bytes != 0))
+        return "a sync or a look has no range";
     if (data_bytes != (shipped->op == VV_SHIPPED_WRITE ? shipped->length_bytes : 0))
         return "its data is not as long as it says";
     return NULL;
@@ -84,6 +84,7 @@ void vv_shipped_done_encode(const VvShippedDone *done, uint8_t ret_raw[VV_SHIPPE
             ret_raw[0] = i;
     vv_put_u64(ret_raw + 8, done->incarnation);
     vv_put_u64(ret_raw + 16, done->fence);
+    vv_put_u64(ret_raw + 24, done->bytes);
 }
 
 bool vv_shipped_done_decode(const uint8_t *body, uint32_t body_bytes, uint32_t data_bytes, uint32_t wanted_bytes,
@@ -93,10 +94,13 @@ bool vv_shipped_done_decode(const uint8_t *body, uint32_t body_bytes, uint32_t d
 
     if (body_bytes != VV_SHIPPED_DONE_BYTES || !is_zero(body + 1, 7))
         return refuse(error, what, "its form is wrong");
+    if (vv_get_u64(body + 24) > INT64_MAX)
+        return refuse(error, what, "its disk is too large");
     if (data_bytes != (body[0] == 0 ? wanted_bytes : 0))
         return refuse(error, what, "its data is not as long as what was asked for");
     ret_done->result = body[0] < G_N_ELEMENTS(results) ? -results[body[0]] : -EIO;
     ret_done->incarnation = vv_get_u64(body + 8);
     ret_done->fence = vv_get_u64(body + 16);
+    ret_done->bytes = vv_get_u64(body + 24);
     return true;
 }

@@ -36,6 +36,8 @@ static void test_request(void)
         { { VV_SHIPPED_WRITE, 1, 2, 3, 4096, 4096 }, 4096, true },
         { { VV_SHIPPED_SYNC, 1, 2, 3, 0, 0 }, 0, true },
         { { VV_SHIPPED_DISCARD, 1, 2, 3, 0, INT64_MAX }, 0, true },
+        { { VV_SHIPPED_LOOK, 1, 2, 3, 0, 0 }, 0, true },
+        { { VV_SHIPPED_LOOK, 1, 2, 3, 0, 1 }, 0, false },
         { { VV_SHIPPED_READ, 1, 2, 3, 4096, 4096 }, 4096, false },
         { { VV_SHIPPED_WRITE, 1, 2, 3, 4096, 4096 }, 4095, false },
         { { VV_SHIPPED_WRITE, 1, 2, 3, 4096, 0 }, 0, false },
@@ -46,7 +48,7 @@ static void test_request(void)
         { { VV_SHIPPED_DISCARD, 1, 2, 3, 1, INT64_MAX }, 0, false },
         { { VV_SHIPPED_SYNC, 1, 2, 3, 0, 1 }, 0, false },
         { { (VvShippedOp) 0, 1, 2, 3, 0, 1 }, 0, false },
-        { { (VvShippedOp) 5, 1, 2, 3, 0, 1 }, 0, false },
+        { { (VvShippedOp) 6, 1, 2, 3, 0, 1 }, 0, false },
     };
     uint8_t raw[VV_SHIPPED_BYTES + 1] = { VV_SHIPPED_SYNC };
     VvShipped back;
@@ -70,13 +72,14 @@ static void test_done(void)
     VvShippedDone done, back;
 
     for (size_t i = 0; i < G_N_ELEMENTS(results); i++) {
-        done = (VvShippedDone){ results[i], 77, 88 };
+        done = (VvShippedDone){ results[i], 77, 88, 99 };
         vv_shipped_done_encode(&done, raw);
         g_assert_cmpuint(raw[0], ==, i);
         g_assert_true(vv_shipped_done_decode(raw, sizeof raw, results[i] ? 0 : 512, 512, &back, NULL));
         g_assert_cmpint(back.result, ==, results[i]);
         g_assert_cmpuint(back.incarnation, ==, 77);
         g_assert_cmpuint(back.fence, ==, 88);
+        g_assert_cmpuint(back.bytes, ==, 99);
         g_assert_false(vv_shipped_done_decode(raw, sizeof raw, 511, 512, &back, NULL));
         g_assert_false(vv_shipped_done_decode(raw, sizeof raw - 1, results[i] ? 0 : 512, 512, &back, NULL));
     }
@@ -84,6 +87,9 @@ static void test_done(void)
     vv_shipped_done_encode(&done, raw);
     g_assert_true(vv_shipped_done_decode(raw, sizeof raw, 0, 512, &back, NULL));
     g_assert_cmpint(back.result, ==, -EIO);
+    raw[31] = 0x80; /* too large */
+    g_assert_false(vv_shipped_done_decode(raw, sizeof raw, 0, 512, &back, NULL));
+    raw[31] = 0;
     raw[0] = 200; /* of a later release */
     g_assert_true(vv_shipped_done_decode(raw, sizeof raw, 0, 512, &back, NULL));
     g_assert_cmpint(back.result, ==, -EIO);
