@@ -146,6 +146,8 @@ void vvm_catalog_clear(VvMeta *meta)
 void vvm_dirty(VvMeta *meta, VvTable table, uint64_t a, uint64_t b)
 {
     VvDirtyKey key = { .table = table, .a = a, .b = b };
+    if (meta->read_only) /* there will be no checkpoint */
+        return;
     if (vv_set_find(&meta->dirty, &key) == NULL)
         vv_set_add(&meta->dirty, &key);
 }

@@ -369,8 +369,11 @@ int vv_meta_apply(VvMeta *meta, uint64_t index, const VvOps *ops)
     g_assert(index == meta->pool.applied_index + 1);
     int result = vv_store_read_begin(meta->store, &meta->apply_read);
     if (result == 0) {
-        for (guint i = 0; i < ops->len && result == 0; i++)
+        for (guint i = 0; i < ops->len && result == 0; i++) {
             result = vvm_apply_op(meta, vv_ops_get(ops, i));
+            if (result == 0 && meta->hooks != NULL && meta->hooks->op_applied != NULL)
+                meta->hooks->op_applied(meta->hooks_user, vv_ops_get(ops, i));
+        }
         vvm_space_tell_freed(meta);
         vv_store_read_end(meta->apply_read);
         meta->apply_read = NULL;

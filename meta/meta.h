@@ -36,6 +36,7 @@ typedef struct {
     void (*job_added)(void *user, const VvJob *job);
     void (*job_ended)(void *user, const VvJob *job);
     void (*member_set)(void *user, uint8_t kind, uint64_t id); /* a record of table member, also that it has gone */
+    void (*op_applied)(void *user, const VvOp *op);            /* every op, behind all others that it caused */
 } VvMetaHooks;
 
 typedef struct {

@@ -109,7 +109,7 @@ bool vv_pool_settle_object(VvPool *pool, uint64_t object_id, bool wait)
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof object_id);
     Kind kind;
 
-    if (pool->read_only || atomic_load(&pool->failed))
+    if (pool->read_only || pool->options.guest || atomic_load(&pool->failed))
         return true;
     if (wait)
         vv_config_lock(pool);

@@ -9,11 +9,15 @@
  *     against them by the committer: it proposes one when all before it is applied, and the next thing when that is.
  * CL3 The committer waits for no checkpoint while an entry is with it: the driver hands none over while the map has no room.
  *
+ * CL4 A guest's log (VvPoolOptions.guest) has no journal and no base: its entries say what another node described, under that node's index, of which
+ *     many are left out; nothing is proposed, and the map is never stored.
+ *
  * A plain pool has none of this: its committer looks at one pointer a batch. */
 #ifndef VV_CLUSTER_LOG_H
 #define VV_CLUSTER_LOG_H
 
 #include "base.h"
+#include "described.h"
 #include "pool.h"
 
 #define VV_NOT_CONFIG UINT64_MAX
@@ -48,6 +52,9 @@ typedef struct {
     bool refused;     /* its ops are not to be applied: another change of the configuration came before */
     uint8_t *ops;     /* owned, taken over; NULL: none */
     size_t ops_bytes;
+    const VvOps *given; /* CL4: instead of bytes; as `described` borrowed until `applied` */
+    const VvMetaDescribed *described;
+    unsigned described_count;
 } VvClusterEntry;
 
 /* Hand the next entry to the committer; `applied` answers. [any] */

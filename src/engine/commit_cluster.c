@@ -115,7 +115,9 @@ static int apply_ops(VvCommitter *committer, const VvClusterEntry *handed, const
     VvPool *pool = committer->pool;
     if (ops && !(own && own->built))
         vv_commit_note_ops(committer, ops);
-    int rc = vv_meta_apply_entry(pool->meta, handed->index, ops, handed->config);
+    int rc = pool->options.guest
+                 ? vv_meta_apply_described(pool->meta, handed->index, ops, handed->described, handed->described_count)
+                 : vv_meta_apply_entry(pool->meta, handed->index, ops, handed->config);
     vv_may_die(VV_DIE_APPLIED);
     if (rc == 0 && ops && pool->elsewhere)
         vv_views_follow(pool, handed->index, ops);
@@ -123,6 +125,9 @@ static int apply_ops(VvCommitter *committer, const VvClusterEntry *handed, const
         vv_batch_entry_applied(pool, own);
     else if (rc == 0 && ops)
         reload_views(pool, ops);
+    for (unsigned i = 0; rc == 0 && i < handed->described_count; i++)
+        if (handed->described[i].content)
+            vv_news_note_content(pool->news, handed->described[i].id);
     if (rc == 0)
         vv_news_add(pool->news, handed->index, own ? NULL : ops);
     vv_may_die(VV_DIE_DROPPED);
@@ -133,7 +138,7 @@ static int apply_entry(VvCommitter *committer, const VvClusterEntry *handed)
 {
     VvBatchEntry *own = find_proposed(committer, handed->ticket);
     VvOps *decoded = NULL;
-    const VvOps *ops = NULL;
+    const VvOps *ops = handed->given;
     int rc = 0;
     if (atomic_load(&committer->pool->failed))
         return -EIO;
@@ -166,7 +171,7 @@ static void take_entry(VvCommitter *committer, VvClusterEntry *handed)
         else
             vv_pool_fail(pool, "entry %" G_GUINT64_FORMAT " of the cluster's log cannot be applied: %s", index, g_strerror(-rc));
     }
-    if (rc == 0 && vv_meta_checkpoint_due(pool->meta))
+    if (rc == 0 && !pool->options.guest && vv_meta_checkpoint_due(pool->meta))
         vv_pool_checkpoint_kick(pool);
     committer->cluster->applied(committer->cluster->user, index, rc);
 }

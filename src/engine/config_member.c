@@ -330,12 +330,13 @@ static unsigned count_voters(const GPtrArray *nodes, uint64_t but, unsigned *ret
 bool vv_node_refuse_role(const VvNodeRecord *node, VvNodeRole role, GError **error)
 {
     g_autofree char *hint = NULL;
+    bool guest = role == VV_ROLE_GUEST || node->role == VV_ROLE_GUEST;
 
-    if (role == VV_ROLE_GONE || (role == VV_ROLE_WITNESS) == (node->role == VV_ROLE_WITNESS))
+    if (role == VV_ROLE_GONE || role == node->role || (!guest && role != VV_ROLE_WITNESS && node->role != VV_ROLE_WITNESS))
         return true;
     hint = g_strdup_printf("vvfs-admin node evict %s, then vvfs-admin node invite --role %s", node->name, vv_role_name(role));
-    vv_set_error(error, VV_ERROR_CONFLICT, node->name, hint, "node %s is a %s, and cannot become a %s: a witness has no mount, and runs as "
-        "`vvfs --witness`", node->name, vv_role_name(node->role), vv_role_name(role));
+    vv_set_error(error, VV_ERROR_CONFLICT, node->name, hint, "node %s is a %s, and cannot become a %s: %s", node->name, vv_role_name(node->role),
+        vv_role_name(role), guest ? "a guest has a certificate of its own kind, and no map" : "a witness has no mount, and runs as `vvfs --witness`");
     return false;
 }
 

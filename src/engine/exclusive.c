@@ -180,7 +180,7 @@ bool vv_pool_exclusive(VvPool *pool, uint64_t object_id, bool wait, uint64_t *re
     struct VvExclusive *counts = vv_jobs_exclusive(pool);
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof object_id);
     uint64_t change = 0, bytes = 0;
-    int result = look_up(pool, object_id, ids, &change, &bytes);
+    int result = pool->options.guest ? -ENODATA : look_up(pool, object_id, ids, &change, &bytes); /* it does not know what shares blocks */
 
     if (result < 0)
         return false;

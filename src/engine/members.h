@@ -97,7 +97,8 @@ typedef struct {
     VvNodeRole role;     /* 0: as it is; VV_ROLE_GONE: it leaves, and nothing else is given */
     const char *address; /* NULL: as it is; as cluster/address.h writes it */
 } VvNodeChange;
-/* A witness stays one, and nobody becomes one: it runs as another program, without a mount. Error: conflict. */
+/* A witness stays one, and nobody becomes one: it runs as another program, without a mount. So it is with guests, whose certificates say it. Error:
+ * conflict. */
 bool vv_node_refuse_role(const VvNodeRecord *node, VvNodeRole role, GError **error);
 /* N1, N3. What is so already makes no entry. Errors: not-found (no such node, or it is gone), exists (the address is another node's), limit (of
  * voters), conflict (no voter but witnesses would be left; vv_node_refuse_role), unsupported (VV_FIRST_NODE cannot go: it has the disks). */

@@ -222,6 +222,14 @@ static void queue(VvNews *news, const VvNewsItem *item)
         g_array_append_val(news->items, *item);
 }
 
+void vv_news_note_content(VvNews *news, uint64_t lun)
+{
+    const VvNewsItem item = { VV_NEWS_CONTENT, lun };
+    VV_LOCKED(&news->lock);
+
+    queue(news, &item);
+}
+
 void vv_news_on_shared(VvNews *news, void (*settle)(void *user), void *user)
 {
     VV_LOCKED(&news->lock);

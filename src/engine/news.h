@@ -44,6 +44,8 @@ void vv_news_free(VvNews *news);
 void vv_news_on_shared(VvNews *news, void (*settle)(void *user), void *user);
 /* Entry @index is in the map. @ops: of another node; NULL: nothing to tell. The committer's thread; does not block. */
 void vv_news_add(VvNews *news, uint64_t index, const VvOps *ops);
+/* What LUN @lun holds is another than before, as the entry says that is added next. */
+void vv_news_note_content(VvNews *news, uint64_t lun);
 /* What @ops change, appended to @items (VvNewsItem), in their order. */
 void vv_news_of(const VvOps *ops, GArray *items);
 

@@ -318,6 +318,14 @@ static void on_member_set(void *user, uint8_t kind, uint64_t id)
         pool->options.members_changed(pool->options.members_user);
 }
 
+static void on_op_applied(void *user, const VvOp *op)
+{
+    VvPool *pool = user;
+
+    if (pool->options.op_applied)
+        pool->options.op_applied(pool->options.members_user, op);
+}
+
 /* The thread of news: another node has changed who may use what. */
 static void settle_shares_cb(void *user)
 {
@@ -326,6 +334,7 @@ static void settle_shares_cb(void *user)
 
 static const VvMetaHooks meta_hooks = {
     .member_set = on_member_set,
+    .op_applied = on_op_applied,
     .page_changed = on_page_changed,
     .sums_set = on_sums_set,
     .blocks_freed = on_blocks_freed,
@@ -517,6 +526,8 @@ static bool check_cluster(VvPool *pool, GError **error)
 {
     const VvClusterLog *log = pool->options.cluster;
 
+    if (pool->options.guest) /* CL4 */
+        atomic_store(&pool->cluster, log);
     if (!vv_meta_is_cluster(pool->meta))
         return true;
     if (!log || pool->read_only) {
@@ -536,7 +547,7 @@ static bool open_meta(VvPool *pool, GError **error)
     while (opening.number == 0)
         vv_random_bytes(&opening.number, sizeof opening.number);
     pool->opening = opening.number;
-    pool->meta = vv_meta_open_as(pool->directory, pool->read_only, pool->options.run_ops, &opening, error);
+    pool->meta = vv_meta_open_as(pool->directory, pool->read_only || pool->options.guest, pool->options.run_ops, &opening, error);
     if (!pool->meta)
         return false;
     vv_shares_load(pool);
@@ -592,7 +603,7 @@ static void stop_threads(VvPool *pool)
     g_clear_pointer(&pool->lookup, vv_lookup_free);
     if (threads->checkpointer_runs) {
         vv_meta_give_up_check(pool->meta); /* a checkpoint is not worth waiting for it */
-        if (!pool->read_only && !atomic_load(&pool->failed))
+        if (!pool->read_only && !pool->options.guest && !atomic_load(&pool->failed))
             (void) vv_pool_checkpoint_now(pool); /* a failure has told itself; the journal holds everything */
         pthread_mutex_lock(&threads->lock);
         threads->stopping = true;

@@ -50,9 +50,11 @@ typedef struct {
     const struct VvClusterLog *cluster; /* of a node of a cluster: cluster_log.h; or NULL */
     uint64_t node;                  /* its id; 0: the pool does not listen */
     bool without_disks;             /* they are another node's */
+    bool guest;                     /* and the map has only what that node describes: cluster_log.h, CL4 */
     const struct VvElsewhere *elsewhere; /* how their data is reached then: elsewhere.h; or NULL: not */
     void (*members_changed)(void *user); /* records of nodes or invites, here or elsewhere; must not wait. Or NULL */
     void (*shares_changed)(void *user);  /* the same of sharing.h */
+    void (*op_applied)(void *user, const VvOp *op); /* any, with the map's write lock held: must be quick */
     void *members_user;
 } VvPoolOptions;
 VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError **error);

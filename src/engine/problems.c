@@ -171,6 +171,8 @@ static bool look_at_space(VvPool *pool, const char *name, GPtrArray *problems)
     unsigned used;
     bool full;
 
+    if (pool->options.guest) /* it knows of no space */
+        return false;
     vv_pool_space(pool, &space);
     {
         VV_META_READ(pool->meta);
@@ -294,6 +296,8 @@ const char *vv_pool_state(VvPool *pool)
 
     if (vv_pool_failure(pool))
         return "failed";
+    if (pool->options.guest) /* it knows of neither space nor disks */
+        return "ok";
     vv_pool_space(pool, &space);
     if (vv_space_is_full(&space) || vv_meta_is_cramped(pool->meta))
         return "full";

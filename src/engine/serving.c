@@ -151,7 +151,7 @@ bool vv_serving_begin(VvPool *pool, GError **error)
     }
     if (!check_labels(pool, incarnation, error))
         return false;
-    if (pool->read_only)
+    if (pool->read_only || pool->options.guest) /* nothing of it is kept */
         return true;
     if (!write_mark(pool->directory, error))
         return false;

@@ -186,7 +186,7 @@ VvShareMode vv_pool_share_mode_locked(VvPool *pool, uint64_t object_id, uint64_t
     if (node == 0)
         return VV_SHARE_RW;
     vv_share_table_of(pool->meta, object_id, &table);
-    guest = vv_share_is_guest(pool->meta, node);
+    guest = (pool->options.guest && node == pool->options.node) || vv_share_is_guest(pool->meta, node);
     return vv_share_table_mode(&table, node, guest, vv_share_standard(pool->meta));
 }
 
@@ -371,7 +371,7 @@ void vv_shares_load(VvPool *pool)
 {
     VV_META_READ(pool->meta);
 
-    atomic_store(&pool->shares_any, look_for_any(pool->meta));
+    atomic_store(&pool->shares_any, pool->options.guest || look_for_any(pool->meta));
 }
 
 void vv_shares_note(VvPool *pool, uint8_t kind, uint64_t id)
@@ -380,7 +380,7 @@ void vv_shares_note(VvPool *pool, uint8_t kind, uint64_t id)
 
     if (kind == VV_MEMBER_INVITE)
         return;
-    atomic_store(&pool->shares_any, look_for_any(pool->meta));
+    atomic_store(&pool->shares_any, pool->options.guest || look_for_any(pool->meta));
     {
         VV_LOCKED(&shares->lock);
         if (kind != VV_MEMBER_SHARE || id == VV_SHARE_POOL || g_hash_table_size(shares->noted) >= NOTED_MAX)

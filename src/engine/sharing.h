@@ -73,6 +73,9 @@ char *vv_pool_node_name(VvPool *pool, uint64_t id);
 /* not-found, as CLI.md words it, if @node (0: this one) may not read @object. An object that there is not is no error here. */
 bool vv_pool_share_refuse(VvPool *pool, const char *object, uint64_t node, GError **error);
 
+/* Error denied: this node is a guest of the pool @name. */
+void vv_refuse_guest(const char *name, GError **error);
+
 /* ---- changes: control threads */
 struct VvShareChanges {
     const char *const *nodes; /* names of nodes, or "default"; NULL-terminated, with */

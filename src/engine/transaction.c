@@ -6,6 +6,7 @@
  * T3  The result of a request id is in the entry that did it. */
 #include "limits.h"
 #include "pool_private.h"
+#include "sharing.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -17,6 +18,12 @@ typedef struct {
 } Held;
 
 /* ---- begin and commit */
+
+void vv_refuse_guest(const char *name, GError **error)
+{
+    vv_set_error(error, VV_ERROR_DENIED, name, "do it on a member: vvfs-admin node list",
+        "this node is a guest of pool %s: it changes nothing but what is in LUNs that are shared with it", name);
+}
 
 static bool refuse_unwritable(VvPool *pool, GError **error)
 {
@@ -31,6 +38,10 @@ static bool refuse_unwritable(VvPool *pool, GError **error)
     }
     if (pool->read_only) {
         vv_set_error(error, VV_ERROR_DENIED, name, NULL, "pool %s is mounted read-only", name);
+        return false;
+    }
+    if (pool->options.guest) {
+        vv_refuse_guest(name, error);
         return false;
     }
     if (vv_pool_failure(pool)) {
