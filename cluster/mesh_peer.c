@@ -12,15 +12,17 @@ typedef struct {
     VvPurpose purpose;
     unsigned channel;
     bool inward;
+    bool forbidden; /* the loop's, until it is down: a guest sent what only members may */
     uint64_t since_ms;
 } VvMeshLine;
 
 /* ---- on the peer's loop */
 static void message(VvPeer *peer, const VvIncoming *in, void *user)
 {
-    const VvMeshLine *line = user;
+    VvMeshLine *line = user;
 
     if (vv_peer_identity(peer)->guest && !vv_message_may_be_guests(in->kind)) {
+        line->forbidden = true;
         vv_peer_close(peer, VV_GOODBYE_PROTOCOL, "a guest sent what only members may");
         return;
     }
@@ -79,6 +81,9 @@ static void gone_cb(void *data)
     mesh->live--;
     pthread_cond_signal(&mesh->ended);
     pthread_mutex_unlock(&mesh->lock);
+    if (line->forbidden)
+        vvm_mesh_tell(mesh, VV_MESH_MISTAKEN, line->node, "node %" G_GUINT64_FORMAT " is a guest, and sent what only members may: its connection was "
+            "closed", line->node);
     if (peer) {
         vv_peer_unref(peer);
         /* who lets us in and throws us out again is not asked again at once, and ever less often */
@@ -123,7 +128,7 @@ void vvm_mesh_install(VvMeshSlot *slot, VvPeerOptions *met)
     met->user = line;
     fresh = vv_peer_new(met);
     *line = (VvMeshLine){ mesh, vv_peer_ref(fresh), slot->node->id, met->ours.purpose, slot->channel, slot->inward,
-        vv_monotonic_ms() };
+        false, vv_monotonic_ms() };
     pthread_mutex_lock(&mesh->lock);
     old = slot->peer;
     slot->peer = fresh;

@@ -45,18 +45,17 @@ bool vv_message_is_coordinators(uint16_t kind)
            kind == VV_MESSAGE_RESUME || kind == VV_MESSAGE_DROP || kind == VV_MESSAGE_LATEST_IS;
 }
 
-bool vv_message_may_be_guests(uint16_t kind)
-{
-    return !vv_message_is_rafts(kind) && !vv_message_is_coordinators(kind) && kind != VV_MESSAGE_CONFIRMED && kind != VV_MESSAGE_REQUEST &&
-           kind != VV_MESSAGE_LEAD && kind != VV_MESSAGE_LATEST;
-}
-
 static int find(uint16_t kind)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++)
         if (kinds[i].kind == kind)
             return (int) i;
     return -1;
+}
+
+bool vv_message_may_be_guests(uint16_t kind)
+{
+    return !vv_message_is_rafts(kind) && find(kind) < 0;
 }
 
 void vv_message_encode(GByteArray *out, uint16_t kind, const VvFields *fields)

@@ -60,7 +60,8 @@ static inline bool vv_message_is_rafts(uint16_t kind)
 
 /* Does only who coordinates send it? */
 bool vv_message_is_coordinators(uint16_t kind);
-/* May a guest send it? It neither votes nor leads, has no log, and asks for nothing that changes the pool. */
+/* May a guest send it? It has no part in log, leadership and sessions: none of these messages; what the transport's owner has beside them looks
+ * after itself. */
 bool vv_message_may_be_guests(uint16_t kind);
 
 /* Appends the body of a control message to @out. */

@@ -522,13 +522,15 @@ static bool open_pool(VvRun *run, GError **error)
         .node = daemon->cluster ? vv_node_id(daemon->cluster) : 0,
         .elsewhere = vv_node_elsewhere(daemon->cluster),
         .members_changed = vv_node_members_changed,
+        .guest = vv_node_is_guest(daemon->cluster),
+        .op_applied = vv_node_op_applied,
         .others_return = daemon->cluster && vv_node_has_disks(daemon->cluster, vv_node_id(daemon->cluster)),
         .shares_changed = vv_node_shares_changed,
         .members_user = daemon };
     g_autoptr(GArray) open_ids = NULL;
 
     if (state) {
-        options.have_pending = true;
+        options.have_pending = !options.guest; /* it keeps nothing */
         options.pending_fd = state->pending_fd;
         options.have_events = true;
         options.events_fd = state->events_fd;

@@ -86,15 +86,18 @@ bool vv_invite_prepare(VvClusterNode *node, const VvInviteAsk *ask, VvInviteReco
     return true;
 }
 
-/* This node's addresses, then those of the others, as many as a token holds. */
+/* This node's addresses, then those of other members, as many as a token holds: guests let nobody in. */
 static char **token_addresses(VvClusterNode *node)
 {
     g_autoptr(GArray) known = vv_node_known(node);
     g_autoptr(GPtrArray) addresses = g_ptr_array_new();
 
-    for (unsigned i = 0; i < known->len; i++)
-        for (char **text = g_array_index(known, VvKnownNode, i).addresses; *text && addresses->len < VV_NODE_ADDRESSES_MAX; text++)
+    for (unsigned i = 0; i < known->len; i++) {
+        const VvKnownNode *one = &g_array_index(known, VvKnownNode, i);
+
+        for (char **text = one->addresses; !one->guest && *text && addresses->len < VV_NODE_ADDRESSES_MAX; text++)
             g_ptr_array_add(addresses, g_strdup(*text));
+    }
     g_ptr_array_add(addresses, NULL);
     return (char **) g_ptr_array_free(g_steal_pointer(&addresses), FALSE);
 }

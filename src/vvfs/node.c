@@ -5,6 +5,8 @@
 #include "base.h"
 #include "config.h"
 #include "error.h"
+#include "guest.h"
+#include "guests.h"
 #include "node_private.h"
 #include "node_setup.h"
 #include "settle.h"
@@ -58,6 +60,7 @@ static bool load_credentials(VvClusterNode *node, GError **error)
         return false;
     }
     node->id = vv_tls_self(tls)->node;
+    node->is_guest = vv_tls_self(tls)->guest;
     return true;
 }
 
@@ -92,19 +95,25 @@ bool vv_node_open(VvDaemon *daemon, bool takes_over, GError **error)
         return true;
     daemon->cluster = node = node_new(daemon, takes_over);
     if (!load_credentials(node, &node->unfit)) {
-        if (takes_over && has_map(daemon))
+        if (takes_over && has_map(daemon) && !vv_guest_is_one(daemon->directory))
             return true; /* the pool may be one that needs no other node: vv_node_start tells */
         g_propagate_error(error, g_steal_pointer(&node->unfit));
         return false;
     }
     vvn_make_shipper(node);
-    if (vv_node_has_disks(node, node->id))
+    if (vv_node_has_disks(node, node->id)) {
         node->objects = vv_object_server_new(NULL);
+        node->guests = vv_guests_new();
+    }
+    if (node->is_guest)
+        return vvn_make_guest(node, error) && vvn_make_driver(node, error);
     return vvn_make_driver(node, error) && (has_map(daemon) || vvn_take_state(node, error));
 }
 
 const VvClusterLog *vv_node_log(VvClusterNode *node)
 {
+    if (node && node->guest)
+        return vv_guest_log(node->guest);
     return node && node->driver ? vv_driver_log(node->driver) : NULL;
 }
 
@@ -162,7 +171,8 @@ bool vv_node_serve(VvDaemon *daemon, GError **error)
 {
     VvClusterNode *node = daemon->cluster;
 
-    return !node || !node->objects || vv_object_server_open(node->objects, daemon->pool, error);
+    return !node || !node->objects ||
+           (vv_object_server_open(node->objects, daemon->pool, error) && vv_guests_begin(node->guests, daemon->pool, error));
 }
 
 void vv_node_end_joins(VvClusterNode *node)
@@ -181,6 +191,8 @@ void vv_node_leave_pool(VvClusterNode *node)
     vvn_close_door(node);
     if (node->objects)
         vv_object_server_end(node->objects);
+    if (node->guests)
+        vv_guests_end(node->guests);
     if (node->gone && node->driver)
         vv_driver_give_up(node->driver, "this node is none of the pool's any more");
     VV_LOCKED(&node->event_lock);
@@ -196,6 +208,8 @@ void vv_node_free(VvClusterNode *node)
     vvn_stop_listening(node);
     vv_shipper_free(node->shipper);
     vv_object_server_free(node->objects);
+    vv_guests_free(node->guests);
+    vv_guest_free(node->guest);
     vv_driver_free(node->driver);
     vv_settled_free(node->settled);
     vv_credentials_clear(&node->credentials);
@@ -241,7 +255,9 @@ const char *vv_node_state(VvClusterNode *node, const VvNodeRecord *record)
     if (record->id == node->id)
         return mesh ? "up" : "down";
     peer = mesh ? vv_mesh_peer(mesh, record->id, 0) : NULL;
-    return peer ? "up" : vv_meta_is_cluster(vv_pool_meta(node->daemon->pool)) ? "down" : "joining";
+    if (peer)
+        return "up";
+    return node->guest || record->role == VV_ROLE_GUEST || vv_meta_is_cluster(vv_pool_meta(node->daemon->pool)) ? "down" : "joining";
 }
 
 uint64_t vv_node_coordinator(VvClusterNode *node, uint64_t *ret_session)
@@ -249,6 +265,8 @@ uint64_t vv_node_coordinator(VvClusterNode *node, uint64_t *ret_session)
     VvDriverStatus status;
 
     *ret_session = 0;
+    if (node->guest)
+        return 0;
     if (!vv_meta_is_cluster(vv_pool_meta(node->daemon->pool)))
         return node->id;
     vv_driver_status(node->driver, &status);

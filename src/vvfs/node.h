@@ -35,6 +35,16 @@ bool vv_node_open(VvDaemon *daemon, bool takes_over, GError **error);
 const VvClusterLog *vv_node_log(VvClusterNode *node);
 /* For VvPoolOptions.elsewhere: how this node asks for data whose disks another node has; NULL: it has them. Until vv_node_free. */
 const struct VvElsewhere *vv_node_elsewhere(VvClusterNode *node);
+/* Is this node a guest: without journal, vote and session, told only of what is shared with it? */
+bool vv_node_is_guest(const VvClusterNode *node);
+/* Of a guest: since when it is not told what changes; 0: it is. Any thread; @node may be NULL. */
+uint64_t vv_node_stale_since_ns(VvClusterNode *node);
+/* Waits some seconds for the others to tell that this node is none of the pool's any more. Not for the mesh's threads. */
+bool vv_node_await_gone(VvClusterNode *node);
+/* Error denied, on a guest. */
+bool vv_node_refuse_guest(VvDaemon *daemon, GError **error);
+/* VvPoolOptions.op_applied: guests will be told. */
+void vv_node_op_applied(void *daemon, const VvOp *op);
 /* Requests that this node has shipped to the node with the disks. Any thread; @node may be NULL. */
 uint64_t vv_node_shipped_requests(VvClusterNode *node);
 /* In this version a pool's disks are those of its first node. */

@@ -210,7 +210,7 @@ bool vvn_make_cluster(VvClusterNode *node, GError **error)
     g_autoptr(GArray) list = members(node);
     VV_LOCKED(&node->switch_lock);
 
-    if (is_alone(list) || vv_meta_is_cluster(vv_pool_meta(node->pool)))
+    if (node->guest || is_alone(list) || vv_meta_is_cluster(vv_pool_meta(node->pool)))
         return true;
     if (!vv_driver_convert(node->driver, node->pool, &g_array_index(list, VvDriverMember, 0), list->len, error))
         return false;

@@ -53,6 +53,17 @@ static bool take_in(VvClusterNode *node, VvJoin *join, VvNodeRecord *ret_record,
     return vv_pool_join(node->daemon->pool, &ask, ret_record, ret_again, error);
 }
 
+/* A guest hears of no other guest. */
+static GArray *known_to(VvClusterNode *node, const VvNodeRecord *record)
+{
+    GArray *known = vv_node_known(node);
+
+    for (unsigned i = known->len; record->role == VV_ROLE_GUEST && i-- > 0;)
+        if (g_array_index(known, VvKnownNode, i).guest && g_array_index(known, VvKnownNode, i).id != record->id)
+            g_array_remove_index(known, i);
+    return known;
+}
+
 static bool sign(VvClusterNode *node, VvJoin *join, const VvNodeRecord *record, VvJoined *joined, GError **error)
 {
     VvIdentity identity = { .pool = node->daemon->uuid, .node = record->id, .guest = record->role == VV_ROLE_GUEST };
@@ -69,7 +80,7 @@ static bool sign(VvClusterNode *node, VvJoin *join, const VvNodeRecord *record, 
     joined->credentials.authority_certificate = g_bytes_ref(node->credentials.authority_certificate);
     if (!identity.guest)
         joined->credentials.authority_key = g_bytes_ref(node->credentials.authority_key);
-    joined->nodes = vv_node_known(node);
+    joined->nodes = known_to(node, record);
     return true;
 }
 

@@ -50,12 +50,18 @@ static void add_kept(GArray *known, const GArray *kept)
     }
 }
 
+/* A guest is told of all nodes at once, without those that are gone. */
+static bool is_older_than_kept(const VvClusterNode *node, GPtrArray *records)
+{
+    return node->guest ? records->len == 0 && node->kept.nodes : is_newer(node->kept.nodes, records);
+}
+
 GArray *vv_node_known(VvClusterNode *node)
 {
     g_autoptr(GPtrArray) records = vv_meta_nodes(vv_pool_meta(node->pool));
     GArray *known = vv_known_nodes_new();
 
-    if (is_newer(node->kept.nodes, records))
+    if (is_older_than_kept(node, records))
         add_kept(known, node->kept.nodes);
     else
         add_records(known, records, node->id);
@@ -84,7 +90,7 @@ void vvn_keep_known(VvClusterNode *node, GArray *known)
     VvJoined now = { .node = node->id, .nodes = known };
     g_autoptr(GError) why = NULL;
 
-    if (!self || self->role == VV_ROLE_GONE || known->len < 2 || is_newer(node->kept.nodes, records) || daemon->options->read_only)
+    if (!self || self->role == VV_ROLE_GONE || known->len < 2 || is_older_than_kept(node, records) || daemon->options->read_only)
         return;
     now.role = (VvTokenRole) self->role;
     if (!vv_nodes_save(daemon->directory, &now, &why))

@@ -110,6 +110,15 @@ void vvn_gone(VvClusterNode *node)
     }
 }
 
+bool vv_node_await_gone(VvClusterNode *node)
+{
+    uint64_t until_ms = vv_monotonic_ms() + HAND_OVER_MS;
+
+    while (!node->gone && vv_monotonic_ms() < until_ms)
+        g_usleep(LOOK_US);
+    return node->gone;
+}
+
 /* A changer's. */
 static void gone_chore(void *data)
 {

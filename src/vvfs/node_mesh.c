@@ -5,6 +5,7 @@
 #include "address.h"
 #include "config.h"
 #include "base.h"
+#include "describe.h"
 #include "error.h"
 #include "object.h"
 #include "relay.h"
@@ -64,6 +65,7 @@ static void up_cb(VvMesh *mesh, VvPeer *peer, void *user)
     VvObjectServer *server = server_of(user, peer);
 
     vvn_up_cb(mesh, peer, user);
+    vvn_guests_up(user, peer);
     if (server)
         vv_object_server_up(server, peer);
 }
@@ -73,6 +75,7 @@ static void down_cb(VvMesh *mesh, VvPeer *peer, const char *why, void *user)
     VvObjectServer *server = server_of(user, peer);
 
     vvn_down_cb(mesh, peer, why, user);
+    vvn_guests_down(user, peer);
     if (server)
         vv_object_server_down(server, peer);
 }
@@ -105,6 +108,8 @@ static void message_cb(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *u
         vv_object_server_take(server, peer, in);
     else if (in->request != 0 && in->kind == VV_RELAY_CALL)
         vv_relay_take(node->daemon, peer, in->request, in->body, in->body_bytes);
+    else if (in->request != 0 && in->kind == VV_DESCRIBE)
+        vvn_take_description(node, peer, in);
     else if (in->request != 0 && in->kind == VV_SETTLE)
         vv_settle_take(node->daemon, peer, in->request, in->body, in->body_bytes);
     else if (vv_peer_ours(peer)->purpose == VV_PURPOSE_CONTROL && in->request == 0)

@@ -16,12 +16,20 @@ struct VvClusterNode {
     VvCredentials credentials;
     GError *unfit; /* owned: why what is in tls/ cannot be used; NULL: it can */
     uint64_t id;
+    bool is_guest;        /* as the certificate says */
     bool takes_over;      /* a mount that a process before us served */
     VvDriver *driver;     /* owned */
     VvShipper *shipper;   /* owned; NULL: the disks are here */
     VvObjectServer *objects; /* owned: serves what others have open; NULL: the disks are not here */
+    struct VvGuests *guests; /* owned: tells guests; NULL: the same */
+    struct VvGuest *guest;   /* owned: this node is one; NULL: a member */
     char *name, *address; /* owned; after the pool is there */
     VvJoined kept;        /* owned: what the file "nodes" said when the pool opened; nodes is NULL: nothing */
+
+    /* the opener's, while a guest waits: node_guest.c */
+    uint64_t wait_began_ms, wait_asked_ms;
+    unsigned wait_looks;
+    bool wait_told;
 
     pthread_mutex_t follow_lock; /* over lock: held while records are followed, so that the pool does not go meanwhile */
     pthread_mutex_t lock;  /* held while the mesh is told something, so never taken by its threads, nor by the driver's */
@@ -97,6 +105,14 @@ void vvn_wait_for_last_word(VvClusterNode *node);
 void vvn_follow_gone(VvClusterNode *node);
 /* The error of a node that is gone. */
 void vvn_set_gone_error(const VvClusterNode *node, GError **error);
+
+/* ---- node_guest.c */
+/* A map that is made anew, and what fills it. */
+bool vvn_make_guest(VvClusterNode *node, GError **error);
+/* Control connections, and what comes on them. vv-control. */
+void vvn_guests_up(VvClusterNode *node, VvPeer *peer);
+void vvn_guests_down(VvClusterNode *node, VvPeer *peer);
+void vvn_take_description(VvClusterNode *node, VvPeer *peer, const VvIncoming *in);
 
 /* ---- node_drive.c */
 /* The driver of this node's part of the cluster. */

@@ -203,6 +203,8 @@ static bool fence(VvClusterNode *node, const VvNodeRecord *record, GError **erro
     uint64_t until_ms = vv_monotonic_ms() + FENCED_MS;
     VvDriverNode known;
 
+    if (record->role == VV_ROLE_GUEST) /* it has no session */
+        return true;
     vv_driver_vouch(node->driver, record->id);
     while (vv_monotonic_ms() < until_ms) {
         if (vv_driver_node(node->driver, record->id, &known) && known.removed && !known.unfenced)

@@ -9,6 +9,7 @@
 #include "base.h"
 #include "codec.h"
 #include "error.h"
+#include "sharing.h"
 
 #include <errno.h>
 
@@ -108,11 +109,24 @@ static void find_place(VvoLine *line)
     vvo_wait_locked(line->node, &line->waiter);
 }
 
+/* What guests may use goes by their record (sharing.h). */
+static bool is_guest_here(const VvoNode *node)
+{
+    VvMeta *meta = vv_pool_meta(node->server->pool);
+    bool is;
+
+    vv_meta_read_lock(meta);
+    is = vv_share_is_guest(meta, node->id);
+    vv_meta_read_unlock(meta);
+    return is;
+}
+
 static void begin_line(VvoLine *line)
 {
     VvoRequest *request;
 
     line->begun = true;
+    line->refused = line->guest && !is_guest_here(line->node);
     if (line->waiter.bytes > 0)
         find_place(line);
     while ((request = vvo_list_pop(&line->waiting)))
@@ -155,7 +169,7 @@ void vv_object_server_up(VvObjectServer *server, VvPeer *peer)
         .channel = vv_peer_ours(peer)->channel,
         .instance = vv_peer_theirs(peer)->instance,
         .up = true,
-        .refused = vv_peer_identity(peer)->guest };
+        .guest = vv_peer_identity(peer)->guest };
     line->waiter.line = line;
     for (last = &node->lines; *last; last = &(*last)->next)
         (*last)->over |= (*last)->channel == line->channel || (*last)->instance != line->instance;

@@ -82,7 +82,8 @@ struct VvoLine {
     unsigned channel;
     uint64_t instance;
     bool up;
-    bool refused; /* a guest's */
+    bool guest;   /* of one, as the certificate says */
+    bool refused; /* ... whose record does not say so */
     bool begun;
     bool over; /* a newer one has come */
     unsigned references; /* requests that came by it */

@@ -3,7 +3,9 @@
 #include "objects.h"
 
 #include "error.h"
+#include "node.h"
 #include "relay.h"
+#include "sharing.h"
 
 #include <string.h>
 
@@ -143,6 +145,12 @@ static gint compare_luns(gconstpointer a, gconstpointer b)
     return strcmp((*left)->name, (*right)->name);
 }
 
+/* A guest knows LUNs by name alone of which snapshots are shared with it. The read lock is held. */
+static bool is_known(const VvDaemon *daemon, const VvLun *lun)
+{
+    return !vv_node_is_guest(daemon->cluster) || vv_pool_share_mode_locked(daemon->pool, lun->id, 0) != VV_SHARE_NONE;
+}
+
 /* Borrowed LUNs by name, from @from on. The read lock is held. */
 static GPtrArray *sorted_luns(const VvMeta *meta, const char *from)
 {
@@ -168,7 +176,8 @@ GPtrArray *vv_lun_items(VvDaemon *daemon, const char *from, unsigned max)
     vv_meta_read_lock(meta);
     luns = sorted_luns(meta, from);
     for (unsigned i = 0; i < luns->len && items->len < max; i++)
-        g_ptr_array_add(items, copy_lun(meta, luns->pdata[i]));
+        if (is_known(daemon, luns->pdata[i]))
+            g_ptr_array_add(items, copy_lun(meta, luns->pdata[i]));
     vv_meta_read_unlock(meta);
     return items;
 }
@@ -229,7 +238,7 @@ VvLunItem *vv_lun_item(VvDaemon *daemon, const char *name, GError **error)
         return NULL;
     vv_meta_read_lock(meta);
     lun = vv_meta_lun_by_name(meta, name);
-    if (lun) {
+    if (lun && is_known(daemon, lun)) {
         item = copy_lun(meta, lun);
         item->clones = copy_clones(meta, lun->id, 0);
     }

@@ -320,13 +320,18 @@ void vv_relay_take(VvDaemon *daemon, VvPeer *peer, uint64_t request, const uint8
     g_autoptr(GError) error = NULL;
     VvCall *call;
 
-    if (vv_peer_identity(peer)->guest || vv_relay_is_elsewhere(daemon)) { /* Y1, Y2 */
-        refuse(peer, request, VV_ERROR_DENIED, "this is not for that node to ask, or not for this one to answer");
+    if (vv_relay_is_elsewhere(daemon)) { /* Y2 */
+        refuse(peer, request, VV_ERROR_DENIED, "this is not for this node to answer");
         return;
     }
     call = make_call(daemon, (const char *) body, body_bytes, &error);
     if (!call) {
         reply(peer, request, NULL, error, 0);
+        return;
+    }
+    if (vv_peer_identity(peer)->guest && call->method->handler != vv_rpc_node_leave) { /* Y1 */
+        refuse(peer, request, VV_ERROR_DENIED, "this is not for a guest to ask");
+        vv_call_free(call);
         return;
     }
     call->relayed = g_new(VvRelayed, 1);

@@ -6,7 +6,7 @@
  *   waits            <-- {result or error, applied} --       of no client, whose answer is sent to the node that asked
  *   until its own map has what the answer is about
  *
- * Y1  Who asked has been checked here: the other node takes the word of a member, and none of a guest.
+ * Y1  Who asked has been checked here: the other node takes the word of a member, and none of a guest: that may ask for one thing, to leave.
  * Y2  What is relayed is not relayed again.
  * Y3  A request id goes with the call and is recorded there, so a repeat on any node has the same answer.
  * Y4  Nothing was sent: no-coordinator, nothing was changed. Sent, and no answer: timeout, it may have been. */

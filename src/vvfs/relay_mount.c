@@ -116,7 +116,7 @@ static void far_changed(void *user)
 void vv_relay_mount(VvDaemon *daemon, VvFuseFar *ret_far)
 {
     *ret_far = (VvFuseFar){ .changed = daemon->cluster ? far_changed : NULL, .user = daemon };
-    if (!vv_relay_is_elsewhere(daemon))
+    if (!vv_relay_is_elsewhere(daemon) || vv_node_is_guest(daemon->cluster)) /* a guest's pool refuses all of it */
         return;
     ret_far->lun_create = far_lun_create;
     ret_far->remove = far_remove;

@@ -243,6 +243,15 @@ static void show(VvCall *call)
         vv_settle(call->daemon, (flags & VV_METHOD_MOUNT) && call->relayed ? vv_relayed_by(call->relayed) : 0);
 }
 
+/* A guest answers what it was told, and about itself; it may leave. */
+static bool may_answer(VvCall *call)
+{
+    unsigned flags = call->method->flags;
+    bool here = !(flags & VV_METHOD_DISKS) && (!(flags & VV_METHOD_CHANGES) || (flags & VV_METHOD_HERE));
+
+    return here || call->method->handler == vv_rpc_node_leave || vv_node_refuse_guest(call->daemon, &call->error);
+}
+
 static bool answer(VvCall *call)
 {
     if (vv_relay_is_wanted(call))
@@ -277,7 +286,7 @@ static void call_chore(void *data)
     else if (call->deadline_ms && vv_monotonic_ms() > call->deadline_ms)
         vv_set_error(&call->error, VV_ERROR_TIMEOUT, NULL, NULL, "%s could not begin in time: nothing was changed",
             call->method->name);
-    else if (!vv_call_replay(call) && may_be_decided(call) && !vv_call_replay(call)) { /* the map may have learned of it meanwhile */
+    else if (may_answer(call) && !vv_call_replay(call) && may_be_decided(call) && !vv_call_replay(call)) { /* the map may have learned of it meanwhile */
         bool good = answer(call);
 
         g_assert(good == !call->error && (!good || call->result));

@@ -4,6 +4,8 @@
 
 #include "node.h"
 #include "node_json.h"
+#include "relay.h"
+#include "sharing.h"
 
 #include <string.h>
 
@@ -143,9 +145,31 @@ static bool evict(VvCall *call, const char *name, bool fenced, GError **error)
     return vv_call_done(call, g_steal_pointer(&recipe));
 }
 
+/* Who is gone is not talked to any more: a guest may hear of that before it hears the answer. */
+static bool leave_as_guest(VvCall *call, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    JsonObject *recipe;
+
+    if (vv_relay_call(call, &why))
+        return true;
+    if (!g_error_matches(why, VV_ERROR, VV_ERROR_TIMEOUT) || !vv_node_await_gone(call->daemon->cluster)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return false;
+    }
+    recipe = json_object_new();
+    vv_json_set_string(recipe, "node", call->daemon->node);
+    vv_json_set_bool(recipe, "fenced", false);
+    return vv_call_done(call, recipe);
+}
+
 bool vv_rpc_node_leave(VvCall *call, GError **error)
 {
-    return need_listening(call, error) && evict(call, call->daemon->node, false, error);
+    g_autofree char *name = call->relayed ? vv_pool_node_name(call->daemon->pool, vv_relayed_node(call->relayed)) : g_strdup(call->daemon->node);
+
+    if (!need_listening(call, error))
+        return false;
+    return vv_node_is_guest(call->daemon->cluster) ? leave_as_guest(call, error) : evict(call, name, false, error);
 }
 
 bool vv_rpc_node_evict(VvCall *call, GError **error)

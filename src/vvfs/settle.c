@@ -4,6 +4,7 @@
 
 #include "base.h"
 #include "codec.h"
+#include "guests.h"
 #include "news.h"
 #include "node_private.h"
 #include "peer.h"
@@ -151,6 +152,35 @@ static void ask(VvClusterNode *node, Round *round, uint64_t id, uint64_t index)
     g_free(question);
 }
 
+/* vv-guests, or this thread. */
+static void guests_shown_cb(void *user)
+{
+    answered_cb(user, 0, NULL);
+}
+
+/* Q2. As if this node had asked itself. */
+static void ask_guests(VvClusterNode *node, Round *round)
+{
+    Question *question;
+
+    if (!node->guests || !vv_guests_any(node->guests) || is_late(node->settled, node->id))
+        return;
+    question = g_new(Question, 1);
+    *question = (Question){ round, node->settled, node->id };
+    {
+        VV_LOCKED(&round->lock);
+        round->refs++;
+        g_array_append_val(round->open, node->id);
+    }
+    vv_guests_when_shown(node->guests, guests_shown_cb, question);
+}
+
+/* A guest is told by the node with the disks, and that node waits for it. */
+static bool shows_itself(VvNodeRole role)
+{
+    return role != VV_ROLE_GONE && role != VV_ROLE_WITNESS && role != VV_ROLE_GUEST;
+}
+
 static void await(VvClusterNode *node, Round *round)
 {
     uint64_t ns = vv_monotonic_ns() + VV_SETTLE_MS * UINT64_C(1000000);
@@ -172,16 +202,17 @@ void vv_settle(VvDaemon *daemon, uint64_t but)
     g_autoptr(GPtrArray) nodes = NULL;
     Round *round;
 
-    if (!node || !vv_meta_is_cluster(meta))
+    if (!node || vv_node_is_guest(node) || (!vv_meta_is_cluster(meta) && !(node->guests && vv_guests_any(node->guests))))
         return;
     nodes = vv_meta_nodes(meta);
     round = round_new();
     for (unsigned i = 0; i < nodes->len; i++) {
         const VvNodeRecord *record = g_ptr_array_index(nodes, i);
 
-        if (record->id != node->id && record->id != but && record->role != VV_ROLE_GONE && record->role != VV_ROLE_WITNESS)
+        if (record->id != node->id && record->id != but && shows_itself(record->role))
             ask(node, round, record->id, vv_meta_config_index(meta));
     }
+    ask_guests(node, round);
     await(node, round);
 }
 
@@ -190,18 +221,29 @@ void vv_settle(VvDaemon *daemon, uint64_t but)
 typedef struct {
     VvPeer *peer; /* owned */
     uint64_t request;
+    VvGuests *guests; /* NULL: they are another node's affair */
 } Asked;
+
+/* vv-news, vv-guests, or vv-control. */
+static void all_shown_cb(void *user)
+{
+    Asked *asked = user;
+    VvOutgoing out = { .kind = VV_SETTLE };
+
+    (void) vv_peer_reply(asked->peer, asked->request, &out);
+    vv_peer_unref(asked->peer);
+    g_free(asked);
+}
 
 /* vv-news, or vv-control. */
 static void shown_cb(void *user, bool told)
 {
     Asked *asked = user;
-    VvOutgoing out = { .kind = VV_SETTLE };
 
-    (void) told; /* the pool is closed: nothing is shown at all */
-    (void) vv_peer_reply(asked->peer, asked->request, &out);
-    vv_peer_unref(asked->peer);
-    g_free(asked);
+    if (told && asked->guests)
+        vv_guests_when_shown(asked->guests, all_shown_cb, asked);
+    else /* the pool is closed: nothing is shown at all */
+        all_shown_cb(asked);
 }
 
 void vv_settle_take(VvDaemon *daemon, VvPeer *peer, uint64_t request, const uint8_t *body, size_t body_bytes)
@@ -209,7 +251,7 @@ void vv_settle_take(VvDaemon *daemon, VvPeer *peer, uint64_t request, const uint
     VvClusterNode *node = daemon->cluster;
     Asked *asked = g_new(Asked, 1);
 
-    *asked = (Asked){ vv_peer_ref(peer), request };
+    *asked = (Asked){ vv_peer_ref(peer), request, node->guests };
     {
         VV_LOCKED(&node->event_lock); /* the pool does not go meanwhile */
         if (node->pool && !vv_peer_identity(peer)->guest && body_bytes == sizeof(uint64_t) &&

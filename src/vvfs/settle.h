@@ -6,6 +6,7 @@
  *
  * A witness has no mount that could show anything, and is not asked.
  *
+ * Q2  The node with the disks answers when guests (guests.h) show it too: they hear of nothing from others.
  * Q1  Nothing depends on it but how soon others see a change, so nobody is waited for longer than VV_SETTLE_MS, and who has not answered the
  *     question before not at all. */
 #ifndef VV_SETTLE_H

@@ -4,6 +4,7 @@
 
 #include "held.h"
 #include "jobs.h"
+#include "node.h"
 #include "node_json.h"
 #include "objects.h"
 #include "sampler.h"
@@ -144,7 +145,7 @@ JsonObject *vv_status_json(VvDaemon *daemon)
     missing_bytes = set_disks(daemon, status);
     set_space(daemon, status, missing_bytes);
     set_jobs(daemon, status);
-    vv_json_set_null(status, "stale_since");
+    vv_json_set_time(status, "stale_since", vv_node_stale_since_ns(daemon->cluster));
     vv_json_set_string(status, "directory", daemon->directory);
     vv_json_set_string(status, "mountpoint", vv_pool_mount(daemon->pool));
     set_counts(daemon, status);

@@ -66,6 +66,12 @@ bool vv_node_may_change(VvClusterNode *node, bool here, uint64_t deadline_ms, GE
     (void) error;
     return true;
 }
+bool vv_node_refuse_guest(VvDaemon *daemon, GError **error)
+{
+    (void) daemon;
+    (void) error;
+    return true;
+}
 bool vv_relay_is_wanted(const VvCall *call)
 {
     (void) call;

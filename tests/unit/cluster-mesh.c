@@ -175,11 +175,11 @@ static void send_until_thrown_out(TestMesh *test, uint16_t kind, unsigned times)
     g_error("kind %x of a guest is taken", kind);
 }
 
-/* A guest may ask for leases, and is thrown out if it means to vote, to lead, or to change the pool. */
+/* A guest may send what the transport's owner knows, and is thrown out if it means to vote, to lead, to change the pool, or to have a session. */
 static void test_guest(void)
 {
     static const uint16_t forbidden[] = { VV_MESSAGE_RAFT_APPEND, VV_MESSAGE_SYNC_ASK, VV_MESSAGE_CONFIRMED, VV_MESSAGE_RESUME,
-        VV_MESSAGE_REQUEST };
+        VV_MESSAGE_REQUEST, VV_MESSAGE_OPEN, VV_MESSAGE_RENEW, VV_MESSAGE_PROPOSE, VV_MESSAGE_LEASE, VV_MESSAGE_QUIESCED, VV_MESSAGE_LATEST };
     TestMesh *test = test_mesh_new(2);
     TestNode *one = &test->nodes[0], *two = &test->nodes[1];
     VvPeer *peer;
@@ -191,13 +191,14 @@ static void test_guest(void)
     test_introduce_all(test);
     test_await_link(two, 1);
     peer = vv_mesh_peer(two->mesh, 1, 0);
-    g_assert_cmpint(vv_peer_send(peer, &(VvOutgoing){ .kind = VV_MESSAGE_LEASE }), ==, 0);
+    g_assert_cmpint(vv_peer_send(peer, &(VvOutgoing){ .kind = 0x0301 }), ==, 0);
     vv_peer_unref(peer);
     test_await(one, &one->messages, 2);
     g_assert_cmpuint(one->thrown_out, ==, 0);
     for (unsigned i = 0; i < G_N_ELEMENTS(forbidden); i++)
         send_until_thrown_out(test, forbidden[i], i + 1);
     g_assert_cmpuint(one->forbidden, ==, 0);
+    test_await_trouble(one, "is a guest, and sent what only members may");
     test_mesh_free(test);
 }
 
