@@ -388,12 +388,12 @@ const VvCommand vv_commands[] = {
     { "node", "invite", "node.invite", vv_run_node_invite, CHANGES | VV_COMMAND_LIST, invite_columns,
         "let a machine join: print a token that is good once",
         "The token lets who has it become a node: treat it as a password. A witness votes, and has neither disks nor a mount: it runs "
-        "`vvfs --witness POOL`. Guests are not in this version.",
+        "`vvfs --witness POOL`. A guest has no vote, and is told only of what is shared with it by name.",
         "vvfs-admin node invite --name n2 | ssh n2 vvfs-admin node join --token - --listen 10.0.0.2\n"
         "vvfs-admin node invite --list",
         .arguments = { { 0 } },
         .options = { { "name", 0, "N", "name", VV_VALUE_TEXT, 0, "for a node of this name (any)" },
-            { "role", 0, "ROLE", "role", VV_VALUE_TEXT, 0, "voter, standby or witness (voter)" },
+            { "role", 0, "ROLE", "role", VV_VALUE_TEXT, 0, "voter, standby, witness or guest (voter)" },
             { "guest", 0, NULL, NULL, VV_VALUE_FLAG, 0, "the same as --role guest" },
             { "ttl", 0, "T", NULL, VV_VALUE_TEXT, 0, "good for T: seconds, or such as 10m, 2h, 3d (1h)" },
             { "list", 0, NULL, NULL, VV_VALUE_FLAG, 0, "list the invitations instead" },
@@ -412,7 +412,7 @@ const VvCommand vv_commands[] = {
             { "disk", 0, "PATH", NULL, VV_VALUE_PATH, VV_UNSUPPORTED, NULL } } },
     { "node", "set", "node.set", NULL, CHANGES, NULL, "change the role or the address of a node",
         "Keys: role (voter, standby), address (ADDR[:PORT], at which the node listens from its next start on). A witness stays one, "
-        "and no other node becomes one: evict it and let it join anew.",
+        "a guest too, and no other node becomes one: evict it and let it join anew.",
         "vvfs-admin node set n3 role=standby",
         .arguments = { { "NODE", "node", VV_VALUE_TEXT, 0 }, { "KEY=VALUE", "settings", VV_VALUE_SETTING, VV_MANY } },
         .options = { { 0 } } },

@@ -14,7 +14,6 @@
 #ifndef VV_GUESTS_H
 #define VV_GUESTS_H
 
-#include "peer.h"
 #include "pool.h"
 
 #define VV_GUESTS_NOTED_MAX 4096u
@@ -22,6 +21,7 @@
 #define VV_GUESTS_LATE_MS 1000u    /* who has not answered for so long is not waited for */
 
 typedef struct VvGuests VvGuests;
+typedef struct VvPeer VvPeer; /* peer.h */
 
 VvGuests *vv_guests_new(void);
 /* Tell of @pool, which outlives vv_guests_end. */

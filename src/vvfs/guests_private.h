@@ -27,6 +27,9 @@ typedef struct {
     GHashTable *noted; /* owned; NULL: everything */
     bool nodes;
 } VvgNews;
+/* The object that the op is about, *ret_content: what it holds is another; 0: none that a guest is told of. */
+uint64_t vvg_object_of(const VvOp *op, bool *ret_content);
+
 /* With the map's read lock: what is noted of @guest is taken. False: there is nothing, or it has gone. */
 typedef bool (*VvgTake)(void *user, VvgGuest *guest, VvgNews *ret_news);
 /* Messages of what @take gives, into guest->outbox; guest->told follows. Takes the read lock. */

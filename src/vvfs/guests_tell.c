@@ -18,6 +18,44 @@ typedef struct {
     bool full; /* ... and it has no room */
 } Telling;
 
+/* ---- ops */
+uint64_t vvg_object_of(const VvOp *op, bool *ret_content)
+{
+    *ret_content = op->kind == VV_OP_RESTORE || op->kind == VV_OP_ADOPT;
+    switch (op->kind) {
+    case VV_OP_LUN_CREATE:
+        return op->lun_create.id;
+    case VV_OP_LUN_SET:
+        return op->lun_set.id;
+    case VV_OP_LUN_RENAME:
+        return op->lun_rename.id;
+    case VV_OP_LUN_SIZE:
+        return op->lun_size.id;
+    case VV_OP_LUN_REMOVE:
+        return op->lun_remove.id;
+    case VV_OP_MAP: /* times and blocks in use come with answers to requests, sizes too, but those must be shown to who only looks */
+        return op->map.size_bytes != UINT64_MAX ? op->map.lun : 0;
+    case VV_OP_SNAPSHOT_CREATE:
+        return op->snapshot_create.name && *op->snapshot_create.name ? op->snapshot_create.id : 0;
+    case VV_OP_SNAPSHOT_SET:
+        return op->snapshot_set.id;
+    case VV_OP_SNAPSHOT_RENAME:
+        return op->snapshot_rename.id;
+    case VV_OP_SNAPSHOT_REMOVE:
+        return op->snapshot_remove.id;
+    case VV_OP_CLONE:
+        return op->clone.id;
+    case VV_OP_RESTORE:
+        return op->restore.lun;
+    case VV_OP_ADOPT:
+        return op->adopt.lun;
+    case VV_OP_MEMBER_SET:
+        return op->member_set.kind == VV_MEMBER_SHARE ? op->member_set.id : 0;
+    default:
+        return 0;
+    }
+}
+
 /* ---- messages */
 static void begin(Telling *t, unsigned flags)
 {

@@ -22,10 +22,6 @@ bool vv_invite_role_parse(const char *text, VvNodeRole *ret_role, GError **error
         vv_set_error(error, VV_ERROR_USAGE, text, "voter, standby, witness or guest", "a node cannot have the role \"%s\"", text);
         return false;
     }
-    if (role == VV_TOKEN_GUEST) {
-        vv_set_error(error, VV_ERROR_UNSUPPORTED, text, NULL, "not in this version: nodes with the role %s", text);
-        return false;
-    }
     *ret_role = (VvNodeRole) role;
     return true;
 }

@@ -145,7 +145,9 @@ static bool refuse_to_lead(VvClusterNode *node, const VvNodeRecord *record, GErr
 {
     VvDriverNode known = { .id = 0 };
 
-    if (!vv_meta_is_cluster(vv_pool_meta(node->pool)))
+    if (record->role == VV_ROLE_GUEST)
+        vv_set_error(error, VV_ERROR_CONFLICT, record->name, NULL, "node %s is a guest: it has no vote, and never leads", record->name);
+    else if (!vv_meta_is_cluster(vv_pool_meta(node->pool)))
         vv_set_error(error, VV_ERROR_CONFLICT, record->name, NULL, "pool %s has one node, which leads", node->daemon->name);
     else if (record->role == VV_ROLE_WITNESS)
         vv_set_error(error, VV_ERROR_CONFLICT, record->name, NULL, "node %s is a witness: it votes, and never leads while another voter is up",

@@ -164,7 +164,7 @@ code, out, err = admin("-p", pool.directory, "node", "invite", "--name", "n2")
 ok(code == 0 and out.count("\n") == 1 and out.startswith("vvfs-") and err.startswith("note: good once"),
    "stdout is the token alone, the remark goes to stderr")
 token = out.strip()
-for options, part in ((("--role", "guest"), "not in this version"), (("--guest",), "not in this version"), (("--role", "king"), "cannot have the role"),
+for options, part in ((("--role", "king"), "cannot have the role"),
                       (("--ttl", "soon"), "no time to live"), (("--ttl", "90d"), "good for"), (("--name", "n2"), "is open"),
                       (("--name", "n1"), "there is a node n1"), (("--list", "--name", "x"), "do not go together")):
     code, out, err = admin("-p", pool.directory, "node", "invite", *options)

@@ -116,7 +116,7 @@ same([leads(pool, "n2") for pool in (n2, n3)], [True, True], "... which all know
 refused(n1, "no node n9", "lead", "n9")
 
 # ---- who votes, and where they are
-for arguments, part in ((("n3", "role=witness"), "cannot become a witness"), (("n3", "role=guest"), "not in this version"), (("n3", "role=king"), "cannot have the role"),
+for arguments, part in ((("n3", "role=witness"), "cannot become a witness"), (("n3", "role=guest"), "cannot become a guest"), (("n3", "role=king"), "cannot have the role"),
                         (("n3", "color=blue"), "no setting color"), (("n3", f"address=127.0.0.2:{PORT}"), "is the address of node n2"),
                         (("n3", "address=0.0.0.0"), "no address that others can use"), (("n1", "address=192.0.2.1"), "no address of this machine"),
                         (("n9", "role=voter"), "no node n9")):
