@@ -4,7 +4,7 @@
 # all that it had not been told to flush, servers that stay silent or come back as something else, a second daemon, growing, leaving.
 #
 # nbdkit's cache filter keeps writes to itself until it is told to flush: killed, it loses them, as a machine that loses power does.
-# shellcheck disable=SC2154,SC2012 # of lib.sh; names without blanks
+# shellcheck disable=SC1091,SC2154,SC2012,SC2119,SC2120 # of lib.sh; names without blanks; end_kit's own argument
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
@@ -121,7 +121,7 @@ kill_round() # kill_round: writers at work; the server dies and loses its cache,
     serve s --filter=cache file "$disk/img"
     wait_for 90 written "$wanted"
 }
-written() { [[ $(cat "$disk/acked" 2>/dev/null | wc -l) -ge $1 ]]; }
+written() { [[ $(wc -l < <(cat "$disk/acked" 2>/dev/null)) -ge $1 ]]; }
 cat >"$disk/load" <<'LOAD'
 # load DIRECTORY ACKED: files whose names are in ACKED were synced
 for ((i = 1; ; i++)); do
@@ -225,12 +225,12 @@ ok "and the label is cleared"
 
 # ---- more is written than is kept, as the server does not flush; then it dies
 image img4 128M
-held() # held: a server that flushes only while $disk/hold is not there
+held() # held: a server that flushes only while nobody has $disk/hold locked
 {
     serve s eval thread_model='echo parallel' get_size="stat -c %s $disk/img4" can_flush='exit 0' \
         pread="dd if=$disk/img4 iflag=skip_bytes,count_bytes skip=\$4 count=\$3 2>/dev/null" \
         pwrite="dd of=$disk/img4 oflag=seek_bytes seek=\$4 conv=notrunc 2>/dev/null" \
-        flush="while [ -e $disk/hold ]; do sleep 0.1; done"
+        flush="flock $disk/hold true"
 }
 held
 new_pool "$disk/more" --disk "$(uri s)"
@@ -238,11 +238,12 @@ mnt=''
 mount_pool
 ok "a pool on a server that flushes when it likes"
 a lun create x 80M
-: >"$disk/hold"
+exec 8>"$disk/hold"
+flock 8
 head -c 60M /dev/urandom >"$disk/random60"
 try "60 MiB are written while it does not" timeout 60 dd if="$disk/random60" of="$mnt/luns/x" bs=1M oflag=direct conv=notrunc
 kill_kit
-rm "$disk/hold"
+exec 8>&-
 held
 refused "the next sync fails: the server may have lost what was not kept" timeout 60 sync "$mnt/luns/x"
 grep -q "more was written since the last sync than is kept" "$disk/.daemon" && get --json doctor | grep -q "failed to sync"
