@@ -205,7 +205,7 @@ void vv_link_looked(VvLink *link, int result)
     if (result == -ENOTCONN || !link->begun)
         return; /* the connection is lost, and that is told */
     if (link->look.incarnation != 0) { /* K2 */
-        if (link->state != VV_LINK_LOOKING && link->look.incarnation != link->incarnation) {
+        if (link->state != VV_LINK_LOOKING && link->incarnation != 0 && link->look.incarnation != link->incarnation) {
             vv_link_lose(link, "the server has lost what was not synced");
             return;
         }
