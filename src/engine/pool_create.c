@@ -49,7 +49,7 @@ static void remove_journal(const char *directory)
 
 static void remove_metadata(const char *directory)
 {
-    static const char *const files[] = { "reserve", "reserve.new", SOCKET_NAME, "hold.sock", VV_IN_USE_FILE, VV_IN_USE_FILE ".new",
+    static const char *const files[] = { "reserve", "reserve.new", SOCKET_NAME, "hold.sock", VV_IN_USE_FILE, VV_IN_USE_FILE ".new", VV_OLDER_FILE, VV_OLDER_FILE ".new",
         "vote", "vote.new", "nodes", "nodes.new", VV_FLUSHED_FILE, VV_FLUSHED_FILE ".new", "vvfs-pool.new", "vvfs-pool" };
     static const char *const tls_files[] = { "authority.crt", "authority.key", "node.crt", "node.key", "authority.crt.new",
         "authority.key.new", "node.crt.new", "node.key.new" };

@@ -7,8 +7,10 @@
  *     device has the same too, and is as good as a crash.
  * U2  A directory that is older than its disks (put back from a backup, or a second copy): its map does not know what was written since.
  *     Each start raises the pool's incarnation in the map, then writes it into the labels of all disks. A label that says as much as the
- *     map that was just raised has seen a start that the map has not.
+ *     map that was just raised has seen a start that the map has not. Who was refused so is as old the next time, however often he tried:
+ *     the incarnation that the map had before is in the file "older", until a start finds no newer label.
  *
+ * The file older: "vvfs-older 1", "incarnation N", "crc HEX" of the lines before, a line each; one that is no such text counts as 0.
  * The file in-use, at most 256 bytes: "vvfs-in-use 1", "inode N", "born SECONDS.NANOSECONDS" (0.0: the file system does not tell),
  * "crc HEX" (crc32c of the lines before), a line each. */
 #include "serving.h"
@@ -106,23 +108,69 @@ static bool write_mark(const char *directory, GError **error)
     return rc == 0;
 }
 
+static char *older_text(uint64_t incarnation)
+{
+    g_autofree char *text = g_strdup_printf("vvfs-older 1\nincarnation %" G_GUINT64_FORMAT "\n", incarnation);
+
+    return g_strdup_printf("%scrc %08x\n", text, vv_crc32c(0, text, strlen(text)));
+}
+
+/* What U2 noted; UINT64_MAX: nothing. */
+static uint64_t noted_incarnation(const char *directory)
+{
+    static const char beginning[] = "vvfs-older 1\nincarnation ";
+    g_autofree char *path = g_build_filename(directory, VV_OLDER_FILE, NULL), *text = NULL, *expected = NULL;
+    g_autoptr(GError) error = NULL;
+    uint64_t incarnation;
+
+    if (!g_file_get_contents(path, &text, NULL, &error))
+        return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT) ? UINT64_MAX : 0;
+    if (!g_str_has_prefix(text, beginning))
+        return 0;
+    incarnation = g_ascii_strtoull(text + strlen(beginning), NULL, 10);
+    expected = older_text(incarnation);
+    return strcmp(text, expected) == 0 ? incarnation : 0;
+}
+
+static void note_older(const char *directory, uint64_t incarnation)
+{
+    g_autofree char *text = older_text(incarnation);
+    int rc = vv_replace_file(directory, VV_OLDER_FILE, text);
+
+    if (rc < 0)
+        vv_log(VV_LOG_WARNING, "%s/%s cannot be written: %s", directory, VV_OLDER_FILE, g_strerror(-rc));
+}
+
+static void forget_older(const char *directory)
+{
+    g_autofree char *path = g_build_filename(directory, VV_OLDER_FILE, NULL);
+
+    if (unlink(path) != 0)
+        vv_log(VV_LOG_WARNING, "%s cannot be removed: %s", path, g_strerror(errno));
+}
+
 /* U2 */
 static bool check_labels(VvPool *pool, uint64_t incarnation, GError **error)
 {
     /* One that is not raised here may be as old as the labels. */
-    uint64_t labels_max = pool->read_only ? incarnation : incarnation - 1;
+    uint64_t labels_max = pool->read_only ? incarnation : incarnation - 1, noted = noted_incarnation(pool->directory);
 
+    labels_max = MIN(labels_max, noted);
     for (unsigned i = 0; i < pool->disks->len; i++) {
         const VvDisk *disk = g_ptr_array_index(pool->disks, i);
 
         if (!disk || disk->label.incarnation <= labels_max)
             continue;
+        if (!pool->read_only && noted == UINT64_MAX)
+            note_older(pool->directory, labels_max);
         vv_set_error(error, VV_ERROR_CONFLICT, pool->directory,
             "Use the directory that served the pool last: an older copy does not know what was written since.",
             "the pool directory %s is older than disk %s: the disk was served since with another copy of the directory",
             pool->directory, disk->label.disk_name);
         return false;
     }
+    if (!pool->read_only && noted != UINT64_MAX)
+        forget_older(pool->directory);
     return true;
 }
 

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #define VV_IN_USE_FILE "in-use"
+#define VV_OLDER_FILE "older"
 
 /* Was the pool in @directory copied while somebody served it? Then conflict, with what to do. Who asks holds its lock. */
 bool vv_serving_check(const char *directory, GError **error);

@@ -125,15 +125,24 @@ static void test_old_directory(void)
     g_assert_no_error(error);
     open_and_close(test.directory);
 
-    g_autofree char *backup = copy(&test, "backup");
+    g_autofree char *backup = copy(&test, "backup"), *old = g_build_filename(test.folder, "old", NULL);
+    run("cp", "-a", disk, old);
     for (unsigned i = 0; i < 2; i++)
         open_and_close(test.directory); /* goes on */
     g_assert_cmpint(rename(test.directory, now), ==, 0);
     g_assert_cmpint(rename(backup, test.directory), ==, 0);
-    expect_refused(test.directory, VV_ERROR_CONFLICT, "is older than disk");
+    for (unsigned i = 0; i < 4; i++) /* trying again does not make it newer */
+        expect_refused(test.directory, VV_ERROR_CONFLICT, "is older than disk");
+    g_autofree char *saved = g_build_filename(test.folder, "saved", NULL), *older = g_build_filename(test.directory, VV_OLDER_FILE, NULL);
+    run("cp", "-a", disk, saved);
+    run("cp", "-a", old, disk); /* put back too: then all is as it was */
+    open_and_close(test.directory);
+    g_assert_false(g_file_test(older, G_FILE_TEST_EXISTS));
+    run("cp", "-a", saved, disk);
     g_assert_cmpint(rename(test.directory, backup), ==, 0);
     g_assert_cmpint(rename(now, test.directory), ==, 0);
     open_and_close(test.directory);
+    run("rm", "-r", old, saved);
     run("rm", "-r", backup, NULL);
     vv_pool_destroy(test.directory, false, NULL, &error);
     g_assert_no_error(error);
