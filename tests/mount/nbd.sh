@@ -138,6 +138,9 @@ start "$writer" write "$mnt/luns/raw" "$disk/raw.log" 7
 raw=$!
 kill_round 20 && kill_round 100 && kill_round 200
 ok "the server is killed three times under load, and loses what was not flushed: the writers go on"
+kill_server
+wait_for 60 other_serves && wait_for 90 written $(($(wc -l <"$disk/acked") + 20))
+ok "the serving process is killed: its successor connects, and they go on"
 : >"$disk/acked.enough"
 ended "$load" 60 && [[ $code -eq 0 ]]
 ok "nobody saw an error"
