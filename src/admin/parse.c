@@ -179,6 +179,17 @@ static char *absolute_path(const char *text)
     return vv_is_address(text) ? g_strdup(text) : g_canonicalize_filename(text, NULL);
 }
 
+/* Not an address of a kind that is unknown: "./a://b" is a path. */
+static bool path_check(const char *text, GError **error)
+{
+    const char *scheme_end = strstr(text, "://");
+
+    if (vv_is_address(text) || !scheme_end || strcspn(text, "/") < (size_t) (scheme_end - text))
+        return true;
+    vv_set_error(error, VV_ERROR_USAGE, text, NULL, "%s is neither a path nor an address that begins with nbd:// or nbd+unix://", text);
+    return false;
+}
+
 static bool snapshot_check(const char *text, bool pattern, GError **error)
 {
     g_autofree char *lun = NULL;
@@ -228,6 +239,7 @@ static JsonNode *value_node(VvValueType type, const char *text, const char *what
         ok = strchr(text, '@') ? snapshot_check(text, false, error) : vv_name_check(text, "LUN", error);
         break;
     case VV_VALUE_PATH:
+        ok = path_check(text, error);
         path = absolute_path(text);
         break;
     case VV_VALUE_DISK:

@@ -42,6 +42,10 @@ refuses "$(uri none) cannot be reached: connect: No such file or directory" "ref
     pool create "$disk/p" --disk "$(uri none)"
 refuses "nbd://127.0.0.1:1/x cannot be reached: connect: 127.0.0.1:1: could not connect to remote host: Connection refused" \
     "refused: nobody listens" pool create "$disk/p" --disk nbd://127.0.0.1:1/x
+refuses "nbds://store/x is neither a path nor an address that begins with nbd:// or nbd+unix://" "refused: another kind of address" \
+    pool create "$disk/p" --disk nbds://store/x
+refuses "nbd://127.0.0.1:port/x is no address of an NBD export: unable to parse URI: nbd://127.0.0.1:port/x: Invalid argument" \
+    "refused: no address" pool create "$disk/p" --disk nbd://127.0.0.1:port/x
 image img 64M
 serve s -r file "$disk/img"
 refuses "$(uri s) is read-only" "refused: a read-only export" pool create "$disk/p" --disk "$(uri s)"
