@@ -33,7 +33,7 @@ refuses() # refuses MESSAGE DESCRIPTION ARGUMENT...: of vvfs-admin; the whole me
     shift 2
     timeout 60 "$tool" "$@" >"$out" 2>"$err" </dev/null
     code=$?
-    [[ $code -eq 1 || $code -eq 2 ]] && [[ $(cat "$err") == "vvfs-admin: $message" ]]
+    [[ $code -eq 1 || $code -eq 2 ]] && [[ $(grep '^vvfs-admin: ' "$err") == "vvfs-admin: $message" ]]
     ok "$description" || printf '# wanted: vvfs-admin: %s\n' "$message"
 }
 
@@ -67,7 +67,7 @@ mv "$disk/img" "$disk/exports/a"
 serve s file dir="$disk/exports"
 timeout 60 "$tool" pool create "$disk/p" --disk "$(uri s nothing)" >"$out" 2>"$err" </dev/null
 code=$?
-[[ $code -eq 1 && $(cat "$err") == "vvfs-admin: $(uri s nothing) cannot be reached: "* ]]
+[[ $code -eq 1 && $(grep '^vvfs-admin: ' "$err") == "vvfs-admin: $(uri s nothing) cannot be reached: "* ]]
 ok "refused: no such export"
 refuses "$(uri s a) holds an ext4 file system \"old-data\", never mounted: nothing was changed. \`--overwrite\` erases it." \
     "refused: an export that holds a file system" pool create "$disk/p" --disk "$(uri s a)"
