@@ -20,7 +20,7 @@
 struct VvGuest {
     VvGuestOptions options;
     VvClusterLog log;
-    pthread_mutex_t lock; /* a leaf; all behind it */
+    pthread_mutex_t lock; /* over the map's, for reading, and the committer's queue; all behind it */
     pthread_cond_t changed;
     VvPool *pool;         /* NULL: it takes nothing */
     GPtrArray *parts;     /* owned: VvDescribed of a whole set that is not complete; NULL: none is coming */
@@ -80,6 +80,8 @@ static void applied(void *user, uint64_t index, int result)
     pool = guest->pool;
     guest->followed |= guest->whole && result == 0;
     pthread_mutex_unlock(&guest->lock);
+    if (result != 0)
+        guest->options.failed(guest->options.user);
     if (result != 0 || !vv_pool_when_told(pool, index, told_cb, owed))
         told_cb(owed, false);
     pthread_mutex_lock(&guest->lock);
@@ -284,7 +286,7 @@ static bool hand_over_locked(VvGuest *guest, VvPeer *peer, uint64_t request, uin
     return true;
 }
 
-/* U1, U2. What to answer; -1: later. */
+/* U1, U2. What to answer; -1: later, or nothing. */
 static int take_locked(VvGuest *guest, VvPeer *peer, uint64_t request, VvDescription *description)
 {
     GPtrArray *items;
@@ -296,7 +298,11 @@ static int take_locked(VvGuest *guest, VvPeer *peer, uint64_t request, VvDescrip
     items = collect_locked(guest, description, &whole, &nodes, &result);
     if (!items)
         return result;
-    return hand_over_locked(guest, peer, request, description->index, items, whole, nodes) ? -1 : VV_GUEST_WANTS_ALL;
+    if (hand_over_locked(guest, peer, request, description->index, items, whole, nodes))
+        return -1;
+    if (whole) /* it would come again */
+        vv_peer_close(peer, VV_GOODBYE_PROTOCOL, "a whole set that cannot be");
+    return whole ? -1 : VV_GUEST_WANTS_ALL;
 }
 
 void vv_guest_take(VvGuest *guest, VvPeer *peer, uint64_t request, const uint8_t *body, size_t body_bytes)

@@ -11,7 +11,8 @@
  *   committer       applied
  *
  * U1  One message is under way at a time: it is answered when its entry is in the map and the kernel was told.
- * U2  What cannot be is not applied, and answered with the wish for a whole set. */
+ * U2  What cannot be is not applied, and answered with the wish for a whole set; a whole set that cannot be ends the connection.
+ * U3  An entry that fails has failed the pool: it is made anew, as nothing of it is kept. */
 #ifndef VV_GUEST_H
 #define VV_GUEST_H
 
@@ -29,6 +30,8 @@ typedef struct {
     bool (*opened)(void *user, VvPool *pool, GError **error);
     /* The opener's, about ten times a second while it waits: why it waits no more, newly allocated; NULL: it does. */
     char *(*impatient)(void *user);
+    /* The committer's: an entry could not be applied. */
+    void (*failed)(void *user);
     /* The closer's: the pool that was told by @opened goes. */
     void (*closed)(void *user);
     void *user;

@@ -9,7 +9,6 @@
 #include <string.h>
 
 typedef struct {
-    VvPool *pool;
     VvMeta *meta;
     VvgGuest *guest;
     GByteArray *body; /* the message that is being made; owned */
@@ -76,9 +75,15 @@ static void add(Telling *t, const VvDescribed *described)
 }
 
 /* ---- what is shared */
+/* A guest has what its own row says; most objects have no table at all, and there may be very many. */
 static VvShareMode mode_of(const Telling *t, uint64_t id)
 {
-    return vv_pool_share_mode_locked(t->pool, id, t->guest->id);
+    VvShareTable table;
+
+    if (!vv_meta_member(t->meta, VV_MEMBER_SHARE, id))
+        return VV_SHARE_NONE;
+    vv_share_table_of(t->meta, id, &table);
+    return vv_share_table_mode(&table, t->guest->id, true, VV_SHARE_NONE);
 }
 
 static bool has_shared_snapshot(const Telling *t, const VvLun *lun)
@@ -311,7 +316,7 @@ static void tell_news(Telling *t, const VvgNews *news)
 void vvg_tell(VvPool *pool, VvgGuest *guest, VvgTake take, void *user)
 {
     VvMeta *meta = vv_pool_meta(pool);
-    Telling t = { .pool = pool, .meta = meta, .guest = guest };
+    Telling t = { .meta = meta, .guest = guest };
     VvgNews news = { .noted = NULL };
 
     vv_meta_read_lock(meta);

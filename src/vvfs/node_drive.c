@@ -29,7 +29,7 @@ static void send_cb(void *user, uint64_t to, uint16_t kind, const uint8_t *body,
 }
 
 /* ---- the end before its time: a successor opens the pool anew, with what was acknowledged (hold.h) */
-static void start_anew(void *user)
+void vvn_start_anew(void *user)
 {
     VvClusterNode *node = user;
     VvDaemon *daemon = node->daemon;
@@ -47,7 +47,7 @@ static void taken_cb(void *user)
 
     node->taken = true;
     if (node->pool)
-        vv_control_post(node->daemon->loop, start_anew, node);
+        vv_control_post(node->daemon->loop, vvn_start_anew, node);
 }
 
 static void failed_cb(void *user, const char *why)
@@ -57,7 +57,7 @@ static void failed_cb(void *user, const char *why)
     if (node->gone)
         return; /* as it was to be */
     vvn_event(node, VV_SEVERITY_CRITICAL, "node-out", node->daemon->node, "node %s serves the pool no more: %s", node->daemon->node, why);
-    vv_control_post(node->daemon->loop, start_anew, node); /* runs only if the pool had been opened */
+    vv_control_post(node->daemon->loop, vvn_start_anew, node); /* runs only if the pool had been opened */
 }
 
 /* ---- waiting for others */

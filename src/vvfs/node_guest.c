@@ -51,6 +51,14 @@ static char *impatient_cb(void *user)
         node->daemon->node, node->daemon->name, wait_s);
 }
 
+/* Runs only if the pool had been opened. */
+static void failed_cb(void *user)
+{
+    VvClusterNode *node = user;
+
+    vv_control_post(node->daemon->loop, vvn_start_anew, node);
+}
+
 static void closed_cb(void *user)
 {
     VvClusterNode *node = user;
@@ -63,7 +71,7 @@ static void closed_cb(void *user)
 bool vvn_make_guest(VvClusterNode *node, GError **error)
 {
     VvDaemon *daemon = node->daemon;
-    const VvGuestOptions options = { .self = node->id, .opened = opened_cb, .impatient = impatient_cb, .closed = closed_cb, .user = node };
+    const VvGuestOptions options = { .self = node->id, .opened = opened_cb, .impatient = impatient_cb, .failed = failed_cb, .closed = closed_cb, .user = node };
 
     if (!vv_guest_reset(daemon->directory, daemon->name, &daemon->uuid, error))
         return false;

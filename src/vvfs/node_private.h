@@ -119,6 +119,8 @@ void vvn_take_description(VvClusterNode *node, VvPeer *peer, const VvIncoming *i
 bool vvn_make_driver(VvClusterNode *node, GError **error);
 /* A directory that joined and has no map: take the state of the cluster. Blocks; an error if the daemon is asked to end. */
 bool vvn_take_state(VvClusterNode *node, GError **error);
+/* The daemon's loop: this process ends, and a successor opens the pool, if there is a holder. */
+void vvn_start_anew(void *node);
 /* Tell the driver whom the records name. */
 void vvn_tell_members(VvClusterNode *node);
 /* If there is more than one node, and the pool runs on one still: now it is a cluster's. */

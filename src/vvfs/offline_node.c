@@ -4,6 +4,7 @@
 
 #include "config.h"
 #include "error.h"
+#include "guest.h"
 #include "lock.h"
 #include "node.h"
 #include "node_json.h"
@@ -50,8 +51,8 @@ JsonObject *vv_offline_node_join(JsonObject *params, GError **error)
 }
 
 /* ---- node.list */
-/* Of a directory that has joined and has no map: what it was told then. */
-static bool list_joined(const char *directory, JsonArray *items, GError **error)
+/* Of a directory that has joined and has no map, or a guest's, which keeps none: what it was told. */
+static bool list_joined(const char *directory, bool has_map, JsonArray *items, GError **error)
 {
     g_auto(VvJoined) joined = { 0 };
 
@@ -64,7 +65,7 @@ static bool list_joined(const char *directory, JsonArray *items, GError **error)
             .id = node->id,
             .address = node->addresses[0],
             .role = self ? vv_token_role_name(joined.role) : node->guest ? "guest" : NULL,
-            .state = self ? "joining" : NULL,
+            .state = !self ? NULL : has_map ? "down" : "joining",
             .version = self ? PACKAGE_VERSION : NULL };
 
         json_array_add_object_element(items, vv_node_shown_json(&shown));
@@ -115,7 +116,7 @@ JsonObject *vv_offline_node_list(JsonObject *params, GError **error)
     vv_autofd int lock_fd = -1;
     JsonObject *result;
     VvUuid uuid;
-    bool good;
+    bool has_map, good;
 
     if (*directory != '/') {
         vv_set_error(error, VV_ERROR_USAGE, "dir", NULL, "the param dir must be an absolute path");
@@ -125,8 +126,9 @@ JsonObject *vv_offline_node_list(JsonObject *params, GError **error)
         return NULL;
     vv_lock_tell(lock_fd, "offline", NULL, getpid());
     map = g_build_filename(directory, "map", NULL);
-    good = vv_node_listens(directory) && !g_file_test(map, G_FILE_TEST_EXISTS) ? list_joined(directory, items, error)
-                                                                               : list_stored(directory, items, error);
+    has_map = g_file_test(map, G_FILE_TEST_EXISTS);
+    good = vv_node_listens(directory) && (!has_map || vv_guest_is_one(directory)) ? list_joined(directory, has_map, items, error)
+                                                                                  : list_stored(directory, items, error);
     if (!good)
         return NULL;
     result = json_object_new();

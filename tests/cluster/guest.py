@@ -319,6 +319,9 @@ def left():
     ok(n1.nodes()["bk"]["id"] > before + 1, "under a number that nobody had")
     same(tree(bk), [], "what was shared with it before is not")
     same(bk.stop(), 0, "a guest ends")
+    listed = {item["name"]: (item["role"], item["state"]) for item in json.loads(bk.admin("--json", "node", "list")[1])}
+    same((listed["bk"], sorted(listed)), (("guest", "down"), sorted(n1.nodes())), "its directory tells whom it knew")
+    print("# its directory has", sh(bk, "du -sh pool | cut -f 1")[1], flush=True)
     n1.kill()
     code = bk.launch("-o", "wait=3").ended()
     same(code, 3, "without the node with the disks it does not start, and says so by its exit code")
