@@ -473,6 +473,8 @@ static void test_orphans(Fixture *f, gconstpointer seed)
     tell(f);
     g_assert_null(vv_meta_snapshot(meta, removed));
     check(f);
+    for (unsigned i = 0; i < 2; i++)
+        g_queue_clear(&view[i].handles);
     g_free(view);
     g_free(handle);
 }
