@@ -85,6 +85,12 @@ def knows(node, word):
     return found
 
 
+def nightly():
+    """What `shared` made, where that did not run."""
+    if "db@nightly" not in [item["object"] for item in n1.look("snapshot", "list")]:
+        n1.must("snapshot", "create", "db@nightly", "--share", "bk=ro")
+
+
 def join(node, *invite):
     token = n1.must("node", "invite", *invite).strip()
     return node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", invite[-1])
@@ -151,6 +157,7 @@ def shared():
 
 
 def written():
+    nightly()
     n1.must("lun", "create", "scratch", "4M")
     n1.must("share", "set", "scratch", "bk=rw")
     same("luns/scratch" in tree(bk), True, "a LUN that is shared for writing")
@@ -210,6 +217,7 @@ def taken_away():
 
 
 def killed():
+    nightly()
     holder = Holder(bk)
     same(holder.does("keep('mnt/snapshots/db/nightly')"), "open", "a snapshot is open")
     before = holder.does("got('mnt/snapshots/db/nightly')")
@@ -237,6 +245,7 @@ def killed():
 
 
 def cut():
+    nightly()
     rig("cut", "n1", "n3")
     ok(wait_for(lambda: bk.look("pool", "status")["stale_since"], "stale", 60), "a guest that is cut off knows it")
     for words in (("pool", "status"), ("snapshot", "list"), ("node", "list")):
@@ -252,6 +261,7 @@ def cut():
 
 
 def refused():
+    nightly()
     for words in (("lun", "create", "mine", "1M"), ("snapshot", "create", "db@mine"), ("snapshot", "remove", "db@nightly"), ("share", "set", "db@nightly", "bk=none"),
                   ("node", "invite"), ("node", "set", "bk", "role=voter"), ("node", "evict", "n1"), ("pool", "set", "warn-used=80"), ("job", "list"),
                   ("lun", "clone", "db@nightly", "mine"), ("snapshot", "set", "db@nightly", "keep=on"), ("pool", "scrub"), ("disk", "add", "x", "--size", "1G")):
