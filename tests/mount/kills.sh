@@ -8,8 +8,7 @@
 needs fio mkfs.ext4 mkfs.xfs
 writer=$build/tests/mount/crash-writer
 rounds=${VV_KILL_ROUNDS:-3}
-RANDOM=${VV_KILL_SEED:-$((SECONDS + $$ % 32768))}
-seed=$RANDOM
+seed=${VV_KILL_SEED:-$((SECONDS + $$ % 32768))}
 RANDOM=$seed
 note "VV_KILL_SEED=$seed"
 if ! [[ $rounds =~ ^[1-9][0-9]{0,5}$ ]]; then
