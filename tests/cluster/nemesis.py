@@ -100,6 +100,7 @@ class Cluster:
         self.dead = set()  # to be started by heal()
         self.after = []  # what can be done only when all is well
         self.points = collections.Counter()
+        self.looked_at = 0  # operations
         self.begun = []  # (exit codes, process) of commands that may need a majority
         n1 = self.nodes[0]
         code, _, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
@@ -178,6 +179,7 @@ class Cluster:
         admin = self.nodes[0]
         self.pressure.renew(admin)
         self.meddler.clear(admin)
+        self.looked_at = self.pressure.operations()  # what stays
         self.pressure.begin(admin)
 
 
@@ -428,18 +430,18 @@ def parse():
 def main():
     begin = time.monotonic()
     c = Cluster(options.seed)
-    number, since, operations, longest = options.first, options.first, 0, 0.0
+    number, since, operations, longest, last = options.first, options.first, 0, 0.0, False
     try:
-        while number < options.first + options.rounds and not (options.seconds and time.monotonic() - begin > options.seconds):
+        while not last:
             c.pause()
             started = time.monotonic()
             done, r = play(c, number)
             longest = max(longest, time.monotonic() - started)
-            last = number + 1 == options.first + options.rounds
+            last = number + 1 == options.first + options.rounds or bool(options.seconds and time.monotonic() - begin > options.seconds)
             if last or number % CHECK_EVERY == 0 or c.pressure.lost_ns is not None:
                 c.look_at_all(r.choice)
-                operations += c.pressure.operations()
-                print(f"# rounds {since} to {number} are good: {c.pressure.operations()} operations, {len(c.pressure.snapshots)} snapshots; "
+                operations += c.pressure.operations() - c.looked_at
+                print(f"# rounds {since} to {number} are good: {c.pressure.operations()} operations in the logs, {len(c.pressure.snapshots)} snapshots; "
                       f"{time.monotonic() - begin:.0f} s", flush=True)
                 since = number + 1
                 c.again()
