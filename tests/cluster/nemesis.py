@@ -121,12 +121,23 @@ class Cluster:
         """One that is up, to command."""
         return next(one for one in self.nodes if one is not node and one not in self.dead)
 
+    def wake(self):
+        """Who waits for a program to end must not wait for a server that we have stopped."""
+        for node in self.members():
+            if node not in self.dead:
+                node.go_on()
+
+    def crash_comes(self):
+        self.wake()
+        self.pressure.crash_comes()
+
     def died(self, node):
         """Its mount is gone, with all that used it."""
         self.dead.add(node)
         self.pressure.hurt.add(node.name)
         node.process.send_signal(signal.SIGCONT)  # faults.c stops the holder before it dies, and nsenter with it
         node.ended()
+        self.wake()
         self.pressure.end_on(node)
         rig("run", node.name, "umount", "-l", "mnt", check=False)
 
@@ -211,7 +222,7 @@ def machine_dies(c, r):
         if node in c.dead:
             return
         if node is c.nodes[0]:
-            c.pressure.crash_comes()
+            c.crash_comes()
         if how == "all":
             rig("kill", node.name)
         else:
@@ -257,6 +268,7 @@ def evict(c, r):
     def begin():
         if node in c.dead:
             return
+        c.wake()
         c.pressure.end_on(node)
         c.pressure.hurt.add(node.name)
         c.other(node).admin(*words)
@@ -303,7 +315,7 @@ def disk_fails(c, r):
     what = r.choice(("read", "write", "sync", "all"))
 
     def fail():
-        c.pressure.crash_comes()
+        c.crash_comes()
         rig("break", "n1", "d1", what)
 
     def mount_again():  # as a sync that failed asks for
