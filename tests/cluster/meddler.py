@@ -6,7 +6,7 @@ import threading
 
 from pressure import must
 
-KNOWN_CODES = (0, 1, 3, 4)  # done; refused; not now; not known
+KNOWN_CODES = (0, 1, 3, 4, -9, 137)  # done; refused; not now; not known; killed with its node
 
 
 class Meddler:
