@@ -83,6 +83,12 @@ static void test_find(void)
     g_spawn_sync(NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
 }
 
+#ifdef __SANITIZE_THREAD__
+#define COUNTS_PAGES false /* a sanitizer has its own malloc */
+#else
+#define COUNTS_PAGES true
+#endif
+
 /* A disk that claims 4 EiB has half a GiB of bits, and next to none of it is touched: whoever wrote that record costs no memory. */
 static void test_grow(void)
 {
@@ -105,7 +111,8 @@ static void test_grow(void)
     g_assert_cmpint(mincore((void *) first, pages * page_bytes, resident), ==, 0);
     for (size_t i = 0; i < pages; i++)
         touched += resident[i] & 1;
-    g_assert_cmpuint(touched * page_bytes, <=, 8u << 20);
+    if (COUNTS_PAGES)
+        g_assert_cmpuint(touched * page_bytes, <=, 8u << 20);
     g_free(disk.used_units);
 }
 
