@@ -26,7 +26,7 @@ typedef struct VvElsewhere {
     void (*close)(void *user, VvView *view, uint64_t handle, bool leave);
     /* @io as vv_io_submit takes it. Worker's thread. Calls io->done on that thread, later (a FLUSH's on any). */
     void (*submit)(void *user, VvWorker *worker, VvIo *io);
-    /* As vv_io_interrupt: true if it had not been sent, and ends with -EINTR. Any thread. */
+    /* As vv_io_interrupt: true if it had not been sent, and ends with -EINTR. What was sent does so if it would have to be sent again. Any thread. */
     bool (*interrupt)(void *user, VvIo *io);
     /* Blocking. @at: offset, or size. 0 or -errno. */
     int (*ask)(void *user, VvView *view, VvAskKind kind, uint64_t at, uint64_t *ret_value);

@@ -174,6 +174,8 @@ static bool interrupt_cb(void *user, VvIo *io)
     VV_LOCKED(&shipper->lock);
 
     request = (VvsRequest *) __atomic_load_n(&io->state, __ATOMIC_ACQUIRE);
+    if (request && request->state == VVS_SENT)
+        request->interrupted = true; /* nobody says it twice */
     if (!request || (request->state != VVS_QUEUED && request->state != VVS_LATE))
         return false;
     vvs_take_out(request);

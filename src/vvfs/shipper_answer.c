@@ -122,8 +122,8 @@ void vvs_take_answer(VvsRequest *request)
     if (request->wire == -ECONNRESET) {
         if (request->tells && !request->handle)
             told(request, 0); /* closed meanwhile: another server need not hear of it */
-        else if (shipper->aborted && !request->tells)
-            vvs_finish(request, -EIO);
+        else if ((shipper->aborted || request->interrupted) && !request->tells)
+            vvs_finish(request, shipper->aborted ? -EIO : -EINTR);
         else
             vvs_enqueue(request);
     } else if (request->wire < 0) {
@@ -132,7 +132,10 @@ void vvs_take_answer(VvsRequest *request)
         else
             vvs_finish(request, request->ask.op == VV_OBJECT_OPEN ? -ETIMEDOUT : -EIO);
     } else if (!shipper->aborted && may_be_late(request)) {
-        vvs_make_late(request);
+        if (request->interrupted)
+            vvs_finish(request, -EINTR);
+        else
+            vvs_make_late(request);
     } else if (request->tells) {
         told(request, request->answer.result);
     } else {

@@ -64,6 +64,7 @@ struct VvsRequest {
     bool tells;
     bool fails;               /* FLUSH: Q5 */
     bool replied, data_gone;  /* sent: both, then it comes back */
+    bool interrupted;         /* sent: if its connection ends, it is not sent again */
     int wire;                 /* of the reply: 0, -ETIMEDOUT, -ECONNRESET */
     int64_t result;
     unsigned tries;
