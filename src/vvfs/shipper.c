@@ -333,18 +333,24 @@ static void end_list(VvsList *list)
     }
 }
 
-static void abort_waiting_cb(void *user)
+void vvs_end_waiting(VvShipper *shipper)
 {
-    VvShipper *shipper = user;
     VvsObject *next;
-    VV_LOCKED(&shipper->lock);
 
-    shipper->aborted = true;
     for (VvsObject *object = shipper->active_first; object; object = next) {
         next = object->next;
         end_list(&object->queue);
     }
     end_list(&shipper->late);
+}
+
+static void abort_waiting_cb(void *user)
+{
+    VvShipper *shipper = user;
+    VV_LOCKED(&shipper->lock);
+
+    shipper->aborted = true;
+    vvs_end_waiting(shipper);
     if (shipper->sent_count > 0 && shipper->peer) /* what the server lets wait comes back so */
         vv_peer_close(shipper->peer, 0, "what waits there is not waited for any more");
 }
@@ -410,17 +416,6 @@ VvShipper *vv_shipper_new(const VvShipperOptions *options)
     return shipper;
 }
 
-static void drop_closes(VvShipper *shipper)
-{
-    VvsObject *next;
-
-    for (VvsObject *object = shipper->active_first; object; object = next) {
-        next = object->next;
-        end_list(&object->queue);
-    }
-    end_list(&shipper->late);
-}
-
 void vv_shipper_free(VvShipper *shipper)
 {
     if (!shipper)
@@ -431,7 +426,7 @@ void vv_shipper_free(VvShipper *shipper)
         pthread_cond_signal(&shipper->changed);
     }
     pthread_join(shipper->thread, NULL);
-    drop_closes(shipper);
+    vvs_end_waiting(shipper); /* closes */
     g_assert(!shipper->peer && shipper->sent_count == 0 && g_hash_table_size(shipper->objects) == 0 && g_hash_table_size(shipper->handles) == 0);
     g_hash_table_unref(shipper->objects);
     g_hash_table_unref(shipper->handles);

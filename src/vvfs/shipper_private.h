@@ -105,6 +105,8 @@ void vvs_object_unref(VvsObject *object);
 VvsRequest *vvs_request_new(VvsObject *object, VvView *view, const VvObjectAsk *ask);
 /* The end of it: told to who waits. It is in no list. */
 void vvs_finish(VvsRequest *request, int64_t result);
+/* All that waits ends with -EIO, but for what tells a handle. */
+void vvs_end_waiting(VvShipper *shipper);
 /* Out of whatever list it waits in: it is not sent. */
 void vvs_take_out(VvsRequest *request);
 

@@ -209,6 +209,8 @@ void vv_shipper_down(VvShipper *shipper, VvPeer *peer)
         return;
     vv_peer_counters(peer, &counters);
     g_clear_pointer(&shipper->peer, vv_peer_unref);
+    if (shipper->aborted)
+        vvs_end_waiting(shipper); /* it was to be sent; now it would wait */
     look_at_all_waits(shipper, counters.last_seen_ms); /* Q4: it was silent from then on */
 }
 
