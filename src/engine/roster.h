@@ -5,7 +5,8 @@
  * to caches that are cold. So one of them does it all, and the others rest until there is more for one to do.
  *
  * C1  Who rests looks, after it has said so, whether somebody still sleeps in the read; who leaves the read says that before it looks for somebody
- *     who rests. So one of the two sees the other, and the source is never left by all. */
+ *     who rests. So one of the two sees the other, and the source is never left by all.
+ * C2  Who is woken may end before the one who wakes it has written its eventfd: it is closed after that. */
 #ifndef VV_ROSTER_H
 #define VV_ROSTER_H
 
@@ -19,7 +20,7 @@
 typedef struct {
     _Atomic unsigned readers; /* workers that sleep in the blocking read of the source */
     _Atomic uint64_t resting; /* a bit each */
-    _Atomic uint64_t rests;   /* how often somebody began to: for tests */
+    _Atomic unsigned waking;  /* threads inside vv_roster_wake */
     int event_fds[VV_ROSTER_MAX]; /* by worker, borrowed; a write wakes it */
 } VvRoster;
 
@@ -54,5 +55,7 @@ bool vv_roster_rest(VvRoster *roster, unsigned index);
 void vv_roster_rise(VvRoster *roster, unsigned index);
 /* One that rests shall look for requests; none does: nothing happens. */
 void vv_roster_wake(VvRoster *roster);
+/* Before the eventfd of one that has risen is closed. */
+void vv_roster_leave(VvRoster *roster);
 
 #endif

@@ -206,6 +206,8 @@ void vv_worker_free(VvWorker *worker)
     g_assert(current_worker != worker);
     while (atomic_load_explicit(&worker->posters, memory_order_acquire) > 0)
         sched_yield();
+    if (worker->roster)
+        vv_roster_leave(worker->roster);
     io_uring_queue_exit(&worker->ring);
     close(worker->event_fd);
     g_free(worker);
