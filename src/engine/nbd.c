@@ -6,10 +6,10 @@
 #include "error.h"
 #include "limits.h"
 #include "link.h"
+#include "nbd_library.h"
 #include "util.h"
 
 #include <errno.h>
-#include <libnbd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -26,6 +26,8 @@ typedef struct {
     char *why;             /* the last error, or NULL */
 } VvNbd;
 
+static VvNbdLibrary libnbd; /* of the first export that is opened on; then it does not change */
+
 static VvNbd *nbd_of(VvTransport *transport)
 {
     return (VvNbd *) transport;
@@ -34,7 +36,7 @@ static VvNbd *nbd_of(VvTransport *transport)
 /* The last error of libnbd on this thread, without the name of the function. */
 static const char *last_error(void)
 {
-    const char *text = nbd_get_error(), *colon;
+    const char *text = libnbd.get_error(), *colon;
 
     if (!text)
         return "unknown error";
@@ -54,15 +56,15 @@ static bool nbd_begin(VvTransport *transport, GError **error)
 {
     VvNbd *nbd = nbd_of(transport);
 
-    nbd->handle = nbd_create();
+    nbd->handle = libnbd.create();
     if (!nbd->handle) {
         vv_set_error(error, VV_ERROR_IO, nbd->uri, NULL, "%s", last_error());
         return false;
     }
-    (void) nbd_set_pread_initialize(nbd->handle, false);
-    if (nbd_aio_connect_uri(nbd->handle, nbd->uri) == 0)
+    (void) libnbd.set_pread_initialize(nbd->handle, false);
+    if (libnbd.aio_connect_uri(nbd->handle, nbd->uri) == 0)
         return true;
-    if (nbd_get_errno() == EINVAL)
+    if (libnbd.get_errno() == EINVAL)
         vv_set_error(error, VV_ERROR_USAGE, nbd->uri, NULL, "%s is no address of an NBD export: %s", nbd->uri, last_error());
     else
         vv_set_error(error, VV_ERROR_IO, nbd->uri, NULL, "%s", last_error());
@@ -71,7 +73,7 @@ static bool nbd_begin(VvTransport *transport, GError **error)
 
 static bool has_ended(const VvNbd *nbd)
 {
-    return nbd_aio_is_dead(nbd->handle) > 0 || nbd_aio_is_closed(nbd->handle) > 0;
+    return libnbd.aio_is_dead(nbd->handle) > 0 || libnbd.aio_is_closed(nbd->handle) > 0;
 }
 
 static VvTransportState nbd_state(VvTransport *transport, char **ret_why)
@@ -82,14 +84,14 @@ static VvTransportState nbd_state(VvTransport *transport, char **ret_why)
         *ret_why = nbd->why ? g_strdup(nbd->why) : g_strdup("the server closed the connection");
         return VV_TRANSPORT_GONE;
     }
-    return nbd_aio_is_ready(nbd->handle) > 0 ? VV_TRANSPORT_READY : VV_TRANSPORT_BUSY;
+    return libnbd.aio_is_ready(nbd->handle) > 0 ? VV_TRANSPORT_READY : VV_TRANSPORT_BUSY;
 }
 
 /* What is still in our socket shall not reach the server when its requests have been given up: K4. */
 static void reset_socket(VvNbd *nbd)
 {
     struct linger none = { .l_onoff = 1, .l_linger = 0 };
-    int fd = nbd_aio_get_fd(nbd->handle);
+    int fd = libnbd.aio_get_fd(nbd->handle);
 
     if (fd >= 0)
         (void) setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
@@ -104,11 +106,11 @@ static void nbd_end(VvTransport *transport, bool orderly)
         return;
     if (!orderly)
         reset_socket(nbd);
-    else if (nbd_aio_is_ready(nbd->handle) > 0 && nbd_aio_disconnect(nbd->handle, 0) == 0)
+    else if (libnbd.aio_is_ready(nbd->handle) > 0 && libnbd.aio_disconnect(nbd->handle, 0) == 0)
         while (!has_ended(nbd) && vv_monotonic_ms() < deadline_ms)
-            if (nbd_poll(nbd->handle, (int) GOODBYE_MS) < 0)
+            if (libnbd.poll(nbd->handle, (int) GOODBYE_MS) < 0)
                 break;
-    nbd_close(nbd->handle); /* forgets what is in flight */
+    libnbd.close(nbd->handle); /* forgets what is in flight */
     nbd->handle = NULL;
     g_clear_pointer(&nbd->why, g_free);
 }
@@ -127,7 +129,7 @@ static void nbd_free(VvTransport *transport)
 /* A machine that has gone is noticed; a unix socket takes none of these. */
 static void watch_peer(VvNbd *nbd)
 {
-    int fd = nbd_aio_get_fd(nbd->handle), on = 1, idle = 5, count = 3;
+    int fd = libnbd.aio_get_fd(nbd->handle), on = 1, idle = 5, count = 3;
     unsigned silence = SILENCE_MS;
 
     (void) setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
@@ -142,15 +144,15 @@ static bool nbd_examine(VvTransport *transport, bool read_only, VvTransportFacts
 {
     VvNbd *nbd = nbd_of(transport);
     const char *uri = nbd->uri;
-    int64_t bytes = nbd_get_size(nbd->handle), smallest = nbd_get_block_size(nbd->handle, LIBNBD_SIZE_MINIMUM),
-            largest = nbd_get_block_size(nbd->handle, LIBNBD_SIZE_MAXIMUM);
+    int64_t bytes = libnbd.get_size(nbd->handle), smallest = libnbd.get_block_size(nbd->handle, LIBNBD_SIZE_MINIMUM),
+            largest = libnbd.get_block_size(nbd->handle, LIBNBD_SIZE_MAXIMUM);
     uint64_t piece = largest > 0 ? MIN((uint64_t) largest, VV_LINK_PIECE_BYTES_MAX) : VV_LINK_PIECE_BYTES_MAX;
 
     if (bytes < 0)
         vv_set_error(error, VV_ERROR_IO, uri, NULL, "the size of %s cannot be told: %s", uri, last_error());
-    else if (!read_only && nbd_is_read_only(nbd->handle) != 0)
+    else if (!read_only && libnbd.is_read_only(nbd->handle) != 0)
         vv_set_error(error, VV_ERROR_DENIED, uri, NULL, "%s is read-only", uri);
-    else if (!read_only && nbd_can_flush(nbd->handle) <= 0)
+    else if (!read_only && libnbd.can_flush(nbd->handle) <= 0)
         vv_set_error(error, VV_ERROR_UNSUPPORTED, uri, NULL,
             "%s cannot be flushed: nothing would be safe there when its server ends", uri);
     else if (smallest > (int64_t) VV_BLOCK_BYTES)
@@ -162,7 +164,7 @@ static bool nbd_examine(VvTransport *transport, bool read_only, VvTransportFacts
     else {
         watch_peer(nbd);
         *ret_facts = (VvTransportFacts){
-            .bytes = (uint64_t) bytes, .piece_bytes_max = piece - piece % VV_BLOCK_BYTES, .can_discard = nbd_can_trim(nbd->handle) > 0
+            .bytes = (uint64_t) bytes, .piece_bytes_max = piece - piece % VV_BLOCK_BYTES, .can_discard = libnbd.can_trim(nbd->handle) > 0
         };
         return true;
     }
@@ -185,16 +187,16 @@ static int nbd_give(VvTransport *transport, VvRemoteRequest *request, void *data
 
     switch (request->kind) {
     case VV_REMOTE_READ:
-        rc = nbd_aio_pread(nbd->handle, data, bytes, offset, over, 0);
+        rc = libnbd.aio_pread(nbd->handle, data, bytes, offset, over, 0);
         break;
     case VV_REMOTE_WRITE:
-        rc = nbd_aio_pwrite(nbd->handle, data, bytes, offset, over, 0);
+        rc = libnbd.aio_pwrite(nbd->handle, data, bytes, offset, over, 0);
         break;
     case VV_REMOTE_SYNC:
-        rc = nbd_aio_flush(nbd->handle, over, 0);
+        rc = libnbd.aio_flush(nbd->handle, over, 0);
         break;
     case VV_REMOTE_DISCARD:
-        rc = nbd_aio_trim(nbd->handle, bytes, offset, over, 0);
+        rc = libnbd.aio_trim(nbd->handle, bytes, offset, over, 0);
         break;
     case VV_REMOTE_SIZE:
         g_assert_not_reached();
@@ -202,18 +204,18 @@ static int nbd_give(VvTransport *transport, VvRemoteRequest *request, void *data
     if (rc >= 0)
         return 0;
     /* Refused by libnbd: beyond the end, or the connection has just gone. */
-    return has_ended(nbd) ? ENOTCONN : nbd_get_errno() ? nbd_get_errno() : EIO;
+    return has_ended(nbd) ? ENOTCONN : libnbd.get_errno() ? libnbd.get_errno() : EIO;
 }
 
 static void nbd_drive(VvTransport *transport, int wake_fd, int timeout_ms)
 {
     VvNbd *nbd = nbd_of(transport);
     struct pollfd polled[2] = { { .fd = wake_fd, .events = POLLIN }, { .fd = -1 } };
-    unsigned direction = nbd->handle ? nbd_aio_get_direction(nbd->handle) : 0;
+    unsigned direction = nbd->handle ? libnbd.aio_get_direction(nbd->handle) : 0;
     int rc = 0;
 
     if (nbd->handle) {
-        polled[1].fd = nbd_aio_get_fd(nbd->handle);
+        polled[1].fd = libnbd.aio_get_fd(nbd->handle);
         polled[1].events = (short) ((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
                                     (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
     }
@@ -226,9 +228,9 @@ static void nbd_drive(VvTransport *transport, int wake_fd, int timeout_ms)
     if (!nbd->handle || !polled[1].revents)
         return;
     if ((direction & LIBNBD_AIO_DIRECTION_READ) && (polled[1].revents & (POLLIN | POLLHUP | POLLERR)))
-        rc = nbd_aio_notify_read(nbd->handle);
+        rc = libnbd.aio_notify_read(nbd->handle);
     else if ((direction & LIBNBD_AIO_DIRECTION_WRITE) && (polled[1].revents & (POLLOUT | POLLHUP | POLLERR)))
-        rc = nbd_aio_notify_write(nbd->handle);
+        rc = libnbd.aio_notify_write(nbd->handle);
     if (rc < 0)
         note_error(nbd);
 }
@@ -245,8 +247,11 @@ static const VvTransportOps nbd_ops = {
 
 VvRemote *vv_nbd_open(const char *uri, bool read_only, unsigned wait_ms, GError **error)
 {
-    VvNbd *nbd = g_new0(VvNbd, 1);
+    VvNbd *nbd;
 
+    if (!vv_nbd_library_load(&libnbd, uri, error))
+        return NULL;
+    nbd = g_new0(VvNbd, 1);
     nbd->transport.ops = &nbd_ops;
     nbd->uri = g_strdup(uri);
     return vv_link_open(&nbd->transport, uri, read_only, wait_ms, error);
