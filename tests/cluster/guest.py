@@ -10,39 +10,16 @@ import sys
 import time
 
 from daemon import contains, done, ok, same, wait_for
-from rigged import LOOK_SECONDS, RIG, SLACK, Node, everywhere, rig, timed
+from rigged import LOOK_SECONDS, RIG, SLACK, Holder, Node, everywhere, rig, timed
 
 only = set(sys.argv[1:])
 HOLDER = """
-import errno, os, sys
-kept = {}
 def keep(name, flags=os.O_RDONLY): kept[name] = os.open(name, flags | getattr(os, 'O_DIRECT', 0)); return 'open'
 def got(name):
-    import mmap
     block = mmap.mmap(-1, 4096)
     return block[:1].hex() if os.preadv(kept[name], [block], 0) == 4096 else 'short'
 def close(name): os.close(kept.pop(name)); return 'closed'
-for line in sys.stdin:
-    try: answer = str(eval(line))
-    except OSError as error: answer = errno.errorcode[error.errno]
-    print(answer, flush=True)
 """
-
-
-class Holder:
-    """A process on NODE that has files of its mount open, and does what it is told."""
-
-    def __init__(self, node):
-        self.process = subprocess.Popen([RIG, "run", node.name, "python3", "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def does(self, text):
-        self.process.stdin.write(text + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def end(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def part(function):
@@ -197,7 +174,7 @@ def renamed():
 
 def taken_away():
     n1.must("snapshot", "create", "db@away", "--share", "bk=ro")
-    holder = Holder(bk)
+    holder = Holder(bk, HOLDER)
     same((holder.does("keep('mnt/snapshots/db/away')"), len(holder.does("got('mnt/snapshots/db/away')"))), ("open", 2), "it is open on the guest")
     code, out, err = n1.admin("share", "set", "db@away", "bk=none")
     same(code, 1, "what is open is not taken away")
@@ -218,7 +195,7 @@ def taken_away():
 
 def killed():
     nightly()
-    holder = Holder(bk)
+    holder = Holder(bk, HOLDER)
     same(holder.does("keep('mnt/snapshots/db/nightly')"), "open", "a snapshot is open")
     before = holder.does("got('mnt/snapshots/db/nightly')")
     for node in (bk, n1, bk):

@@ -3,39 +3,16 @@
 away. One node has the disks, so only there files are opened."""
 
 import json
-import subprocess
 
 from daemon import contains, done, ok, same
-from rigged import RIG, Node, everywhere, rig
+from rigged import Holder, Node, everywhere, rig
 
 HOLDER = """
-import errno, mmap, os, sys
-kept = {}
 def keep(name, flags): kept[name] = os.open(name, flags); return 'open'
 def got(name): return len(os.pread(kept[name], 4096, 0))
 def put(name): return os.pwrite(kept[name], b'x' * 4096, 0)
 def again(name, flags): os.close(os.open('/proc/self/fd/%d' % kept[name], flags)); return 'open'
-for line in sys.stdin:
-    try: answer = str(eval(line))
-    except OSError as error: answer = errno.errorcode[error.errno]
-    print(answer, flush=True)
 """
-
-
-class Holder:
-    """A process on NODE that has files of its mount open, and does what it is told."""
-
-    def __init__(self, node):
-        self.process = subprocess.Popen([RIG, "run", node.name, "python3", "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def does(self, text):
-        self.process.stdin.write(text + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def end(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def ls(node, *names):
@@ -107,7 +84,7 @@ same(n1.admin("snapshot", "create", "db@x", "web@x", "--share", "n9=ro")[0], 1, 
 same(n1.look("snapshot", "list"), before, "... is not made, nor any other of that command")
 
 # ---- open here
-holder = Holder(n1)
+holder = Holder(n1, HOLDER)
 same(holder.does("keep('mnt/luns/db', os.O_RDWR)"), "open", "n1 opens the LUN")
 same(holder.does("keep('mnt/snapshots/db/nightly', os.O_RDONLY)"), "open", "... and the snapshot")
 same((holder.does("put('mnt/luns/db')"), holder.does("got('mnt/snapshots/db/nightly')")), ("4096", "4096"), "... and uses both")
