@@ -64,7 +64,7 @@ head -c 5000000 /dev/urandom >"$disk/file"
 dd if="$disk/file" of="$l/src" bs=1M 2>/dev/null
 sync "$l/src"
 closed src
-size=$(stat -c %s "$l/src")
+size=$(get --json lun show src | jq .size)
 used=$(space used)
 says "into an empty LUN, at once" "0 0 $size $size" "open a r $l/src" "open b w,creat $l/one" "copyall a b 1G" "size b"
 says "in pieces" "0 0 $size $size" "open a r $l/src" "open b w,creat $l/two" "copyall a b 1M" "size b"

@@ -150,8 +150,9 @@ space() { get --json pool status | jq -r ".space.$1"; } # space used|free|held|f
 is_space() { [[ $(space used) -le $1 ]]; }
 is_settled() { [[ $(space freeing) -eq 0 && $(get --json job list) == "[]" ]]; }
 settled() { wait_for 60 is_settled; } # what was removed before is reclaimed
-is_closed() { get --json lun show "$1" | jq -e '.openers == []' >/dev/null; }
-closed() { wait_for 10 is_closed "$1"; } # closed LUN: the kernel tells of the last close behind close(2)
+is_closed() { get --json lun show "$1" | jq -e '.openers == [] and .size % 4096 == 0' >/dev/null; }
+# closed LUN: the kernel tells of the last close behind close(2), and the size of a new LUN is rounded up behind that
+closed() { wait_for 10 is_closed "$1"; }
 space_falls() # space_falls BYTES: what is removed comes back by itself, until no more than that is used
 {
     wait_for 60 is_space "$1" && return
