@@ -4,6 +4,7 @@
 
 #include "config_point.h"
 #include "elsewhere_view.h"
+#include "intent.h"
 #include "pool_private.h"
 #include "sharing.h"
 
@@ -388,8 +389,10 @@ static bool shrink_to(
         add_size(tx, id, size_bytes);
         ok = vv_transaction_commit(tx, (VvView *const *) views->pdata, views->len, name, error);
     }
-    if (ok)
+    if (ok) {
         vv_view_reload(view);
+        vv_intents_cover(tx->pool, id, size_bytes);
+    }
     vv_views_open_gates(views, false);
     return ok;
 }

@@ -4,6 +4,7 @@
  * new branch, so that no request sees half of each. */
 #include "config_point.h"
 #include "frees.h"
+#include "intent.h"
 #include "sharing.h"
 
 #include <errno.h>
@@ -126,8 +127,10 @@ static bool switch_over(VvTransaction *tx, Plan *plan, const char *object, GErro
     ok = result == 0;
     ok = ok && add_ops(tx, plan, object, error) &&
          vv_transaction_commit(tx, (VvView *const *) views->pdata, views->len, object, error);
-    if (ok)
+    if (ok) {
         vv_view_reload(view);
+        vv_intents_cover(tx->pool, plan->lun_id, 0);
+    }
     vv_views_open_gates(views, true);
     return ok;
 }

@@ -117,6 +117,7 @@ struct VvPool {
 
     struct VvPendingFile *pending_file; /* NULL: what is acknowledged and not flushed dies with the process */
     struct VvDones *dones;       /* done.h */
+    struct VvIntents *intents;   /* intent.h */
     struct VvLeft *left;         /* what the process before left in it, until it is adopted */
     uint64_t opening, opening_before; /* the catalog's, from now on, and until now */
     uint64_t incarnation;        /* of what is acknowledged and not flushed: incarnation.h */

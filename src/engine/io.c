@@ -6,6 +6,7 @@
  * A2  What it found in the view at admission (branch, epoch, tag, family) stays true while it is counted.
  * A3  It enters its era before its first look-up and leaves it after its last disk I/O. */
 #include "elsewhere_view.h"
+#include "intent.h"
 #include "io_state.h"
 
 #include <errno.h>
@@ -97,6 +98,7 @@ static int admit_locked(VvIoState *state, bool *ret_cut_tail)
         vv_io_read_pending(state);
         return 1;
     }
+    vv_intents_enter(state);
     view->writes_in_flight++;
     state->counted_write = true;
     if (vv_block_lock_acquire(state, state->io->kind == VV_IO_ALLOCATE)) {
@@ -155,6 +157,7 @@ void vv_io_leave(VvIoState *state)
         return;
     {
         VV_LOCKED(&state->view->lock);
+        vv_intents_leave(state, VV_INTENT_GAVE_UP);
         vv_io_leave_locked(state, &woken);
     }
     vv_wake(&woken);
@@ -196,6 +199,7 @@ void vv_io_count_locked(const VvIo *io, uint64_t started_ns, uint64_t bytes)
 void vv_io_account_locked(VvIoState *state, int64_t result, VvIoList *woken)
 {
     uint64_t zeroed_bytes = result == 0 && state->io->kind == VV_IO_ZERO ? state->end - state->offset : 0;
+    vv_intents_leave(state, result);
     vv_io_leave_locked(state, woken);
     vv_io_count_locked(state->io, state->started_ns, result > 0 ? (uint64_t) result : zeroed_bytes);
     state->accounted = true;

@@ -76,6 +76,7 @@ struct VvIo {
     void (*waits)(VvIo *io, bool waits); /* NULL, or: it waits for a gate, for space or for the journal, perhaps for long; and
                             * then, unless it ends so: it goes on. Worker's thread, before done */
     uint64_t origin, number; /* the same when a successor of this process submits it again, and no other's; 0: none. For elsewhere.h */
+    struct VvIntent *intent; /* intent.h: whose request it is; NULL: none */
     void *user;
     int64_t result;         /* bytes or 0, or -errno */
     struct VvIoState *state; /* the engine's, from a pool; NULL before and after */

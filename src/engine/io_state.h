@@ -77,6 +77,7 @@ struct VvIoState {
 
     /* the range, clipped at admission */
     uint64_t offset, end; /* bytes */
+    uint64_t over_end;    /* end, as intent.c counted it; 0: it did not */
     uint64_t first_block;
     unsigned block_count;
     bool head_partial, tail_partial; /* the first or last block is not wholly covered */

@@ -16,6 +16,7 @@
 #include "done.h"
 #include "error.h"
 #include "incarnation.h"
+#include "intent.h"
 #include "pending_slots.h"
 
 typedef struct {
@@ -61,6 +62,8 @@ static bool load_slot_cb(void *user, uint32_t slot, VvSlotKind kind, const VvPen
         g_array_append_val(left->records, record);
     } else if (kind == VV_SLOT_DONE) {
         vv_dones_load(loading->pool, slot);
+    } else if (kind == VV_SLOT_INTENT) {
+        vv_intents_load(loading->pool, slot);
     } else if (kind == VV_SLOT_SUMS) {
         g_hash_table_add(left->sums, GUINT_TO_POINTER(slot));
     } else {
@@ -110,8 +113,10 @@ bool vv_pending_attach(VvPool *pool, const VvUuid *uuid, GError **error)
         return false;
     }
     Loading loading = { .pool = pool, .error = &why };
-    return vv_pending_file_load(pool->pending_file, load_slot_cb, &loading, &why) ||
-           damaged(pool, error, "%s", why->message);
+    if (!vv_pending_file_load(pool->pending_file, load_slot_cb, &loading, &why))
+        return damaged(pool, error, "%s", why->message);
+    vv_intents_loaded(pool);
+    return true;
 }
 
 bool vv_pending_check_cb(void *user, uint64_t before, GError **error)
@@ -143,6 +148,7 @@ static bool own(VvPool *pool, GError **error)
         return true;
     }
     vv_dones_clear(pool);
+    vv_intents_clear(pool);
     int rc = vv_pending_file_reset(pool->pending_file, &vv_meta_pool(pool->meta)->uuid, pool->opening, pool->incarnation);
     if (rc < 0)
         vv_set_error_errno(error, rc, pool->directory, "the memfd for pending records cannot be used");

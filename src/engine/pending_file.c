@@ -260,6 +260,17 @@ const VvSlotDone *vv_pending_file_done(const VvPendingFile *file, uint32_t slot)
     return &file->slots[slot].done;
 }
 
+void vv_pending_file_put_intent(VvPendingFile *file, uint32_t slot, const VvSlotIntent *intent)
+{
+    begin(file, slot)->intent = *intent;
+    commit(file, slot, VV_SLOT_INTENT);
+}
+
+const VvSlotIntent *vv_pending_file_intent(const VvPendingFile *file, uint32_t slot)
+{
+    return &file->slots[slot].intent;
+}
+
 static VvSlotKind kind_of(const VvPendingFile *file, uint32_t slot)
 {
     return (VvSlotKind) (uint32_t) atomic_load_explicit(&file->slots[slot].commit, memory_order_relaxed);
@@ -341,7 +352,8 @@ unsigned vv_pending_file_free_count(const VvPendingFile *file)
 
 static bool is_kind(uint32_t kind)
 {
-    return kind == VV_SLOT_RECORD || kind == VV_SLOT_LUN || kind == VV_SLOT_SUMS || kind == VV_SLOT_DONE;
+    return kind == VV_SLOT_RECORD || kind == VV_SLOT_LUN || kind == VV_SLOT_SUMS || kind == VV_SLOT_DONE ||
+        kind == VV_SLOT_INTENT;
 }
 
 /* Slots [from, to). */

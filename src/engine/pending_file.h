@@ -25,6 +25,7 @@
  *   checksums  LUN, sequence, u32 slot with more, u16 the first of these blocks in the record, u16 blocks, 8 times u32; complete before
  *              the record is
  *   done       node, origin, number, value, order (done.h), 16 bytes of zero
+ *   intent     node, origin, number, object, the range that is left: from, to (intent.h), u64 flags (1: that is not known)
  *   LUN        LUN; and not in the checksum: checked word newest sequence, checked word mtime
  *
  * W1  The body is complete before the commit word is stored, and the commit word is 0 before the body changes: the death of the
@@ -57,6 +58,7 @@ typedef enum {
     VV_SLOT_LUN = 0x204e554c,    /* "LUN " */
     VV_SLOT_SUMS = 0x534d5553,   /* "SUMS" */
     VV_SLOT_DONE = 0x454e4f44,   /* "DONE" */
+    VV_SLOT_INTENT = 0x544e544e, /* "NTNT" */
 } VvSlotKind;
 
 typedef struct {
@@ -90,6 +92,11 @@ typedef struct {
     uint64_t node, origin, number, value, order, zero[2];
 } VvSlotDone;
 
+#define VV_SLOT_INTENT_LOST 1u
+typedef struct {
+    uint64_t node, origin, number, object, from, to, flags;
+} VvSlotIntent;
+
 typedef struct {
     _Atomic uint64_t commit;
     union {
@@ -97,9 +104,11 @@ typedef struct {
         VvSlotLun lun;
         VvSlotSums sums;
         VvSlotDone done;
+        VvSlotIntent intent;
     };
 } VvPendingSlot;
-G_STATIC_ASSERT(sizeof(VvPendingSlot) == VV_PENDING_SLOT_BYTES && sizeof(VvSlotRecord) == 56 && sizeof(VvSlotSums) == 56 && sizeof(VvSlotDone) == 56);
+G_STATIC_ASSERT(sizeof(VvPendingSlot) == VV_PENDING_SLOT_BYTES && sizeof(VvSlotRecord) == 56 && sizeof(VvSlotSums) == 56 && sizeof(VvSlotDone) == 56 &&
+    sizeof(VvSlotIntent) == 56);
 
 typedef struct VvPendingFile VvPendingFile;
 
@@ -146,6 +155,9 @@ void vv_pending_file_set_mtime(VvPendingFile *file, uint32_t slot, uint64_t mtim
 /* What was done for another node: done.h. */
 void vv_pending_file_put_done(VvPendingFile *file, uint32_t slot, const VvSlotDone *done);
 const VvSlotDone *vv_pending_file_done(const VvPendingFile *file, uint32_t slot);
+/* What is begun for another node: intent.h. */
+void vv_pending_file_put_intent(VvPendingFile *file, uint32_t slot, const VvSlotIntent *intent);
+const VvSlotIntent *vv_pending_file_intent(const VvPendingFile *file, uint32_t slot);
 void vv_pending_file_clear(VvPendingFile *file, uint32_t slot);
 
 /* ---- disks: control threads, save the word */

@@ -22,6 +22,7 @@
 #include "done.h"
 #include "elsewhere.h"
 #include "incarnation.h"
+#include "intent.h"
 #include "io_state.h"
 #include "members.h"
 #include "news.h"
@@ -360,6 +361,7 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
     pthread_mutex_init(&pool->config_lock, NULL);
     vv_claims_init(&pool->claims);
     pool->dones = vv_dones_new();
+    pool->intents = vv_intents_new();
     pthread_mutex_init(&pool->grant_lock, NULL);
     pthread_mutex_init(&pool->disks_lock, NULL);
     pthread_mutex_init(&pool->views_lock, NULL);
@@ -663,6 +665,7 @@ static void pool_free(VvPool *pool)
     vv_shares_free(pool->shares);
     pthread_mutex_destroy(&pool->settle_lock);
     vv_dones_free(pool->dones);
+    vv_intents_free(pool->intents);
     vv_mount_info_free(pool->mount);
     vv_event_log_free(pool->events);
     pthread_mutex_destroy(&pool->config_lock);
