@@ -9,6 +9,7 @@
 #include "base.h"
 #include "codec.h"
 #include "error.h"
+#include "intent.h"
 #include "sharing.h"
 
 #include <errno.h>
@@ -140,6 +141,8 @@ void vvo_advance_locked(VvoNode *node)
         return;
     if ((node->gone && !is_under_way(node)) || (node->expired && !node->lines))
         vvo_close_all_locked(node);
+    if (node->gone && !is_under_way(node))
+        vv_intents_forget(node->server->pool, node->id);
     if (node->gone || !node->lines || !change_instance(node))
         return;
     for (VvoLine *line = node->lines; line; line = line->next)

@@ -7,6 +7,7 @@
 #include "elsewhere.h"
 #include "faultpoint.h"
 #include "incarnation.h"
+#include "intent.h"
 #include "slab.h"
 
 #include <errno.h>
@@ -65,22 +66,69 @@ static void ios_remove(VvoRequest *request)
     request->in_ios = false;
 }
 
-/* A worker's thread, or, of a flush, any. */
-static void io_done_cb(VvIo *io)
+/* What it has changed, of what was asked for: the beginning may have been changed before, and overwritten since. */
+static uint64_t bytes_of(const VvoRequest *request, uint64_t result)
 {
-    VvoRequest *request = io->user;
+    uint64_t before = request->io.offset - request->ask.offset_bytes;
+
+    return result < request->io.length_bytes || !request->io.intent ? before + result : request->ask.length_bytes;
+}
+
+static void io_over(VvoRequest *request, int64_t result)
+{
     VvObjectServer *server = request->server;
-    int64_t result = io->result;
 
     vvo_lock(server); /* nobody interrupts it meanwhile */
     ios_remove(request);
     if (result == -EINTR && server->state != VVO_OPEN)
         result = -ESHUTDOWN; /* by us: nothing of it was done */
     if (result >= 0 && (request->ask.op == VV_OBJECT_READ || request->ask.op == VV_OBJECT_WRITE_DATA))
-        request->answer.value = (uint64_t) result;
+        request->answer.value = bytes_of(request, (uint64_t) result);
     vvo_over_locked(request, result < 0 ? (int) result : 0);
+    if (result != -ESHUTDOWN) /* else it is asked of who serves next */
+        vv_intent_end(server->pool, request->io.intent);
     vv_may_die(VV_DIE_OBJECT_DONE);
     vvo_unlock(server);
+}
+
+/* A worker's thread, or, of a flush, any. */
+static void io_done_cb(VvIo *io)
+{
+    io_over(io->user, io->result);
+}
+
+/* Engine/intent.h. True: to the engine, with what is left of it. */
+static bool begin_change(VvoRequest *request)
+{
+    VvIo *io = &request->io;
+    const VvObjectAsk *ask = &request->ask;
+    VvIntended intended = { .node = request->node->id,
+        .origin = ask->origin,
+        .number = ask->number,
+        .object = ask->object,
+        .offset = io->offset,
+        .end = io->offset + io->length_bytes };
+
+    if ((io->kind != VV_IO_WRITE && io->kind != VV_IO_ZERO) || ask->number == 0 || io->length_bytes == 0)
+        return true;
+    switch (vv_intent_begin(request->server->pool, &intended, &request->task, &io->intent)) {
+    case VV_INTENT_WAITS:
+        return false;
+    case VV_INTENT_LOST:
+        io_over(request, -EIO);
+        return false;
+    case VV_INTENT_NONE:
+        io_over(request, io->kind == VV_IO_WRITE ? io->length_bytes : 0);
+        return false;
+    case VV_INTENT_GO:
+    default:
+        break;
+    }
+    if (io->data && intended.offset > io->offset)
+        memmove(io->data, (uint8_t *) io->data + (intended.offset - io->offset), intended.end - intended.offset);
+    io->offset = intended.offset;
+    io->length_bytes = (uint32_t) (intended.end - intended.offset);
+    return true;
 }
 
 /* A worker's thread. */
@@ -89,7 +137,8 @@ static void submit_cb(VvTask *task)
     VvoRequest *request = (VvoRequest *) ((char *) task - G_STRUCT_OFFSET(VvoRequest, task));
 
     vv_may_die(VV_DIE_OBJECT_TAKEN);
-    vv_io_submit(vv_worker_current(), &request->io);
+    if (begin_change(request))
+        vv_io_submit(vv_worker_current(), &request->io);
 }
 
 void vvo_start_locked(VvoRequest *request)

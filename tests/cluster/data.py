@@ -10,12 +10,12 @@ import sys
 import time
 
 from daemon import done, ok, same, wait_for
-from rigged import RIG, Node, everywhere, rig
+from rigged import RIG, FaultyNode, Node, everywhere, rig
 
 only = set(sys.argv[1:])
 SNAPSHOTS = int(os.environ.get("VV_DATA_SNAPSHOTS", "12"))
 rig("up", "3", "--local-disks", "1", "--disk-size", str(2 << 30))
-n1, n2, n3 = nodes = [Node(name) for name in ("n1", "n2", "n3")]
+n1, n2, n3 = nodes = [FaultyNode("n1"), Node("n2"), Node("n3")]
 balls = 0
 
 
@@ -259,6 +259,25 @@ def machine_lost():
     load.verify(n3, "--flushed")
 
 
+def begun_and_overwritten():
+    """n1's process dies when a block that n2 writes is on the disk, but nobody was told; n2 is cut off and asks again when others have written there."""
+    make("begun", "1M")
+    good(n1, "dd if=/dev/zero of=mnt/luns/begun bs=64k count=1 conv=notrunc,fsync status=none", "n1 writes")
+    n1.arm("published:stop")
+    writer = start(n2, "sh", "-c", "printf %8192s | tr ' ' K | dd of=mnt/luns/begun bs=8k conv=notrunc status=none")
+    ok(wait_for(lambda: n1.faults(), "the write"), "n1 stops when n2's write is on the disk")
+    rig("cut", "n1", "n2")
+    n1.arm("")
+    n1.kill_server()
+    same(sh(n3, "head -c 8193 mnt/luns/begun | tr -d '\\0' | tr -s K"), (0, "K"), "n3 sees it")
+    good(n3, "printf %4096s | tr ' ' W | dd of=mnt/luns/begun bs=4k conv=notrunc status=none", "n3 overwrites half of it")
+    same(sh(n1, "head -c 8193 mnt/luns/begun | tr -d '\\0' | tr -s KW"), (0, "WK"), "n1 sees that")
+    rig("heal")
+    end(writer, "n2's write ends well")
+    for node in nodes:
+        same(sh(node, "head -c 8193 mnt/luns/begun | tr -d '\\0' | tr -s KW"), (0, "WK"), f"what n3 has written is not undone ({node.name})")
+
+
 KEEPER = """
 import os, sys
 gone = os.open('mnt/luns/keeper', os.O_RDWR)
@@ -339,7 +358,7 @@ def linearizable():
     ok(result.returncode == 0, f"the blocks are linearizable {result.stdout[-1500:]} {result.stderr[-300:]}")
 
 
-for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, upgraded, cut_off, open_meanwhile, timeout, machine_lost, linearizable):
+for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, upgraded, cut_off, open_meanwhile, timeout, machine_lost, begun_and_overwritten, linearizable):
     part(function)
 for node in nodes:
     same(node.stop(), 0, f"{node.name} ends")

@@ -21,53 +21,22 @@ import time
 from daemon import wait_for
 from meddler import KNOWN_CODES, Meddler
 from pressure import Pressure, Wrong, must
-from rigged import RIG, Node, rig
+from rigged import RIG, FaultyNode, rig, send
 
 HEAL_SECONDS = 60
 CHECK_EVERY = 8
 
 
-def send(pid, what):
-    """To a process, if it is still there."""
-    try:
-        if pid is not None:
-            os.kill(pid, what)
-    except ProcessLookupError:
-        pass
-
-
-class Member(Node):
+class Member(FaultyNode):
     """A node whose ways to disks can be broken, and that is made anew when it has left."""
 
     def __init__(self, name):
-        super().__init__(name)
-        self.rules, self.came = (os.path.join(self.home, file) for file in ("fault.rules", "fault.log"))
-
-    def launch(self, *options):
-        words = ["env", f"VVFS_FAULT_FILE={self.rules}", f"VVFS_FAULT_LOG={self.came}", "bash", "-c", 'exec -a vvfs vvfs-faults "$@"', "vvfs", "-f", *options, "./pool", "mnt"]
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([RIG, "run", *(["--faults"] if self.name == "n1" else []), self.name, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        return self
-
-    def arm(self, rules):
-        """Whoever serves, and whoever follows, has these fault points (faults.c)."""
-        with open(self.rules + ".new", "w", encoding="ascii") as file:
-            file.write(rules)
-        os.rename(self.rules + ".new", self.rules)
-        send(self.server(), signal.SIGUSR2)
+        super().__init__(name, *(["--faults"] if name == "n1" else []))
 
     def go_on(self):
         """Who was stopped."""
         for pid in rig("pids", self.name, "^vvfs --serve").stdout.split():
             send(int(pid), signal.SIGCONT)
-
-    def faults(self):
-        """(point, action, pid) that came."""
-        try:
-            with open(self.came, encoding="ascii") as file:
-                return [tuple(line.split()[1:]) for line in file]
-        except FileNotFoundError:
-            return []
 
     def lives(self):
         return self.process is not None and self.process.poll() is None

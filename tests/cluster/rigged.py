@@ -21,6 +21,15 @@ def rig(*words, check=True, timeout=120, **more):
     return result
 
 
+def send(pid, what):
+    """To a process, if it is still there."""
+    try:
+        if pid is not None:
+            os.kill(pid, what)
+    except ProcessLookupError:
+        pass
+
+
 HOLDER = """
 import errno, mmap, os, sys
 kept = {}
@@ -173,6 +182,36 @@ class Node:
 
     def events(self, code):
         return [item["message"] for item in self.look("events") or [] if item["code"] == code]
+
+
+class FaultyNode(Node):
+    """A node whose daemon is vvfs-faults: its processes die, stop or are late at the points that it is armed with (faults.c)."""
+
+    def __init__(self, name, *of_rig):
+        super().__init__(name)
+        self.of_rig = of_rig
+        self.rules, self.came = (os.path.join(self.home, file) for file in ("fault.rules", "fault.log"))
+
+    def launch(self, *options):
+        words = ["env", f"VVFS_FAULT_FILE={self.rules}", f"VVFS_FAULT_LOG={self.came}", "bash", "-c", 'exec -a vvfs vvfs-faults "$@"', "vvfs", "-f", *options, "./pool", "mnt"]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([RIG, "run", *self.of_rig, self.name, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return self
+
+    def arm(self, rules):
+        """Whoever serves, and whoever follows, has these fault points (faults.c)."""
+        with open(self.rules + ".new", "w", encoding="ascii") as file:
+            file.write(rules)
+        os.rename(self.rules + ".new", self.rules)
+        send(self.server(), signal.SIGUSR2)
+
+    def faults(self):
+        """(point, action, pid) that came."""
+        try:
+            with open(self.came, encoding="ascii") as file:
+                return [tuple(line.split()[1:]) for line in file]
+        except FileNotFoundError:
+            return []
 
 
 def everywhere(nodes, value, wanted, what):
