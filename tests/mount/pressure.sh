@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Memory under load: deep queues of large writes, a LUN that is held beside one that works, small writes at random places. Never
-# more than 128 MiB, no error where none belongs, and no LUN waits for another.
+# more than 128 MiB, no error where none belongs, and no LUN waits for another. VV_HELD_SECONDS (3): how long a LUN is held beside another.
 # shellcheck disable=SC1091,SC2154,SC2317
 . "$(dirname "$0")/lib.sh"
 needs fio
 
+held_seconds=${VV_HELD_SECONDS:-3}
+[[ $held_seconds =~ ^[1-9][0-9]{0,3}$ ]] || exit 2
 limit=$((128 << 20))
 seconds=12
 [[ -z ${VV_SANITIZERS-} ]] || seconds=4
@@ -38,7 +40,7 @@ peak_is_small() # peak_is_small DESCRIPTION: since begin_watch
     [[ $(<"$shm/peak") -gt 0 && $(<"$shm/peak") -le $limit ]]
     ok "$1: at most $((limit >> 20)) MiB"
 }
-load=(timeout 120 fio --name=load --direct=1 --ioengine=libaio --group_reporting --output="$shm/report")
+load=(timeout $((held_seconds + 120)) fio --name=load --direct=1 --ioengine=libaio --group_reporting --output="$shm/report")
 counter() { get --json stats | jq -r ".pool.$1"; }
 now_held() { get --json stats | jq -r ".memory.$1"; }
 
@@ -76,7 +78,7 @@ a lun remove v
 space_falls 0
 
 # ---- one LUN is held, another works
-a lun create held 2G on-full=wait timeout=60
+a lun create held 2G on-full=wait timeout=$((held_seconds + 60))
 a lun create busy 64M
 try "space that just came back can be written" dd if=/dev/urandom of="$l/busy" bs=1M count=64 conv=notrunc,fsync
 begin_watch
@@ -85,11 +87,14 @@ filler=$!
 is_held() { [[ $(counter refused_requests) -gt 0 ]]; }
 wait_for 60 is_held
 ok "it waits, and gives up what is above its quota"
-try "reads and writes of another go on" "${load[@]}" --filename="$l/busy" --rw=randrw --bs=4k --iodepth=16 --size=64M --io_size=128M
+try "reads and writes of another go on for $held_seconds s" "${load[@]}" --filename="$l/busy" --rw=randrw --bs=4k --iodepth=16 --size=64M \
+    --time_based --runtime="$held_seconds"
 try "so do reads of the same" "$calls" "open a r $l/held" "pread a 0 4096"
 note "$(get --json stats | jq -c .memory)"
 [[ $(now_held parked_bytes) -le $((24 << 20)) ]]
 ok "what is parked has its bound"
+[[ $(now_held parked_bytes) -gt 0 ]] && ! gone "$filler"
+ok "and waits still"
 get --json events | grep -q 'further ones fail until it goes on'
 ok "an event says so"
 peak_is_small "held beside busy"
