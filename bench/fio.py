@@ -7,7 +7,9 @@ SLACK_SECONDS = 120  # over its time until it counts as hung
 
 
 class Figure(dict):
-    """iops, mib_s, p99_us and what a workload adds; `command` repeats it while the peer is up."""
+    """iops, mib_s, p99_us and what a workload adds; `command` repeats it while the peer is up. The longest of all requests is no
+    column of every table: it is an attribute."""
+    longest_ms = 0.0
 
 
 def arguments(bed, path, rw, bs, depth, size, seconds=None, engine="io_uring", more=()):
@@ -26,6 +28,7 @@ def read(text, argv):
     figure = Figure(iops=sum(side["iops"] for side in sides), mib_s=sum(side["bw_bytes"] for side in sides) / 2**20,
                     ios=sum(side["total_ios"] for side in sides), p99_us=worst["clat_ns"]["percentile"]["99.000000"] / 1000,
                     command=" ".join(argv))
+    figure.longest_ms = max(side["clat_ns"]["max"] for side in sides) / 1e6
     if job.get("sync", {}).get("lat_ns", {}).get("percentile"):
         figure["sync_p99_us"] = job["sync"]["lat_ns"]["percentile"]["99.000000"] / 1000
     return figure

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What only vvfs can do: the price of snapshots, clones and removals, and of holding a writer back. Each workload compares vvfs with
 itself, on LUNs of its own."""
-import os, statistics, time
+import os, signal, statistics, time
 
 import fio
 import peers
-from bed import wait_for
+from bed import Skip, wait_for
 from fio import Figure
 from workloads import Target, Workload, syncs
 
@@ -13,6 +13,8 @@ MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 INSTANTS = 21          # of each kind, a round
 START_LUNS, START_SNAPSHOTS, START_BATCH = 10_000, 10, 4000
 WARM_MS = 500          # before the foreground of a removal is measured
+TAKEOVERS = 3          # of each kind, a round
+STEADY_SECONDS = 1.2   # longer than VV_RESTART_STEADY_MS: deaths sooner than that count as a crash loop
 
 
 class Own(Workload):
@@ -416,6 +418,55 @@ class Recovery(Own):
             self.bed.remove(self.killed.directory)
 
 
+class Takeover(Own):
+    """Requests that are under way when the process that serves is killed, or exchanged for another: the longest of them. fio ends with
+    an error if one fails."""
+    key, unit, lower = "ms", "ms (longest)", True
+
+    def __init__(self):
+        super().__init__("takeover", f"4 KiB random reads and writes at depth 16: the longest, while {TAKEOVERS} processes in a row serve it",
+                         ["killed", "upgraded"], [Target(variant, None, 1000, "<=") for variant in ("killed", "upgraded")])
+
+    def prepare(self, ground, settings):
+        super().prepare(ground, settings)
+        if [int(part) for part in os.uname().release.split("-")[0].split(".")[:2]] < [6, 9]:
+            raise Skip("Linux before 6.9 does not send requests again")
+        self.size = min(self.size, 256 * MIB)
+        self.own = peers.Server(self.bed, "takeover")
+        self.bed.stack.callback(self.own.stop)
+        self.own.start()
+        self.path = self.own.make("v", self.size)
+        fio.fill(self.bed, self.path, self.size)
+
+    def round(self):
+        return {variant: self.exchange(getattr(self, variant)) for variant in self.variants}
+
+    def exchange(self, change):
+        with fio.Background(self.bed, self.path, "randrw", "4k", 16, self.size) as load:
+            for _ in range(TAKEOVERS):
+                time.sleep(STEADY_SECONDS)
+                old = self.own.serving_pid()
+                change(old)
+                wait_for("another process serves", 30, lambda: self.own.serving_pid() not in (old, self.own.process.pid))
+            time.sleep(STEADY_SECONDS)
+            figure = load.stop()
+        figure.update(ms=figure.longest_ms)
+        return figure
+
+    @staticmethod
+    def killed(pid):
+        os.kill(pid, signal.SIGKILL)
+
+    def upgraded(self, _pid):
+        self.bed.run(f"{self.bed.bin}/vvfs", "--upgrade", self.own.mnt)
+
+    def finish(self):
+        super().finish()
+        if hasattr(self, "own"):
+            self.own.stop()
+            self.bed.remove(self.own.directory)
+
+
 def own():
     """The workloads of this file, in the order they run."""
     yield Group("group", "one and 8 writers, 4 KiB random write to own blocks and fdatasync each", new_blocks=False)
@@ -427,3 +478,4 @@ def own():
     yield Held()
     yield Start()
     yield Recovery()
+    yield Takeover()

@@ -29,6 +29,7 @@ ROWS = (
     ("metadata", "128 MiB per TiB sequential, 4 GiB per TiB in 4 KiB random order", ("metadata",), None),
     ("daemon memory (RssAnon plus locked) under all of these", "128 MiB", ("memory",), ()),
     ("recovery after kill -9 amid 1 GiB of random first writes, flushed and not", "2 s", ("recovery",), None),
+    ("the process that serves is killed, or exchanged, under load: the longest request", "1 s", ("takeover",), None),
     ("start with 10,000 LUNs and 100,000 snapshots", "3 s", ("start",), None),
 )
 

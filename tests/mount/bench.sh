@@ -107,8 +107,10 @@ grep -qE '^\| metadata \| .* \| metadata \| \| not measured \| `bench/bench --ta
 ok "so does what was not measured"
 
 # ---- below the mount: a slow disk, extents, the map; and only what targets compare
-try "a run of extents" runs --targets --media disk --size 16M --seconds 0.1 --rounds 1 --workloads overwritten
+try "a run of extents" runs --targets --media disk --size 16M --seconds 0.1 --rounds 1 --workloads overwritten,takeover
 clean "it"
+is "requests outlive processes that are killed and exchanged, and the longest is told" "$(jq '.results[] | select(.workload == "takeover") | .variants |
+    .killed.skipped != null or (.killed.median > 1 and .upgraded.median > 1 and .killed.more.iops > 10)' "$json")" true
 is "extents are read raw, in small parts, and one LUN is repacked" "$(jq '.results[] | select(.workload == "overwritten") | .variants |
     .["extents raw"].median > 0 and .["extents raw"].more.kib_a_read < 64 and .scattered.median > 0 and .repacked.more.repack_s > 0' "$json")" true
 cp -r "$results" "$disk/part"
@@ -125,7 +127,7 @@ is "what is compared and nothing else" "$(jq -c '[.results[] | select(.workload 
 is "their targets are judged" "$(jq -c '[.results[] | select(.workload != "memory") | .targets | length]' "$json")" "[1,2,2,2]"
 try "two runs are joined" runs --join "$disk/part" "$results"
 is "to one report" "$(jq -r '[.results[] | "\(.medium):\(.workload)"] | join(" ")' "$json")" \
-    "disk:overwritten disk:memory tmpfs:r1 tmpfs:recovery tmpfs:slow-disk tmpfs:metadata tmpfs:memory"
+    "disk:takeover disk:overwritten disk:memory tmpfs:r1 tmpfs:recovery tmpfs:slow-disk tmpfs:metadata tmpfs:memory"
 grep -qF 'r1: vvfs >= 0.95 x floor' "$results/tables.md" && grep -qF 'slow-disk: own beside' "$results/tables.md"
 ok "with the targets of both"
 
