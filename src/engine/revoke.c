@@ -6,7 +6,8 @@
  *   gates opened                                        what was parked is admitted anew, and ends with EIO
  *   hooks                                               the kernel forgets names, attributes and pages
  *
- * A handle stays revoked also if its node may again. */
+ * A handle stays revoked also if its node may again. Where the disks are another node's there are no gates (E1 of elsewhere.h): what was admitted
+ * here is drained there. */
 #include "engine.h"
 #include "error.h"
 #include "sharing.h"
@@ -54,7 +55,8 @@ static void revoke_users(VvPool *pool, VvView *view)
 
     if (count == 0)
         return;
-    drain(pool, view);
+    if (!pool->elsewhere)
+        drain(pool, view);
     name = vv_object_name(pool, view->id);
     vv_pool_event(pool, VV_SEVERITY_WARNING, "revoked", name, "%s is not shared any more with who had it open: %u open file%s of it end%s with EIO",
         name, count, count == 1 ? "" : "s", count == 1 ? "s" : "");

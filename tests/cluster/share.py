@@ -125,6 +125,20 @@ n1.must("share", "set", "db", "n1=rw", "--with-snapshots")
 same(table(n1, "db@nightly")[3:], [["n1", "ro"], ["n2", "ro"]], "with its snapshots, which are read-only")
 everywhere([n1, n2], lambda node: ls(node, "luns"), ["db", "web"], "n1 and n2 see it again")
 
+# ---- open on a node without the disks
+before = n2.server()
+holder = Holder(n2, HOLDER)
+same([holder.does(text) for text in ("keep('mnt/luns/db', os.O_RDWR)", "put('mnt/luns/db')", "keep('mnt/snapshots/db/sunday', os.O_RDONLY)",
+                                     "got('mnt/snapshots/db/sunday')")], ["open", "4096"] * 2, "n2 uses both")
+code, out, err = n1.admin("share", "set", "db", "n2=none")
+same((code, err.startswith("vvfs-admin: db is open on n2: pid ")), (1, True), f"it is not taken away from n2: {err.strip()}")
+n1.must("share", "set", "db", "n2=none", "--with-snapshots", "--force")
+same([holder.does(text) for text in ("put('mnt/luns/db')", "got('mnt/luns/db')", "got('mnt/snapshots/db/sunday')")], ["EIO"] * 3, "--force ends it with EIO there, when the command returns")
+same(n2.server(), before, "... and nothing else")
+holder.end()
+n1.must("share", "set", "db", "n2=rw", "--with-snapshots")
+everywhere([n2], lambda node: (ls(node, "luns"), len(ls(node, "snapshots/db"))), (["db", "web"], 2), "n2 sees it again")
+
 # ---- a clone, the default
 code, out, err = n1.admin("lun", "clone", "db@nightly", "copy")
 contains(err, "note: copy is shared as db@nightly is: nobody may write it", "a clone that nobody may write is told")
