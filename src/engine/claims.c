@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Claims on objects that are not open: see claims.h. */
+#include "holds.h"
 #include "transaction.h"
 
 #include <errno.h>
@@ -7,6 +8,12 @@
 typedef struct {
     unsigned count[VV_N_CLAIMS];
 } Claimed;
+
+/* As who looks is told. */
+static VvHoldKind hold_of(VvClaim claim)
+{
+    return claim == VV_CLAIM_ALL || claim == VV_CLAIM_OPENS ? VV_HOLD_OPENS : VV_HOLD_WRITERS;
+}
 
 void vv_claims_init(VvClaims *claims)
 {
@@ -36,6 +43,7 @@ bool vv_claim(VvPool *pool, uint64_t object_id, VvClaim claim)
         g_hash_table_insert(pool->claims.by_id, g_memdup2(&object_id, sizeof object_id), claimed);
     }
     claimed->count[claim]++;
+    vv_hold_begin(pool, object_id, hold_of(claim));
     return true;
 }
 
@@ -48,6 +56,7 @@ void vv_claim_end(VvPool *pool, uint64_t object_id, VvClaim claim)
     claimed = g_hash_table_lookup(pool->claims.by_id, &object_id);
     g_assert(claimed && claimed->count[claim] > 0);
     claimed->count[claim]--;
+    vv_hold_end(pool, object_id, hold_of(claim));
     for (unsigned i = 0; i < VV_N_CLAIMS; i++)
         left += claimed->count[i];
     if (left == 0)
@@ -55,16 +64,26 @@ void vv_claim_end(VvPool *pool, uint64_t object_id, VvClaim claim)
     pthread_cond_broadcast(&pool->claims.changed);
 }
 
-int vv_claims_pass_locked(VvPool *pool, uint64_t object_id, const VvOpen *open)
+/* Is it to wait? Else *ret_result is how it passes. */
+static bool is_kept_out(VvPool *pool, uint64_t object_id, const VvOpen *open, int *ret_result)
 {
-    const Claimed *claimed;
+    const Claimed *claimed = g_hash_table_lookup(pool->claims.by_id, &object_id);
     bool writer = open->write && !open->internal;
 
-    while ((claimed = g_hash_table_lookup(pool->claims.by_id, &object_id))) {
-        if (claimed->count[VV_CLAIM_ALL] == 0 && !(writer && claimed->count[VV_CLAIM_WRITERS] > 0) &&
-            !(!open->internal && claimed->count[VV_CLAIM_OPENS] > 0))
-            return writer && claimed->count[VV_CLAIM_LONG] > 0 ? -EBUSY : 0;
+    *ret_result = claimed && writer && claimed->count[VV_CLAIM_LONG] > 0 ? -EBUSY : 0;
+    return claimed && (claimed->count[VV_CLAIM_ALL] > 0 || (writer && claimed->count[VV_CLAIM_WRITERS] > 0) ||
+                          (!open->internal && claimed->count[VV_CLAIM_OPENS] > 0));
+}
+
+int vv_claims_pass_locked(VvPool *pool, uint64_t object_id, const VvOpen *open)
+{
+    int result;
+
+    if (!is_kept_out(pool, object_id, open, &result))
+        return result;
+    vv_hold_begin_for(pool, object_id, VV_HOLD_OPENING, open->node);
+    while (is_kept_out(pool, object_id, open, &result))
         pthread_cond_wait(&pool->claims.changed, &pool->claims.lock);
-    }
-    return 0;
+    vv_hold_end(pool, object_id, VV_HOLD_OPENING);
+    return result;
 }

@@ -84,6 +84,7 @@ struct VvPool {
 
     pthread_mutex_t config_lock; /* one transaction at a time: by vv_config_lock. Opening a file never takes it */
     VvClaims claims;             /* objects that are not open and stay so for a while */
+    struct VvHolds *holds;       /* what changes hold, for who looks: holds.h */
     pthread_mutex_t grant_lock;  /* from choosing free space on disks until the entry that takes it is applied */
 
     pthread_mutex_t disks_lock;  /* leaf */

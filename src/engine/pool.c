@@ -21,6 +21,7 @@
 #include "damage.h"
 #include "done.h"
 #include "elsewhere.h"
+#include "holds.h"
 #include "incarnation.h"
 #include "intent.h"
 #include "io_state.h"
@@ -360,6 +361,7 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
     pool->elsewhere = options->without_disks ? options->elsewhere : NULL;
     pthread_mutex_init(&pool->config_lock, NULL);
     vv_claims_init(&pool->claims);
+    pool->holds = vv_holds_new();
     pool->dones = vv_dones_new();
     pool->intents = vv_intents_new();
     pthread_mutex_init(&pool->grant_lock, NULL);
@@ -670,6 +672,7 @@ static void pool_free(VvPool *pool)
     vv_event_log_free(pool->events);
     pthread_mutex_destroy(&pool->config_lock);
     vv_claims_clear(&pool->claims);
+    vv_holds_free(pool->holds);
     pthread_mutex_destroy(&pool->grant_lock);
     pthread_mutex_destroy(&pool->disks_lock);
     pthread_mutex_destroy(&pool->views_lock);

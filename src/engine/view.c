@@ -7,6 +7,7 @@
  * V3  What was found in a view under a closed and drained gate may be changed: branch, size, tag. Everything else that a
  *     request remembers it remembers while it is counted in flight. */
 #include "elsewhere_view.h"
+#include "holds.h"
 #include "pending_slots.h"
 #include "pool_private.h"
 
@@ -349,6 +350,7 @@ bool vv_gate_close(VvView *view, bool reads_too, unsigned timeout_ms)
         deadline.tv_nsec -= 1000000000;
     }
     g_assert(!view->pool->elsewhere); /* E1 */
+    vv_hold_begin(view->pool, view->id, reads_too ? VV_HOLD_REQUESTS : VV_HOLD_WRITES);
     VV_LOCKED(&view->lock);
     view->write_gates++;
     view->read_gates += reads_too;
@@ -361,6 +363,7 @@ bool vv_gate_close(VvView *view, bool reads_too, unsigned timeout_ms)
 void vv_gate_open(VvView *view, bool reads_too)
 {
     VvIoList woken = { NULL, NULL };
+    vv_hold_end(view->pool, view->id, reads_too ? VV_HOLD_REQUESTS : VV_HOLD_WRITES);
     {
         VV_LOCKED(&view->lock);
         g_assert(view->write_gates > 0 && (!reads_too || view->read_gates > 0));
