@@ -301,10 +301,31 @@ static void take_proposal(VvCoordinator *c, uint64_t from, const VvFields *field
     vvc_propose(c, &entry, NULL);
 }
 
-static void work_expiry(VvCoordinator *c, uint64_t now_ms)
+/* C4 */
+static uint64_t silence_of(const VvCoordinator *c)
 {
     uint64_t drift = vv_rule(VV_RULE_DRIFT_WAIT) ? c->config.drift_permille : 0;
-    uint64_t silence_ms = c->config.session_ms * (1000 + drift) / 1000 + 1;
+
+    return c->config.session_ms * (1000 + drift) / 1000 + 1;
+}
+
+bool vv_coordinator_heard(const VvCoordinator *c, uint64_t node, uint64_t *ret_heard_ms, uint64_t *ret_until_ms)
+{
+    for (guint i = 0; c->active && i < c->nodes->len; i++) {
+        const VvcNode *found = &g_array_index(c->nodes, VvcNode, i);
+
+        if (found->node != node)
+            continue;
+        *ret_heard_ms = found->heard_ms;
+        *ret_until_ms = found->heard_ms + silence_of(c);
+        return true;
+    }
+    return false;
+}
+
+static void work_expiry(VvCoordinator *c, uint64_t now_ms)
+{
+    uint64_t silence_ms = silence_of(c);
 
     for (guint i = 0; i < c->nodes->len;) {
         VvcNode *node = &g_array_index(c->nodes, VvcNode, i);

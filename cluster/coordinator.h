@@ -50,5 +50,8 @@ void vv_coordinator_work(VvCoordinator *coordinator, uint64_t now_ms);
 uint64_t vv_coordinator_deadline(const VvCoordinator *coordinator);
 /* @node is to go: its session is expired once it was silent for long enough, then it is removed. Forgotten with the coordinator. */
 void vv_coordinator_evict(VvCoordinator *coordinator, uint64_t node);
+/* When @node's session was renewed last, as far as this coordinator knows, and from when on it may be expired (C4). False: it does not coordinate,
+ * or knows no such node. */
+bool vv_coordinator_heard(const VvCoordinator *coordinator, uint64_t node, uint64_t *ret_heard_ms, uint64_t *ret_until_ms);
 
 #endif

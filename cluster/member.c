@@ -309,6 +309,11 @@ bool vv_member_check(const VvMember *m, uint64_t now_ms, const VvIoToken *token)
     return m->session != 0 && m->session == token->session && now_ms < m->deadline_ms;
 }
 
+uint64_t vv_member_good_until(const VvMember *m)
+{
+    return m->session != 0 ? m->deadline_ms : 0;
+}
+
 uint64_t vv_member_session(const VvMember *m)
 {
     return m->session;

@@ -79,6 +79,8 @@ int vv_member_propose(VvMember *member, uint64_t now_ms, const VvEntry *entry, u
 
 /* ---- as it is */
 uint64_t vv_member_session(const VvMember *member);
+/* The deadline of M1; 0: it has no session. */
+uint64_t vv_member_good_until(const VvMember *member);
 unsigned vv_member_gates(const VvMember *member);
 
 #endif

@@ -45,6 +45,9 @@ bool vv_run_node_join(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_share_show(VvInvocation *inv, int *ret_exit, GError **error);
 bool vv_run_lun_clone(VvInvocation *inv, int *ret_exit, GError **error);
 
+/* lease.c */
+bool vv_run_lease_list(VvInvocation *inv, int *ret_exit, GError **error);
+
 /* job.c */
 bool vv_run_job_wait(VvInvocation *inv, int *ret_exit, GError **error);
 

@@ -100,6 +100,25 @@ static const VvColumn node_columns[] = {
     { 0 },
 };
 
+static const VvColumn lease_columns[] = {
+    { "node", VV_SHOW_TEXT, true },
+    { "object", VV_SHOW_TEXT, true },
+    { "mode", VV_SHOW_TEXT, true },
+    { "since", VV_SHOW_TIME, true },
+    { "until", VV_SHOW_TIME, true },
+    { "waits", VV_SHOW_TEXT, true },
+    { "kind", VV_SHOW_TEXT, false },
+    { "state", VV_SHOW_TEXT, false },
+    { "what", VV_SHOW_TEXT, false },
+    { "session", VV_SHOW_COUNT, false },
+    { "handles", VV_SHOW_COUNT, false },
+    { "waiting", VV_SHOW_COUNT, false },
+    { "unflushed", VV_SHOW_TEXT, false },
+    { "renewed", VV_SHOW_TIME, false },
+    { "stale_since", VV_SHOW_TIME, false },
+    { 0 },
+};
+
 static const VvColumn share_columns[] = {
     { "node", VV_SHOW_TEXT, true },
     { "mode", VV_SHOW_TEXT, true },
@@ -429,6 +448,12 @@ const VvCommand vv_commands[] = {
         "Waits until it does. It goes on until it ends or another is asked for.", NULL,
         .arguments = { { "NODE", "node", VV_VALUE_TEXT, 0 } }, .options = { { 0 } } },
 
+    /* ---- lease */
+    { "lease", "list", "lease.list", vv_run_lease_list, VV_COMMAND_LIST, lease_columns, "what nodes hold, and who waits for it",
+        "Sessions of nodes; LUNs and snapshots that are open; and what a change keeps from others while it is made. UNTIL is when it ends by "
+        "itself: the session of a node that is not heard, files of a node that is away. A node that is cut off tells what it knows.",
+        "vvfs-admin lease list --match 'db*'", .arguments = { { 0 } }, .options = { { 0 } } },
+
     /* ---- job */
     { "job", "list", "job.list", NULL, VV_COMMAND_LIST, job_columns, "what runs in the background", NULL, NULL,
         .arguments = { { 0 } },
@@ -488,7 +513,6 @@ const VvReserved vv_reserved[] = {
     { "snapshot", "send" },
     { "snapshot", "receive" },
     { "job", "throttle" },
-    { "lease", NULL },
     { "schedule", NULL },
     { "trash", NULL },
     { "group", NULL },
@@ -602,6 +626,7 @@ const VvWordPair vv_noun_help[] = {
     { "snapshot", "what LUNs held at an instant: files under snapshots/LUN/" },
     { "share", "which node may use which LUN or snapshot" },
     { "node", "the machines that share it" },
+    { "lease", "what nodes hold" },
     { "job", "work in the background" },
     { 0 },
 };

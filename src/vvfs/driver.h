@@ -100,6 +100,7 @@ typedef struct {
     unsigned voters, standbys; /* of Raft's newest configuration */
     bool leads;                /* and is ready */
     bool failed;
+    uint64_t led_ns; /* when who leads was heard last, or, if nobody is known to, who led before */
 } VvDriverStatus;
 void vv_driver_status(VvDriver *driver, VvDriverStatus *ret_status);
 
@@ -110,6 +111,8 @@ typedef struct {
     bool member, voter;   /* of Raft's newest configuration */
     bool removed;         /* from the cluster's state: its session has ended for good */
     bool unfenced;        /* what it wrote in a session that ended could still land */
+    uint64_t since_ns;    /* of that session, by the wall clock as the two below; 0: before this process knew */
+    uint64_t renewed_ns, until_ns; /* heard last, and counted as its own until then; 0: not known here, where another coordinates */
 } VvDriverNode;
 /* False: the cluster's state does not know it, or there is no cluster. */
 bool vv_driver_node(VvDriver *driver, uint64_t id, VvDriverNode *ret_node);

@@ -74,7 +74,7 @@ static void make_parts(VvDriver *d)
 
 bool vvd_begin(VvDriver *d, const VvBase *base, GError **error)
 {
-    d->now_ms = vvd_now_ms();
+    d->now_ms = d->led_ms = vvd_now_ms();
     d->vote = vv_vote_open(d->directory, &d->options.pool, NULL, error);
     if (!d->vote)
         return false;

@@ -250,26 +250,85 @@ void vvd_work_vouched(VvDriver *d)
 }
 
 /* ---- looking */
+static uint64_t wall_ns(uint64_t wall_now_ns, const VvDriver *d, uint64_t ms)
+{
+    return ms > d->now_ms ? wall_now_ns + (ms - d->now_ms) * 1000000u : wall_now_ns - (d->now_ms - ms) * 1000000u;
+}
+
+/* Since when the session is there. Those that this process found when it came are older than its own. */
+static uint64_t since_of(const VvDriver *d, const VvNodeState *state, uint64_t now_ns)
+{
+    uint64_t own = vv_member_session(vv_cluster_member(d->cluster));
+
+    for (guint i = 0; i < d->nodes->len; i++) {
+        const VvDriverNode *node = &g_array_index(d->nodes, VvDriverNode, i);
+
+        if (node->id == state->id && node->session == state->session)
+            return node->since_ns;
+    }
+    return own != 0 && state->session >= own ? now_ns : 0;
+}
+
+static void set_times(const VvDriver *d, const VvNodeState *state, uint64_t now_ns, VvDriverNode *node)
+{
+    uint64_t own_ms = state->id == d->options.node ? vv_member_good_until(vv_cluster_member(d->cluster)) : 0, heard_ms, until_ms;
+
+    if (state->session == 0)
+        return;
+    node->since_ns = since_of(d, state, now_ns);
+    if (own_ms != 0) { /* it knows best */
+        node->renewed_ns = wall_ns(now_ns, d, own_ms - MIN(own_ms, d->options.session_ms));
+        node->until_ns = wall_ns(now_ns, d, own_ms);
+    } else if (vv_coordinator_heard(vv_cluster_coordinator(d->cluster), state->id, &heard_ms, &until_ms)) {
+        node->renewed_ns = wall_ns(now_ns, d, heard_ms);
+        node->until_ns = wall_ns(now_ns, d, until_ms);
+    }
+}
+
+static void fill_node(VvDriver *d, const VvNodeState *state, uint64_t now_ns, VvDriverNode *ret_node)
+{
+    VvRaftRole role = VV_RAFT_STANDBY;
+    bool member = find_role(d, state->id, &role);
+
+    *ret_node = (VvDriverNode){ .id = state->id,
+        .session = state->session,
+        .member = member,
+        .voter = member && role == VV_RAFT_VOTER,
+        .removed = state->removed,
+        .unfenced = is_unfenced(d, state->id, 0) };
+    set_times(d, state, now_ns, ret_node);
+}
+
 void vvd_tell_nodes(VvDriver *d)
 {
     const GArray *known = vv_cluster_state(d->cluster)->nodes;
+    g_autoptr(GArray) nodes = NULL;
+    uint64_t now_ns;
 
     if (d->nodes_ms != 0 && d->now_ms < d->nodes_ms + TELL_MS)
         return;
     d->nodes_ms = d->now_ms;
+    now_ns = vv_now_ns();
+    nodes = g_array_sized_new(FALSE, FALSE, sizeof(VvDriverNode), known->len);
+    for (guint i = 0; i < known->len; i++) {
+        VvDriverNode node;
+
+        fill_node(d, &g_array_index(known, VvNodeState, i), now_ns, &node);
+        g_array_append_val(nodes, node);
+    }
     VV_LOCKED(&d->lock);
     g_array_set_size(d->nodes, 0);
-    for (guint i = 0; i < known->len; i++) {
-        const VvNodeState *state = &g_array_index(known, VvNodeState, i);
-        VvRaftRole role = VV_RAFT_STANDBY;
-        bool member = find_role(d, state->id, &role);
-        VvDriverNode node = { .id = state->id,
-            .session = state->session,
-            .member = member,
-            .voter = member && role == VV_RAFT_VOTER,
-            .removed = state->removed,
-            .unfenced = is_unfenced(d, state->id, 0) };
+    g_array_append_vals(d->nodes, nodes->data, nodes->len);
+}
 
-        g_array_append_val(d->nodes, node);
-    }
+uint64_t vvd_led_ns(VvDriver *d)
+{
+    uint64_t leader = vv_raft_leader(d->raft), now_ns = vv_now_ns();
+
+    if (leader == d->options.node)
+        d->led_ms = d->now_ms;
+    for (guint i = 0; leader != 0 && i < d->heard->len; i++)
+        if (g_array_index(d->heard, VvdHeard, i).node == leader)
+            d->led_ms = MAX(d->led_ms, g_array_index(d->heard, VvdHeard, i).ms);
+    return wall_ns(now_ns, d, d->led_ms);
 }

@@ -96,6 +96,7 @@ struct VvDriver {
     GArray *members;      /* VvDriverMember: wanted */
     uint64_t members_ms;  /* looked at */
     uint64_t nodes_ms;    /* told */
+    uint64_t led_ms;      /* who leads, or led, was heard then; at first: when the thread began */
     GArray *heard;        /* VvdHeard: who has sent something, and when; as many as the records name */
     uint64_t handed_ms;   /* leadership was offered to somebody, because this node is not to lead */
     unsigned handed_to;   /* the place in members of who is asked next */
@@ -146,6 +147,7 @@ void vvd_receive_lead(VvDriver *d, uint64_t from, const uint8_t *body, size_t bo
 void vvd_vouch(VvDriver *d, uint64_t node);
 void vvd_work_vouched(VvDriver *d);
 void vvd_tell_nodes(VvDriver *d);
+uint64_t vvd_led_ns(VvDriver *d);
 
 /* ---- driver_sync.c */
 bool vvd_sync_source(void *user, VvSyncSource *ret_source);

@@ -49,6 +49,7 @@ static const VvMethod methods[] = {
     { "disk.add", vv_rpc_disk_add, C | DISKS, "path:s size?:u name?:s overwrite?:b" },
     { "disk.grow", vv_rpc_disk_grow, C | DISKS, "disk:s size?:u" },
     { "disk.remove", vv_rpc_disk_remove, C | D | Y | DISKS, "disk:s lost?:b" },
+    { "lease.list", vv_rpc_lease_list, L | LIST, "" },
     { "job.list", vv_rpc_job_list, L | LIST | DISKS, "all?:b" },
     { "job.show", vv_rpc_job_show, L | DISKS, "job:u" },
     { "job.pause", vv_rpc_job_pause, C | H | DISKS, "job:u" },

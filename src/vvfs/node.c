@@ -77,6 +77,7 @@ static VvClusterNode *node_new(VvDaemon *daemon, bool takes_over)
     pthread_mutex_init(&node->join_lock, NULL);
     pthread_mutex_init(&node->event_lock, NULL);
     node->settled = vv_settled_new();
+    node->silent_since_ns = vv_now_ns();
     return node;
 }
 

@@ -6,6 +6,7 @@
 #include "error.h"
 #include "base.h"
 #include "fusefs.h"
+#include "holds.h"
 #include "node_setup.h"
 #include "sharing.h"
 
@@ -247,8 +248,10 @@ static void settle_chore(void *data)
     node->settling = false;
     pthread_mutex_unlock(&node->join_lock);
     pool = node->daemon->pool;
+    vv_holds_author("revoke", 0);
     if (pool) /* else it is being opened, and nothing is open yet */
         vv_pool_shares_settle(pool);
+    vv_holds_author(NULL, 0);
     if (pool && node->objects)
         vv_object_server_shares_changed(node->objects);
 }

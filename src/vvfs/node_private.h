@@ -56,6 +56,7 @@ struct VvClusterNode {
     _Atomic bool waited; /* no longer */
     _Atomic bool taken;  /* the state of the cluster is there */
 
+    _Atomic uint64_t silent_since_ns; /* no connection to the node with the disks since then; 0: there is one */
     _Atomic bool gone; /* it is no node of the pool any more; for good */
 };
 

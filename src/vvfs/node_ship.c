@@ -65,11 +65,19 @@ static bool is_for_data(const VvClusterNode *node, const VvPeer *peer)
            vv_node_has_disks(node, vv_peer_node(peer));
 }
 
+/* The way that a look goes: relay.h. */
+static bool is_to_the_disks(const VvClusterNode *node, const VvPeer *peer)
+{
+    return vv_peer_ours(peer)->purpose == VV_PURPOSE_CONTROL && vv_node_has_disks(node, vv_peer_node(peer));
+}
+
 void vvn_up_cb(VvMesh *mesh, VvPeer *peer, void *user)
 {
     VvClusterNode *node = user;
 
     (void) mesh;
+    if (is_to_the_disks(node, peer))
+        node->silent_since_ns = 0;
     if (is_for_data(node, peer))
         vv_shipper_up(node->shipper, peer);
 }
@@ -80,6 +88,8 @@ void vvn_down_cb(VvMesh *mesh, VvPeer *peer, const char *why, void *user)
 
     (void) mesh;
     (void) why;
+    if (is_to_the_disks(node, peer))
+        node->silent_since_ns = vv_now_ns();
     if (is_for_data(node, peer))
         vv_shipper_down(node->shipper, peer);
 }

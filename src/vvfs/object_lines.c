@@ -317,6 +317,21 @@ void vv_object_server_gone(VvObjectServer *server, uint64_t id)
     vvo_unlock(server);
 }
 
+bool vv_object_server_is_away(VvObjectServer *server, uint64_t id, uint64_t *ret_ms)
+{
+    uint64_t now_ms = vv_monotonic_ms(), until_ms;
+    const VvoNode *node;
+    bool away;
+
+    vvo_lock(server);
+    node = g_hash_table_lookup(server->nodes, &id);
+    away = node && node->away_since_ms != 0;
+    until_ms = away ? node->away_since_ms + server->options.away_ms : 0;
+    vvo_unlock(server);
+    *ret_ms = until_ms - MIN(until_ms, now_ms);
+    return away;
+}
+
 /* Returns when to look again. Lock held. */
 static uint64_t expire(VvObjectServer *server, uint64_t now_ms)
 {

@@ -67,6 +67,8 @@ typedef struct {
     unsigned handles, under_way, waiting; /* waiting: came before its line was begun, or for memory */
     size_t memory_bytes;
 } VvObjectServerStats;
+/* Is @node away? Then *ret_ms is how long from now its handles are kept. */
+bool vv_object_server_is_away(VvObjectServer *server, uint64_t node, uint64_t *ret_ms);
 void vv_object_server_stats(VvObjectServer *server, VvObjectServerStats *ret_stats);
 
 #endif

@@ -113,19 +113,28 @@ static uint64_t timeout_of(JsonObject *params)
     return node && JSON_NODE_HOLDS_VALUE(node) ? (uint64_t) json_node_get_int(node) : RELAY_MS;
 }
 
-static bool send_question(VvDaemon *daemon, const char *method, JsonObject *params, Question *question, const char *holder, GError **error)
+/* False: why not, as -errno. */
+static bool send_to(VvDaemon *daemon, uint64_t node, const char *method, JsonObject *params, Question *question, int *ret_result)
 {
     VvMesh *mesh = vv_node_mesh(daemon->cluster);
-    g_autoptr(VvPeer) peer = mesh ? vv_mesh_peer(mesh, VV_FIRST_NODE, 0) : NULL;
+    g_autoptr(VvPeer) peer = mesh ? vv_mesh_peer(mesh, node, 0) : NULL;
     g_autofree char *text = question_text(method, params);
     VvOutgoing out = { .kind = VV_RELAY_CALL, .body = text, .body_bytes = (uint32_t) strlen(text) };
     uint64_t timeout_ms = timeout_of(params);
     VvPeerRequest request = { .timeout_ms = CLAMP(timeout_ms, 1, RELAY_MS), .done = reply_cb, .user = question };
-    int rc = peer ? vv_peer_request(peer, &out, &request) : -ENOTCONN;
 
-    if (rc == 0)
+    *ret_result = peer ? vv_peer_request(peer, &out, &request) : -ENOTCONN;
+    if (*ret_result != 0)
+        question_unref(question);
+    return *ret_result == 0;
+}
+
+static bool send_question(VvDaemon *daemon, const char *method, JsonObject *params, Question *question, const char *holder, GError **error)
+{
+    int rc;
+
+    if (send_to(daemon, VV_FIRST_NODE, method, params, question, &rc))
         return true;
-    question_unref(question);
     vv_set_error(error, VV_ERROR_NO_COORDINATOR, holder, "vvfs-admin node list", "node %s, which has the disks of pool %s, %s: nothing was changed",
         holder, daemon->name, rc == -ENOTCONN ? "cannot be reached" : "has too much to do");
     return false;
@@ -214,6 +223,19 @@ VvRelayEnd vv_relay_ask(VvDaemon *daemon, const char *method, JsonObject *params
     return end;
 }
 
+JsonObject *vv_relay_look(VvDaemon *daemon, uint64_t node, const char *method, JsonObject *params)
+{
+    Question *question = question_new();
+    JsonObject *result = NULL;
+    uint64_t applied;
+    int rc;
+
+    if (send_to(daemon, node, method, params, question, &rc) && wait_for_reply(daemon->cluster, question) && question->result >= 0)
+        (void) take_answer(question->text, "?", &result, &applied, NULL);
+    question_unref(question);
+    return result;
+}
+
 bool vv_relay_call(VvCall *call, GError **error)
 {
     JsonObject *result;
@@ -279,6 +301,15 @@ static void refuse(VvPeer *peer, uint64_t request, VvErrorCode code, const char 
     reply(peer, request, NULL, error, 0);
 }
 
+/* What clients may call, and what only nodes may. */
+static const VvMethod *lookup(const char *name)
+{
+    const VvMethod *method = vv_method_lookup(name);
+
+    method = method ? method : vv_relay_mount_method(name);
+    return method ? method : vv_lease_method(name);
+}
+
 /* NULL: it cannot be one; *error says why. */
 static VvCall *make_call(VvDaemon *daemon, const char *body, size_t body_bytes, GError **error)
 {
@@ -286,7 +317,7 @@ static VvCall *make_call(VvDaemon *daemon, const char *body, size_t body_bytes, 
     g_autoptr(JsonNode) root = vv_json_parse(body, body_bytes, &why);
     JsonObject *object = root && JSON_NODE_HOLDS_OBJECT(root) ? json_node_get_object(root) : NULL;
     const char *name = object ? vv_json_get_string(object, "method") : NULL;
-    const VvMethod *row = name ? vv_method_lookup(name) : NULL, *method = row || !name ? row : vv_relay_mount_method(name);
+    const VvMethod *method = name ? lookup(name) : NULL;
     JsonNode *params = object ? json_object_get_member(object, "params") : NULL;
     VvCall *call;
 
@@ -320,13 +351,14 @@ void vv_relay_take(VvDaemon *daemon, VvPeer *peer, uint64_t request, const uint8
     g_autoptr(GError) error = NULL;
     VvCall *call;
 
-    if (vv_relay_is_elsewhere(daemon)) { /* Y2 */
-        refuse(peer, request, VV_ERROR_DENIED, "this is not for this node to answer");
-        return;
-    }
     call = make_call(daemon, (const char *) body, body_bytes, &error);
     if (!call) {
         reply(peer, request, NULL, error, 0);
+        return;
+    }
+    if (vv_relay_is_elsewhere(daemon) && !(call->method->flags & VV_METHOD_ANYWHERE)) { /* Y2 */
+        refuse(peer, request, VV_ERROR_DENIED, "this is not for this node to answer");
+        vv_call_free(call);
         return;
     }
     if (vv_peer_identity(peer)->guest && call->method->handler != vv_rpc_node_leave) { /* Y1 */

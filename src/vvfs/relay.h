@@ -7,7 +7,7 @@
  *   until its own map has what the answer is about
  *
  * Y1  Who asked has been checked here: the other node takes the word of a member, and none of a guest: that may ask for one thing, to leave.
- * Y2  What is relayed is not relayed again.
+ * Y2  What is relayed is not relayed again. It is the node with the disks that answers, save methods with VV_METHOD_ANYWHERE.
  * Y3  A request id goes with the call and is recorded there, so a repeat on any node has the same answer.
  * Y4  Nothing was sent: no-coordinator, nothing was changed. Sent, and no answer: timeout, it may have been. */
 #ifndef VV_RELAY_H
@@ -36,6 +36,8 @@ typedef enum {
 /* The same without a call: @method is a row of methods.c or of relay_mount.c; @params, borrowed, are as its row says. *ret_result: on DONE, a
  * reference of the caller's. Blocks; any thread that may. */
 VvRelayEnd vv_relay_ask(VvDaemon *daemon, const char *method, JsonObject *params, JsonObject **ret_result, GError **error);
+/* A look at what @node knows, whichever that is: no waiting for its map, and params say `timeout_ms`. Its result, owned; NULL: it said nothing, or no. Blocks. */
+JsonObject *vv_relay_look(VvDaemon *daemon, uint64_t node, const char *method, JsonObject *params);
 /* Is this a node without disks? Constant while the pool is open. */
 bool vv_relay_is_elsewhere(const VvDaemon *daemon);
 
@@ -43,6 +45,8 @@ bool vv_relay_is_elsewhere(const VvDaemon *daemon);
 /* *ret_far: for VvFuseOptions. */
 void vv_relay_mount(VvDaemon *daemon, struct VvFuseFar *ret_far);
 const VvMethod *vv_relay_mount_method(const char *name);
+/* ---- rpc_lease.c: the same of what other nodes ask for `lease list`. */
+const VvMethod *vv_lease_method(const char *name);
 
 /* vv-control. Answers in any case. */
 void vv_relay_take(VvDaemon *daemon, struct VvPeer *peer, uint64_t request, const uint8_t *body, size_t body_bytes);

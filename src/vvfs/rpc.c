@@ -2,6 +2,7 @@
 /* From a line to a call, from a call to an answer: JSON-RPC 2.0 over the admin socket. The loop's thread, save the chore. */
 #include "rpc.h"
 
+#include "holds.h"
 #include "node.h"
 #include "relay.h"
 #include "reserve.h"
@@ -287,8 +288,11 @@ static void call_chore(void *data)
         vv_set_error(&call->error, VV_ERROR_TIMEOUT, NULL, NULL, "%s could not begin in time: nothing was changed",
             call->method->name);
     else if (may_answer(call) && !vv_call_replay(call) && may_be_decided(call) && !vv_call_replay(call)) { /* the map may have learned of it meanwhile */
-        bool good = answer(call);
+        bool good;
 
+        vv_holds_author(call->method->name, call->relayed ? vv_relayed_by(call->relayed) : 0);
+        good = answer(call);
+        vv_holds_author(NULL, 0);
         g_assert(good == !call->error && (!good || call->result));
         /* Somebody else's request with the same id came between (another socket): its result counts. */
         if (good && call->request.ret_previous) {

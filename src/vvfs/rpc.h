@@ -38,6 +38,7 @@ enum {
     VV_METHOD_DISKS = 1 << 6, /* is about the disks, or what works on them: relay.h */
     VV_METHOD_HERE = 1 << 7,  /* of CHANGES: nothing that the other nodes have to agree to */
     VV_METHOD_MOUNT = 1 << 8, /* of another node's mount: relay_mount.c */
+    VV_METHOD_ANYWHERE = 1 << 9, /* of another node, to any that is a member */
 };
 
 typedef struct {
@@ -172,6 +173,7 @@ bool vv_rpc_disk_show(VvCall *call, GError **error);
 bool vv_rpc_disk_add(VvCall *call, GError **error);
 bool vv_rpc_disk_grow(VvCall *call, GError **error);
 bool vv_rpc_disk_remove(VvCall *call, GError **error);
+bool vv_rpc_lease_list(VvCall *call, GError **error);
 bool vv_rpc_job_list(VvCall *call, GError **error);
 bool vv_rpc_job_show(VvCall *call, GError **error);
 bool vv_rpc_job_pause(VvCall *call, GError **error);

@@ -76,7 +76,7 @@ a share db
 [[ $code -eq 2 ]] && grep -q 'no verb `db` for share' "$work/err"; ok "without NODE=MODE it is a verb that there is not"
 
 # ---- not in this version
-for words in "lease list" "pool import x" "lun move db" "snapshot send db@x" "disk scan" "schedule list"; do
+for words in "pool import x" "lun move db" "snapshot send db@x" "disk scan" "schedule list"; do
     # shellcheck disable=SC2086
     a --json $words
     [[ $code -eq 1 ]] && json 'd["error"]["code"] == "unsupported"'; ok "$words: not in this version"

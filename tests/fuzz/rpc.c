@@ -190,7 +190,7 @@ HANDLER(lun_show) HANDLER(lun_resize) HANDLER(lun_rename) HANDLER(lun_remove) HA
 HANDLER(lun_attach_check) HANDLER(snapshot_create) HANDLER(snapshot_list) HANDLER(snapshot_show) HANDLER(snapshot_remove)
 HANDLER(snapshot_rename) HANDLER(snapshot_set) HANDLER(snapshot_restore) HANDLER(snapshot_refresh) HANDLER(snapshot_prune)
 HANDLER(snapshot_diff) HANDLER(share_set) HANDLER(share_show) HANDLER(disk_list) HANDLER(disk_show) HANDLER(disk_add) HANDLER(disk_grow) HANDLER(disk_remove)
-HANDLER(job_list) HANDLER(job_show) HANDLER(job_pause) HANDLER(job_resume) HANDLER(job_cancel) HANDLER(stats_get)
+HANDLER(lease_list) HANDLER(job_list) HANDLER(job_show) HANDLER(job_pause) HANDLER(job_resume) HANDLER(job_cancel) HANDLER(stats_get)
 HANDLER(node_list) HANDLER(node_show) HANDLER(node_invite) HANDLER(node_invites) HANDLER(node_revoke)
 HANDLER(node_set) HANDLER(node_leave) HANDLER(node_evict) HANDLER(node_lead)
 HANDLER(events_list) HANDLER(doctor_list) HANDLER(version_get) HANDLER(subscribe) HANDLER(unsubscribe)
