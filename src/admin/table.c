@@ -235,7 +235,8 @@ const VvCommand vv_commands[] = {
     { "disk", "show", "disk.show", NULL, VV_COMMAND_SHOW, disk_columns, "all that is known of one disk", NULL, NULL,
         .arguments = { { "DISK", "disk", VV_VALUE_DISK, 0 } }, .options = { { 0 } } },
     { "disk", "add", "disk.add", NULL, CHANGES, NULL, "add a disk to the pool",
-        "PATH is a block device, a file, or the address of an NBD export. With --size, it is a sparse file that is made.",
+        "PATH is a block device, a file, or the address of an NBD export. With --size, it is a sparse file that is made. On a node of a pool of several "
+        "the device or file is that node's, and used by all.",
         "vvfs-admin disk add /dev/sdc\nvvfs-admin disk add /srv/more.vvfs --size 100G\nvvfs-admin disk add nbd://store1/vv --name store1",
         .arguments = { { "PATH", "path", VV_VALUE_PATH, 0 } },
         .options = { { "size", 0, "S", "size", VV_VALUE_SIZE, 0, "make a sparse file of this size" },
@@ -436,8 +437,8 @@ const VvCommand vv_commands[] = {
         .arguments = { { "NODE", "node", VV_VALUE_TEXT, 0 }, { "KEY=VALUE", "settings", VV_VALUE_SETTING, VV_MANY } },
         .options = { { 0 } } },
     { "node", "leave", "node.leave", NULL, CHANGES, NULL, "take this node out of the pool, for good",
-        "Its daemon ends. Its number is never used again; the machine may join anew, in a new directory. Refused for the node that has the disks, and "
-        "where those that remain could decide nothing.",
+        "Its daemon ends. Its number is never used again; the machine may join anew, in a new directory. Refused for the first node, while a disk of "
+        "the pool is on it, and where those that remain could decide nothing.",
         NULL, .arguments = { { 0 } }, .options = { { 0 } } },
     { "node", "evict", "node.evict", NULL, CHANGES, NULL, "take another node out of the pool, for good",
         "As leave, for a node that is up or down. What a node that is down holds is free when it was silent for long enough (some 5 seconds); what it may "

@@ -75,10 +75,33 @@ bool vv_name_split(const char *object, bool pattern, char **ret_lun, char **ret_
     return true;
 }
 
+bool vv_node_address_parse(const char *text, uint64_t *ret_node, const char **ret_path)
+{
+    const char *digits = text + strlen("node://");
+    char *end;
+    uint64_t node;
+
+    if (!vv_is_node_address(text) || !g_ascii_isdigit(*digits))
+        return false;
+    node = g_ascii_strtoull(digits, &end, 10);
+    if (node == 0 || node > INT64_MAX || *end != '/' || end[1] == '\0')
+        return false;
+    *ret_node = node;
+    *ret_path = end;
+    return true;
+}
+
+char *vv_node_address(uint64_t node, const char *path)
+{
+    return g_strdup_printf("node://%" G_GUINT64_FORMAT "%s", node, path);
+}
+
 char *vv_disk_base_name(const char *path)
 {
     g_autofree char *export = NULL;
+    uint64_t node;
 
+    (void) vv_node_address_parse(path, &node, &path);
     if (!vv_is_address(path))
         return g_path_get_basename(path);
     path = strstr(path, "://") + 3;

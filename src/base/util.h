@@ -16,11 +16,19 @@ bool vv_name_check(const char *name, const char *kind, GError **error);
  * then the second may hold * ? [ ]. */
 bool vv_name_split(const char *object, bool pattern, char **ret_lun, char **ret_snapshot, GError **error);
 
-/* Is it the address of a disk on a server, "nbd://..." or "nbd+unix://...", and no path? */
+/* "node://ID/PATH": a disk of another node. */
+static inline bool vv_is_node_address(const char *text)
+{
+    return g_str_has_prefix(text, "node://");
+}
+/* Is it the address of a disk on a server, "nbd://..." or "nbd+unix://...", or on another node, and no path? */
 static inline bool vv_is_address(const char *text)
 {
-    return g_str_has_prefix(text, "nbd://") || g_str_has_prefix(text, "nbd+unix://");
+    return g_str_has_prefix(text, "nbd://") || g_str_has_prefix(text, "nbd+unix://") || vv_is_node_address(text);
 }
+/* The node, and its absolute path, borrowed from @text. False: it is no such address. */
+bool vv_node_address_parse(const char *text, uint64_t *ret_node, const char **ret_path);
+char *vv_node_address(uint64_t node, const char *path); /* newly allocated */
 /* The last part of a disk's path or of an address' export; "nbd" if that has no name. Newly allocated. */
 char *vv_disk_base_name(const char *path);
 

@@ -8,6 +8,7 @@
 #include "disk_private.h"
 #include "pending_slots.h"
 #include "pool_private.h"
+#include "reach.h"
 #include "transaction.h"
 
 #include <string.h>
@@ -79,8 +80,11 @@ const VvDiskInfo *vv_find_disk(VvPool *pool, const char *text, GError **error)
     for (unsigned i = 0; i < disks->len; i++) {
         const VvDiskInfo *disk = g_ptr_array_index(disks, i);
         g_autofree char *path = vv_pool_disk_path(pool->directory, disk->path);
+        const char *there;
+        uint64_t node;
+        bool own = vv_node_address_parse(disk->path, &node, &there) && node == pool->options.node && strcmp(there, wanted) == 0;
 
-        if (strcmp(disk->name, text) == 0 || strcmp(path, wanted) == 0 || (is_uuid && vv_uuid_equal(&uuid, &disk->uuid)))
+        if (strcmp(disk->name, text) == 0 || strcmp(path, wanted) == 0 || own || (is_uuid && vv_uuid_equal(&uuid, &disk->uuid)))
             return disk;
     }
     vv_set_error(error, VV_ERROR_NOT_FOUND, text, "vvfs-admin disk list", "no disk %s in pool %s", text,
@@ -186,6 +190,10 @@ static bool disk_add_once(VvPool *pool, const char *path, uint64_t create_bytes,
     VvLabel label;
     VvDisk *disk;
 
+    if (vv_is_node_address(path)) {
+        vv_set_error(error, VV_ERROR_USAGE, path, "vvfs-admin disk add PATH, on that node", "%s is made by its node", path);
+        return false;
+    }
     if (!g_path_is_absolute(path) && !vv_is_address(path)) {
         vv_set_error(error, VV_ERROR_USAGE, path, NULL, "%s is not an absolute path", path);
         return false;
@@ -214,6 +222,70 @@ static bool disk_add_once(VvPool *pool, const char *path, uint64_t create_bytes,
     vv_alloc_space_changed(pool->alloc);
     if (ret_name)
         *ret_name = g_strdup(label.disk_name);
+    return true;
+}
+
+/* ---- add what another node has made: reach.h */
+
+static bool refuse_known(VvPool *pool, const VvFarDisk *far, GError **error)
+{
+    VV_META_READ(pool->meta);
+    const GPtrArray *disks = vv_meta_disks(pool->meta);
+
+    for (unsigned i = 0; i < disks->len; i++) {
+        const VvDiskInfo *disk = g_ptr_array_index(disks, i);
+
+        if (!vv_uuid_equal(&disk->uuid, &far->uuid) && strcmp(disk->path, far->path) != 0)
+            continue;
+        vv_set_error(error, VV_ERROR_EXISTS, far->path, NULL, "%s is disk %s of this pool already", far->path, disk->name);
+        return false;
+    }
+    return true;
+}
+
+static bool check_far(const VvFarDisk *far, GError **error)
+{
+    const char *path;
+    uint64_t node;
+
+    if (far->name && !vv_name_check(far->name, "disk", error))
+        return false;
+    if (vv_node_address_parse(far->path, &node, &path) && far->size_bytes >= VV_DISK_BYTES_MIN && far->size_bytes <= INT64_MAX &&
+        far->size_bytes % VV_BLOCK_BYTES == 0)
+        return true;
+    vv_set_error(error, VV_ERROR_USAGE, far->path, NULL, "%s is no disk of another node", far->path);
+    return false;
+}
+
+static bool disk_adopt_once(VvPool *pool, const VvFarDisk *far, bool dry_run, VvRequest *request, char **ret_name, GError **error)
+{
+    g_auto(VvTransaction) tx = VV_TRANSACTION_INIT;
+    VvLabel label;
+    VvDisk *disk;
+
+    if (!check_far(far, error))
+        return false;
+    if (!vv_transaction_begin(&tx, pool, request, dry_run, error))
+        return tx.repeated;
+    if ((!dry_run && !refuse_known(pool, far, error)) || !fill_label(pool, far->path, far->name, tx.now_ns, &label, error))
+        return false;
+    if (dry_run)
+        return true;
+    label.disk_id = vv_meta_new_id(pool->meta);
+    label.disk_uuid = far->uuid;
+    label.size_bytes = far->size_bytes;
+    label.created_ns = far->created_ns;
+    disk = vv_disk_open_far(pool->options.reach, far->path, &label, error);
+    if (!disk)
+        return false;
+    vv_pool_attach_disk(pool, label.disk_id, disk); /* D1 */
+    add_disk_op(&tx, &label, far->path);
+    if (!vv_transaction_commit(&tx, NULL, 0, far->path, error)) {
+        vv_disk_close(vv_pool_detach_disk(pool, label.disk_id));
+        return false;
+    }
+    vv_alloc_space_changed(pool->alloc);
+    *ret_name = g_strdup(label.disk_name);
     return true;
 }
 
@@ -344,6 +416,8 @@ static void let_go(VvPool *pool, const Leaving *leaving)
         return;
     }
     vv_disk_close(disk); /* NULL: it was not there */
+    if (vv_is_node_address(leaving->path))
+        return; /* its node erases it: R2 of reach.h */
     if (!vv_disk_erase_label(leaving->path, &leaving->uuid, &error))
         vv_log(VV_LOG_WARNING, "the label of %s is still there: %s", leaving->path, error->message);
     else if (leaving->made_here && unlink(leaving->path) < 0)
@@ -384,6 +458,11 @@ bool vv_pool_disk_add(VvPool *pool, const char *path, uint64_t create_bytes, con
 {
     VV_UNTIL_DECIDED(
         error, disk_add_once(pool, path, create_bytes, name, overwrite, request, ret_name, &failure));
+}
+
+bool vv_pool_disk_adopt(VvPool *pool, const VvFarDisk *disk, bool dry_run, VvRequest *request, char **ret_name, GError **error)
+{
+    VV_UNTIL_DECIDED(error, disk_adopt_once(pool, disk, dry_run, request, ret_name, &failure));
 }
 
 bool vv_pool_disk_grow(VvPool *pool, const char *text, uint64_t size_bytes, VvRequest *request, GError **error)

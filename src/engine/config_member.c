@@ -340,7 +340,29 @@ bool vv_node_refuse_role(const VvNodeRecord *node, VvNodeRole role, GError **err
     return false;
 }
 
-static bool refuse_role(const GPtrArray *nodes, const VvNodeRecord *node, VvNodeRole role, GError **error)
+/* Its disks go first. */
+static bool refuse_disks(VvPool *pool, const VvNodeRecord *node, GError **error)
+{
+    VV_META_READ(vv_pool_meta(pool));
+    const GPtrArray *disks = vv_meta_disks(vv_pool_meta(pool));
+
+    for (unsigned i = 0; i < disks->len; i++) {
+        const VvDiskInfo *disk = g_ptr_array_index(disks, i);
+        g_autofree char *hint = NULL;
+        const char *path;
+        uint64_t of;
+
+        if (!vv_node_address_parse(disk->path, &of, &path) || of != node->id)
+            continue;
+        hint = g_strdup_printf("vvfs-admin disk remove %s", disk->name);
+        vv_set_error(error, VV_ERROR_BUSY, node->name, hint,
+            "node %s has disk %s of the pool (%s): remove the LUNs that have data on it, then the disk. Nothing was changed", node->name, disk->name, path);
+        return false;
+    }
+    return true;
+}
+
+static bool refuse_role(VvPool *pool, const GPtrArray *nodes, const VvNodeRecord *node, VvNodeRole role, GError **error)
 {
     unsigned leaders, others = count_voters(nodes, node->id, &leaders);
 
@@ -351,6 +373,8 @@ static bool refuse_role(const GPtrArray *nodes, const VvNodeRecord *node, VvNode
             "not in this version: node %s has the pool's disks, and cannot leave it", node->name);
         return false;
     }
+    if (role == VV_ROLE_GONE && !refuse_disks(pool, node, error))
+        return false;
     if (role != VV_ROLE_VOTER && leaders == 0) {
         vv_set_error(error, VV_ERROR_CONFLICT, node->name, "vvfs-admin node set NODE role=voter, for another node first",
             others == 0 ? "node %s is the last that votes: nobody could decide anything without it"
@@ -409,7 +433,7 @@ static bool change_node(VvPool *pool, const VvNodeChange *change, VvRequest *req
             node ? node->name : "?");
         return false;
     }
-    if (change->role != 0 && change->role != node->role && !refuse_role(nodes, node, change->role, error))
+    if (change->role != 0 && change->role != node->role && !refuse_role(pool, nodes, node, change->role, error))
         return false;
     if (change->address && !refuse_address(nodes, node, change->address, error))
         return false;

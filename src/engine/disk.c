@@ -536,19 +536,25 @@ static bool open_remote(VvDisk *disk, unsigned wait_ms, uint64_t *ret_bytes, GEr
     return true;
 }
 
-VvDisk *vv_disk_open(const char *path, const VvUuid *pool_uuid, const VvUuid *disk_uuid, bool read_only,
-    unsigned lock_wait_ms, GError **error)
+VvDisk *vv_disk_new(const char *path, bool read_only)
 {
-    uint64_t size_bytes;
     void *memory = aligned_alloc(_Alignof(VvDisk), sizeof(VvDisk));
     g_assert(memory != NULL);
-    g_autoptr(VvDisk) disk = memset(memory, 0, sizeof(VvDisk));
+    VvDisk *disk = memset(memory, 0, sizeof(VvDisk));
     disk->path = g_strdup(path);
     disk->fd = -1;
     disk->read_only = read_only;
     disk->ops = &vv_disk_file_ops;
     vv_syncer_init(&disk->syncer);
     pthread_mutex_init(&disk->troubles.lock, NULL);
+    return disk;
+}
+
+VvDisk *vv_disk_open(const char *path, const VvUuid *pool_uuid, const VvUuid *disk_uuid, bool read_only,
+    unsigned lock_wait_ms, GError **error)
+{
+    uint64_t size_bytes;
+    g_autoptr(VvDisk) disk = vv_disk_new(path, read_only);
 
     if (!(vv_is_address(path) ? open_remote(disk, lock_wait_ms, &size_bytes, error)
                                   : open_local(disk, lock_wait_ms, &size_bytes, error)) ||
@@ -646,7 +652,7 @@ bool vv_disk_relabel(VvDisk *disk, uint64_t size_bytes, const char *disk_name, G
     }
     if (now_bytes < label.size_bytes && (disk->block_device || disk->remote)) {
         g_autofree char *has = vv_size_format(now_bytes);
-        vv_set_error(error, VV_ERROR_NO_SPACE, disk->path, disk->remote ? "grow the export first" : "grow the device first", "%s has only %s", disk->path, has);
+        vv_set_error(error, VV_ERROR_NO_SPACE, disk->path, vv_is_node_address(disk->path) ? "grow it on its node first" : disk->remote ? "grow the export first" : "grow the device first", "%s has only %s", disk->path, has);
         return false;
     }
     if (now_bytes < label.size_bytes && ftruncate(disk->fd, (off_t) label.size_bytes) < 0) {

@@ -107,6 +107,8 @@ int vv_label_pair_read(const VvMedium *medium, VvLabelPair *ret_pair);
 int vv_label_pair_write(const VvMedium *medium, const VvLabel *label);
 /* The same, of an open disk. Does not change what disk->label says. */
 int vv_disk_write_label(VvDisk *disk, const VvLabel *label);
+/* Of no medium yet. Closed as any. */
+VvDisk *vv_disk_new(const char *path, bool read_only);
 /* What vv_label_pair_read returned, in words: not-found, damaged, unsupported, io. */
 void vv_label_set_error(GError **error, int rc, const char *path);
 bool vv_is_zero(const void *data, size_t length_bytes);

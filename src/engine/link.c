@@ -19,7 +19,8 @@
  * K5  There may be no locks. The label says whose the disk is, and how often its pool was opened: it is read after each connect and every
  *     VV_LINK_LOOK_MS. Another pool's or disk's: as if it was not there. A later opening of our own pool: it is taken, for good.
  *     After each look a block beside the label is changed (vv_beat_encode): who would erase the disk waits whether it changes.
- * K6  The transport is called by the thread alone, and answers only from within these calls. */
+ * K6  The transport is called by the thread alone, and answers only from within these calls.
+ * K7  A sync that ends by K4 has lost nothing, as what it was to cover is kept (K2): it ends with ETIMEDOUT, and another may be asked for. */
 #include "link_private.h"
 
 #include "disk_private.h"
@@ -262,7 +263,7 @@ static void expire(VvLink *link, uint64_t now_ms)
         if (now_ms < request->deadline_ms && !link->taken)
             continue;
         vv_link_take(&link->waiting, request);
-        finish(link, request, -EIO);
+        finish(link, request, request->kind == VV_REMOTE_SYNC && !link->lost && !link->taken ? -ETIMEDOUT : -EIO); /* K7 */
     }
     if (link->resize && (link->taken || now_ms >= link->resize->deadline_ms)) {
         VvRemoteRequest *request = link->resize;
@@ -371,17 +372,9 @@ static void link_expect(VvRemote *remote, const VvLabel *label)
     atomic_store(&link->expecting, true);
 }
 
-static void link_free(VvRemote *remote)
+/* Its thread has ended, or never began. */
+static void link_clear(VvLink *link)
 {
-    VvLink *link = (VvLink *) remote;
-    {
-        VV_LOCKED(&link->lock);
-        g_assert(link->incoming.count == 0);
-        link->stopping = true;
-    }
-    kick(link);
-    pthread_join(link->thread, NULL);
-    g_assert(link->waiting.count == 0 && link->in_flight.count == 0 && !link->resize);
     vv_unsynced_free(link->unsynced);
     pthread_cond_destroy(&link->changed);
     pthread_mutex_destroy(&link->lock);
@@ -394,6 +387,20 @@ static void link_free(VvRemote *remote)
     free(link->label_bytes);
     free(link->beat_bytes);
     g_free(link);
+}
+
+static void link_free(VvRemote *remote)
+{
+    VvLink *link = (VvLink *) remote;
+    {
+        VV_LOCKED(&link->lock);
+        g_assert(link->incoming.count == 0);
+        link->stopping = true;
+    }
+    kick(link);
+    pthread_join(link->thread, NULL);
+    g_assert(link->waiting.count == 0 && link->in_flight.count == 0 && !link->resize);
+    link_clear(link);
 }
 
 static const VvRemoteOps link_ops = {
@@ -421,10 +428,9 @@ static bool start_thread(VvLink *link, GError **error)
     return rc == 0;
 }
 
-VvRemote *vv_link_open(VvTransport *transport, const char *name, bool read_only, unsigned wait_ms, GError **error)
+static VvLink *link_new(VvTransport *transport, const char *name, bool read_only, unsigned wait_ms)
 {
     VvLink *link = g_new0(VvLink, 1);
-    GError *refusal;
 
     link->remote.ops = &link_ops;
     link->transport = transport;
@@ -439,17 +445,36 @@ VvRemote *vv_link_open(VvTransport *transport, const char *name, bool read_only,
     link->replays = g_new0(VvRemoteRequest, VV_LINK_REPLAYS_MAX);
     link->unsynced = read_only ? NULL : vv_unsynced_new(VV_UNSYNCED_BYTES_MAX, VV_UNSYNCED_WRITES_MAX);
     g_assert(link->event_fd >= 0 && link->label_bytes && link->beat_bytes);
-    if (!start_thread(link, error)) {
-        close(link->event_fd);
-        transport->ops->free(transport);
-        vv_unsynced_free(link->unsynced);
-        g_free(link->replays);
-        free(link->label_bytes);
-        free(link->beat_bytes);
-        g_free(link->name);
-        g_free(link);
+    return link;
+}
+
+/* Frees it, if it cannot be. */
+static bool begin(VvLink *link, GError **error)
+{
+    if (start_thread(link, error))
+        return true;
+    link_clear(link);
+    return false;
+}
+
+VvRemote *vv_link_open_known(VvTransport *transport, const char *name, const VvLabel *label, GError **error)
+{
+    VvLink *link = link_new(transport, name, false, 0);
+
+    link->opened = true;
+    link->trouble = g_strdup("it is being connected");
+    link->bytes = label->size_bytes;
+    link_expect(&link->remote, label);
+    return begin(link, error) ? &link->remote : NULL;
+}
+
+VvRemote *vv_link_open(VvTransport *transport, const char *name, bool read_only, unsigned wait_ms, GError **error)
+{
+    VvLink *link = link_new(transport, name, read_only, wait_ms);
+    GError *refusal;
+
+    if (!begin(link, error))
         return NULL;
-    }
     {
         VV_LOCKED(&link->lock);
         while (!link->opened)

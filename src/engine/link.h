@@ -47,5 +47,7 @@ void vv_link_answered(VvRemoteRequest *request, int error, uint64_t incarnation)
 
 /* Connect. Takes @transport, also on failure. @name: what messages call it. Otherwise as vv_remote_open. */
 VvRemote *vv_link_open(VvTransport *transport, const char *name, bool read_only, unsigned wait_ms, GError **error);
+/* The same of a medium that is known to be @label's disk, and may be away: waits for nothing. Error: no thread. */
+VvRemote *vv_link_open_known(VvTransport *transport, const char *name, const VvLabel *label, GError **error);
 
 #endif

@@ -182,6 +182,8 @@ static void sync_failed_cb(void *user, VvDisk *disk, int result)
 void vv_pending_attach_disk(VvPool *pool, uint64_t id, unsigned slot, VvDisk *disk)
 {
     int result = 0;
+    if (vv_is_node_address(vv_disk_path(disk)))
+        atomic_fetch_or(&pool->inherited[slot / 64], UINT64_C(1) << slot % 64);
     if (pool->pending_file == NULL || pool->read_only)
         return;
     (void) vv_pending_file_disk(pool->pending_file, id, &result);
@@ -194,10 +196,14 @@ void vv_pending_attach_disk(VvPool *pool, uint64_t id, unsigned slot, VvDisk *di
 
 void vv_pending_detach_disk(VvPool *pool, uint64_t id, unsigned slot)
 {
-    if (pool->pending_file == NULL || pool->read_only)
-        return;
-    vv_pending_file_forget_disk(pool->pending_file, id);
     atomic_fetch_and(&pool->inherited[slot / 64], ~(UINT64_C(1) << slot % 64));
+    if (pool->pending_file != NULL && !pool->read_only)
+        vv_pending_file_forget_disk(pool->pending_file, id);
+}
+
+bool vv_pending_disk_inherits(VvPool *pool, unsigned slot)
+{
+    return atomic_load_explicit(&pool->inherited[slot / 64], memory_order_relaxed) >> slot % 64 & 1;
 }
 
 bool vv_pending_inherits(VvPool *pool)

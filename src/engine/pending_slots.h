@@ -51,8 +51,9 @@ void vv_left_free(struct VvLeft *left);
 /* ---- disks: a sync that failed, and writes that no sync covers, are not forgotten with the process */
 void vv_pending_attach_disk(VvPool *pool, uint64_t id, unsigned slot, VvDisk *disk);
 void vv_pending_detach_disk(VvPool *pool, uint64_t id, unsigned slot);
-/* Is there a disk with writes of the process before that no sync of ours covers? */
+/* Is there a disk with writes of the process before that no sync of ours covers? Is it this one? Of another node's that is assumed (reach.h, R3). */
 bool vv_pending_inherits(VvPool *pool);
+bool vv_pending_disk_inherits(VvPool *pool, unsigned slot);
 /* A new view: its first flush covers what the process before wrote. Read lock held. */
 void vv_view_inherit_marks(VvView *view);
 /* A ticket of the disk that was asked for by this process succeeded. */

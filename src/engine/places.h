@@ -21,6 +21,7 @@ int vv_resolve(VvPool *pool, uint64_t family, uint32_t segment, uint32_t block, 
 typedef struct VvSegmentTable VvSegmentTable;
 /* Of all segments in the catalog: when the disks are open, before the first request. Takes the read lock. */
 VvSegmentTable *vv_segments_new(VvPool *pool);
+void vv_segments_disks_changed(VvPool *pool); /* while nobody uses it */
 void vv_segments_free(VvSegmentTable *table);
 /* From meta's hooks. */
 void vv_segments_granted(VvPool *pool, const VvSegment *segment);

@@ -29,6 +29,7 @@
 #include "news.h"
 #include "pending_slots.h"
 #include "pool_private.h"
+#include "reach.h"
 #include "scrub.h"
 #include "serving.h"
 #include "sharing.h"
@@ -387,8 +388,21 @@ static VvPool *pool_new(const char *directory, const VvPoolOptions *options)
     return pool;
 }
 
-static bool open_disks(VvPool *pool, GError **error)
+static VvDisk *open_disk(VvPool *pool, const VvUuid *pool_uuid, const VvDiskInfo *info, const char *path, GError **error)
 {
+    VvLabel label;
+
+    if (!vv_is_node_address(path))
+        return vv_disk_open(path, pool_uuid, &info->uuid, pool->read_only, pool->options.lock_wait_ms, error);
+    vv_far_label(pool, info, &label);
+    return vv_disk_open_far(pool->options.reach, path, &label, error);
+}
+
+/* Those of the records that are not open. @early: of a cluster the newest entries are not applied yet, so a disk that is not there may be
+ * one that was removed; what was added since is opened when they are. */
+static bool open_disks(VvPool *pool, bool early, GError **error)
+{
+    bool lags = early && atomic_load(&pool->cluster);
     g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GArray) infos = g_array_new(FALSE, FALSE, sizeof(VvDiskInfo));
     VvUuid pool_uuid;
@@ -408,15 +422,44 @@ static bool open_disks(VvPool *pool, GError **error)
     }
     for (unsigned i = 0; i < infos->len; i++) {
         const VvDiskInfo *info = &g_array_index(infos, VvDiskInfo, i);
-        VvDisk *disk = vv_disk_open(
-            g_ptr_array_index(paths, i), &pool_uuid, &info->uuid, pool->read_only, pool->options.lock_wait_ms, error);
+        g_autoptr(GError) why = NULL;
+        VvDisk *disk;
 
+        if (g_hash_table_contains(pool->disk_slots, &info->id))
+            continue;
+        disk = open_disk(pool, &pool_uuid, info, g_ptr_array_index(paths, i), &why);
+        if (!disk && lags && g_error_matches(why, VV_ERROR, VV_ERROR_NOT_FOUND))
+            continue;
         if (!disk) {
-            g_prefix_error(error, "disk %s: ", info->name);
+            g_propagate_prefixed_error(error, g_steal_pointer(&why), "disk %s: ", info->name);
             return false;
         }
         vv_pool_attach_disk(pool, info->id, disk);
     }
+    return true;
+}
+
+/* The newest entries are applied: disks are those of the records. */
+static bool follow_disks(VvPool *pool, GError **error)
+{
+    g_autoptr(GArray) gone = g_array_new(FALSE, FALSE, sizeof(uint64_t));
+    GHashTableIter iter;
+    void *id;
+
+    if (pool->without_disks || !atomic_load(&pool->cluster))
+        return true;
+    {
+        VV_META_READ(pool->meta);
+        g_hash_table_iter_init(&iter, pool->disk_slots);
+        while (g_hash_table_iter_next(&iter, &id, NULL))
+            if (!vv_meta_disk(pool->meta, *(const uint64_t *) id))
+                g_array_append_vals(gone, id, 1);
+    }
+    for (unsigned i = 0; i < gone->len; i++)
+        vv_disk_close(vv_pool_detach_disk(pool, g_array_index(gone, uint64_t, i)));
+    if (!open_disks(pool, false, error))
+        return false;
+    vv_segments_disks_changed(pool);
     return true;
 }
 
@@ -425,7 +468,7 @@ static void sync_disks(VvPool *pool)
 {
     for (unsigned i = 0; i < pool->disks->len; i++) {
         VvDisk *disk = g_ptr_array_index(pool->disks, i);
-        int result = vv_disk_sync(disk);
+        int result = !disk || vv_pending_disk_inherits(pool, i) ? 0 : vv_disk_sync(disk); /* else the first flush of each LUN does it: the mount waits */
 
         if (result < 0)
             vv_pool_event(pool, VV_SEVERITY_CRITICAL, "disk", vv_disk_label(disk)->disk_name,
@@ -503,7 +546,7 @@ static bool start_parts(VvPool *pool, GError **error)
     if (!pool->service ||
         !start_thread(&pool->service_thread, service_main, pool->service, &pool->threads->service_runs, error))
         return false;
-    if (!join_log(pool, error) || !vv_pending_adopt(pool, error)) /* while nobody journals */
+    if (!join_log(pool, error) || !follow_disks(pool, error) || !vv_pending_adopt(pool, error)) /* while nobody journals */
         return false;
     pool->ticker = vv_ticker_new(pool);
     vv_ticker_kick(pool->ticker);
@@ -513,8 +556,7 @@ static bool start_parts(VvPool *pool, GError **error)
     if (!pool->read_only) {
         int result;
 
-        if (!vv_pending_inherits(pool)) /* then the first flush of each LUN does it: the mount waits */
-            sync_disks(pool);
+        sync_disks(pool);
         result = vv_pool_settle_all(pool);
 
         if (result < 0) {
@@ -573,7 +615,7 @@ VvPool *vv_pool_open(const char *directory, const VvPoolOptions *options, GError
     if (pool->threads->lock_fd < 0)
         goto fail;
     if (!vv_serving_check(pool->directory, error) || !vv_pending_attach(pool, &uuid, error) || !open_meta(pool, error) ||
-        !vv_pending_own(pool, error) || !open_disks(pool, error) || !vv_serving_begin(pool, error) || !start_parts(pool, error))
+        !vv_pending_own(pool, error) || !open_disks(pool, true, error) || !vv_serving_begin(pool, error) || !start_parts(pool, error))
         goto fail;
     return pool;
 fail:

@@ -51,7 +51,7 @@ typedef struct {
     uint64_t node;                  /* its id; 0: the pool does not listen */
     bool without_disks;             /* they are another node's */
     bool guest;                     /* and the map has only what that node describes: cluster_log.h, CL4 */
-    const struct VvElsewhere *elsewhere; /* how their data is reached then: elsewhere.h; or NULL: not */
+    const struct VvElsewhere *elsewhere; const struct VvDiskWays *reach; /* how their data is reached then: elsewhere.h; disks of other nodes: reach.h. Or NULL: not */
     void (*members_changed)(void *user); /* records of nodes or invites, here or elsewhere; must not wait. Or NULL */
     void (*shares_changed)(void *user);  /* the same of sharing.h */
     void (*op_applied)(void *user, const VvOp *op); /* any, with the map's write lock held: must be quick */

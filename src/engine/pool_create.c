@@ -523,9 +523,9 @@ static void check_disks(VvMeta *meta, const char *directory, const VvUuid *uuid,
         const VvDiskInfo *info = g_ptr_array_index(disks, i);
         g_autofree char *path = vv_pool_disk_path(directory, info->path);
         g_autoptr(GError) error = NULL;
-        g_autoptr(VvDisk) disk = vv_disk_open(path, uuid, &info->uuid, true, 0, &error);
+        g_autoptr(VvDisk) disk = vv_is_node_address(path) ? NULL : vv_disk_open(path, uuid, &info->uuid, true, 0, &error);
 
-        if (!disk && !(elsewhere && g_error_matches(error, VV_ERROR, VV_ERROR_NOT_FOUND)))
+        if (!disk && !vv_is_node_address(path) && !(elsewhere && g_error_matches(error, VV_ERROR, VV_ERROR_NOT_FOUND)))
             report_error(report, user, "disk", info->name, error);
     }
 }

@@ -8,6 +8,11 @@
 
 VvRemote *vv_remote_open(const char *path, bool read_only, unsigned wait_ms, GError **error)
 {
+    if (vv_is_node_address(path)) {
+        vv_set_error(error, VV_ERROR_UNSUPPORTED, path, "vvfs-admin disk add, on that node", "%s is a disk of another node: it is reached by a pool "
+            "that is open", path);
+        return NULL;
+    }
     return vv_nbd_open(path, read_only, wait_ms, error);
 }
 

@@ -22,7 +22,8 @@ struct VvRemoteRequest {
     VvRemoteKind kind;
     void *data;
     uint64_t offset, length_bytes; /* within the medium (asserted by nobody: beyond it is -EIO) */
-    /* Once; 0 or -errno. On the back end's thread: must not block; @request may be gone when it returns. */
+    /* Once; 0 or -errno. A sync's -ETIMEDOUT: nothing is lost, and another may be asked for. On the back end's thread: must not block;
+     * @request may be gone when it returns. */
     void (*done)(VvRemoteRequest *request, int result);
     void *user;
     /* the back end's */

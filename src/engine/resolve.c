@@ -67,11 +67,8 @@ static void put_locked(VvSegmentTable *table, uint64_t family_id, uint32_t numbe
     g_array_index(family->segments, SegmentEntry, number) = *entry;
 }
 
-VvSegmentTable *vv_segments_new(VvPool *pool)
+static void fill(VvSegmentTable *table, VvPool *pool)
 {
-    VvSegmentTable *table = g_new0(VvSegmentTable, 1);
-    pthread_rwlock_init(&table->lock, NULL);
-    table->families = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, family_free);
     vv_meta_read_lock(pool->meta);
     GPtrArray *families = vv_meta_families(pool->meta);
     for (unsigned i = 0; i < families->len; i++) {
@@ -81,11 +78,26 @@ VvSegmentTable *vv_segments_new(VvPool *pool)
             if (segment == NULL)
                 continue;
             SegmentEntry entry = make_entry(pool, segment);
+            pthread_rwlock_wrlock(&table->lock);
             put_locked(table, family->id, segment->number, &entry);
+            pthread_rwlock_unlock(&table->lock);
         }
     }
     vv_meta_read_unlock(pool->meta);
+}
+
+VvSegmentTable *vv_segments_new(VvPool *pool)
+{
+    VvSegmentTable *table = g_new0(VvSegmentTable, 1);
+    pthread_rwlock_init(&table->lock, NULL);
+    table->families = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, family_free);
+    fill(table, pool);
     return table;
+}
+
+void vv_segments_disks_changed(VvPool *pool)
+{
+    fill(pool->segments, pool);
 }
 
 void vv_segments_free(VvSegmentTable *table)

@@ -180,7 +180,7 @@ static void raise_labels(VvPool *pool, uint64_t incarnation)
         VvDisk *disk = g_ptr_array_index(pool->disks, i);
         int rc;
 
-        if (!disk)
+        if (!disk || vv_is_node_address(disk->path)) /* R1 of reach.h */
             continue;
         disk->label.incarnation = incarnation;
         rc = vv_disk_write_label(disk, &disk->label);

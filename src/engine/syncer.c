@@ -4,7 +4,8 @@
  * Y1  A sync starts after the last ticket that it carries was asked for: the batch is taken first, then the disk is
  *     synced. So a ticket covers every write completed before it was asked for, and one in flight never covers more.
  * Y2  The error of the first sync that fails stays. The kernel reports a lost write once and then calls the pages
- *     clean: a second sync that succeeds would say nothing about them. */
+ *     clean: a second sync that succeeds would say nothing about them. But one of a medium that was not reached in time
+ *     (ETIMEDOUT, remote.h) has lost nothing: its tickets fail, and the next sync may succeed. */
 #include "disk_private.h"
 #include "waiter.h"
 #include "slab.h"
@@ -52,9 +53,10 @@ static void run_batch(VvDisk *disk, VvSyncBatch *batch)
 {
     int result = atomic_load(&disk->syncer.error);
     if (result == 0) {
-        result = vv_disk_errno(disk->ops->sync(disk));
+        int raw = disk->ops->sync(disk);
+        result = vv_disk_errno(raw);
         vv_disk_count_sync(disk, result);
-        if (result != 0) {
+        if (result != 0 && !(disk->remote && raw == -ETIMEDOUT)) {
             atomic_store(&disk->syncer.error, result); /* Y2 */
             if (disk->syncer.failed)
                 disk->syncer.failed(disk->syncer.failed_user, disk, result);

@@ -521,6 +521,7 @@ static bool open_pool(VvRun *run, GError **error)
         .without_disks = daemon->cluster && !vv_node_has_disks(daemon->cluster, vv_node_id(daemon->cluster)),
         .node = daemon->cluster ? vv_node_id(daemon->cluster) : 0,
         .elsewhere = vv_node_elsewhere(daemon->cluster),
+        .reach = vv_node_reach(daemon->cluster),
         .members_changed = vv_node_members_changed,
         .guest = vv_node_is_guest(daemon->cluster),
         .op_applied = vv_node_op_applied,

@@ -205,7 +205,7 @@ static void tell_status(VvDriver *d)
 {
     VvDriverStatus status = { .leader = vv_raft_leader(d->raft), .term = vv_raft_term(d->raft), .commit = vv_raft_commit(d->raft),
         .applied = vv_raft_applied(d->raft), .session = vv_member_session(vv_cluster_member(d->cluster)), .failed = d->failed, .base = d->compacted,
-        .leads = vv_raft_ready(d->raft), .led_ns = vvd_led_ns(d) };
+        .last_end = vv_cluster_state(d->cluster)->last_end, .leads = vv_raft_ready(d->raft), .led_ns = vvd_led_ns(d) };
     VvRaftRole role;
     uint64_t id;
 

@@ -54,6 +54,8 @@ typedef struct {
     void (*closed)(void *user);
     /* The driver's thread, once: a state was taken and is complete. The driver does nothing any more. NULL: not wanted. */
     void (*taken)(void *user);
+    /* The driver's thread: the session of @node, and all before it, ended by the entry @index (or by a state up to that). NULL: not wanted. */
+    void (*ended)(void *user, uint64_t node, uint64_t session, uint64_t index);
     /* The driver's thread, once: it has failed, and so has the pool if there is one. NULL: not wanted. */
     void (*failed)(void *user, const char *why);
     void *user;
@@ -96,6 +98,7 @@ typedef struct {
     uint64_t term;
     uint64_t commit, applied;
     uint64_t session; /* of this node; 0: none */
+    uint64_t last_end; /* index of the last entry that ended a session; it may not be in the map yet */
     uint64_t base;    /* what the store holds, as Raft knows it: entries before may be gone from the log */
     unsigned voters, standbys; /* of Raft's newest configuration */
     bool leads;                /* and is ready */

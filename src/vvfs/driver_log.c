@@ -286,6 +286,14 @@ static void session_changed(void *user, uint64_t session)
         vvd_fail(d, "this node's session in the cluster has ended");
 }
 
+static void ended(void *user, VvHolder session)
+{
+    VvDriver *d = user;
+
+    if (d->options.ended)
+        d->options.ended(d->options.user, session.node, session.session, vv_cluster_state(d->cluster)->last_end);
+}
+
 static void proposal_done(void *user, uint64_t seq, VvVerdict verdict)
 {
     (void) user; /* `applied` has seen it */
@@ -317,6 +325,7 @@ const VvClusterOps vvd_cluster_ops = {
     .send = send_message,
     .admit = admit,
     .applied = applied,
+    .ended = ended,
     .latest = vvd_latest_is,
     .member = { .settle = settle,
         .old_io = old_io,

@@ -5,6 +5,7 @@
 #include "base.h"
 #include "config.h"
 #include "error.h"
+#include "far_disks.h"
 #include "guest.h"
 #include "guests.h"
 #include "node_private.h"
@@ -102,6 +103,8 @@ bool vv_node_open(VvDaemon *daemon, bool takes_over, GError **error)
         return false;
     }
     vvn_make_shipper(node);
+    if (!node->is_guest && !daemon->options->witness)
+        node->far = vv_far_disks_new(node);
     if (vv_node_has_disks(node, node->id)) {
         node->objects = vv_object_server_new(NULL);
         node->guests = vv_guests_new();
@@ -135,6 +138,7 @@ bool vvn_meet(VvClusterNode *node, VvPool *pool, GError **error)
     if (!vvn_find_self(node, error) || !vvn_begin_to_listen(node, error))
         return false;
     vvn_tell_members(node);
+    vv_far_disks_begin(node->far, pool);
     return true;
 }
 
@@ -190,6 +194,7 @@ void vv_node_leave_pool(VvClusterNode *node)
         return;
     vvn_end_waiting(node);
     vvn_close_door(node);
+    vv_far_disks_end(node->far);
     if (node->objects)
         vv_object_server_end(node->objects);
     if (node->guests)
@@ -208,6 +213,7 @@ void vv_node_free(VvClusterNode *node)
         event_free(node->listen_again);
     vvn_stop_listening(node);
     vv_shipper_free(node->shipper);
+    vv_far_disks_free(node->far);
     vv_object_server_free(node->objects);
     vv_guests_free(node->guests);
     vv_guest_free(node->guest);

@@ -35,6 +35,8 @@ bool vv_node_open(VvDaemon *daemon, bool takes_over, GError **error);
 const VvClusterLog *vv_node_log(VvClusterNode *node);
 /* For VvPoolOptions.elsewhere: how this node asks for data whose disks another node has; NULL: it has them. Until vv_node_free. */
 const struct VvElsewhere *vv_node_elsewhere(VvClusterNode *node);
+/* For VvPoolOptions.reach. */
+const struct VvDiskWays *vv_node_reach(VvClusterNode *node);
 /* Is this node a guest: without journal, vote and session, told only of what is shared with it? */
 bool vv_node_is_guest(const VvClusterNode *node);
 /* Of a guest: since when it is not told what changes; 0: it is. Any thread; @node may be NULL. */
@@ -49,6 +51,8 @@ void vv_node_op_applied(void *daemon, const VvOp *op);
 uint64_t vv_node_shipped_requests(VvClusterNode *node);
 /* In this version a pool's disks are those of its first node. */
 bool vv_node_has_disks(const VvClusterNode *node, uint64_t id);
+/* On a node without the map: is the disk of @of there, as far as this node knows? Any thread; map's read lock may be held. */
+bool vv_node_sees_disk(VvClusterNode *node, uint64_t of, uint64_t disk_id);
 /* With the pool open: record, mesh, the door. Sets daemon->node. A pool with two nodes that runs on one still becomes a cluster's.
  * Errors: denied (it is no node of the pool any more), busy (the address is taken), io. */
 bool vv_node_start(VvDaemon *daemon, GError **error);

@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "base.h"
+#include "far_disks.h"
 #include "fusefs.h"
 #include "holds.h"
 #include "node_setup.h"
@@ -148,10 +149,19 @@ static bool opened_cb(void *user, VvPool *pool, GError **error)
 static void closed_cb(void *user)
 {
     VvClusterNode *node = user;
+
+    vv_far_disks_end(node->far);
     VV_LOCKED(&node->follow_lock);
     VV_LOCKED(&node->event_lock);
 
     node->pool = NULL;
+}
+
+static void ended_cb(void *user, uint64_t of, uint64_t session, uint64_t index)
+{
+    VvClusterNode *node = user;
+
+    vv_far_disks_session_ended(node->far, of, session, index);
 }
 
 /* ---- the driver */
@@ -165,6 +175,7 @@ bool vvn_make_driver(VvClusterNode *node, GError **error)
         .opened = opened_cb,
         .closed = closed_cb,
         .taken = taken_cb,
+        .ended = ended_cb,
         .failed = failed_cb,
         .user = node };
 

@@ -4,6 +4,7 @@
 
 #include "base.h"
 #include "error.h"
+#include "far_disks.h"
 #include "guest.h"
 #include "guests.h"
 #include "sharing.h"
@@ -105,6 +106,8 @@ void vv_node_op_applied(void *user, const VvOp *op)
 
     if (node && node->guests)
         vv_guests_note(node->guests, op);
+    if (node && (op->kind == VV_OP_DISK_ADD || op->kind == VV_OP_DISK_SET || op->kind == VV_OP_DISK_REMOVE))
+        vv_far_disks_changed(node->far);
 }
 
 /* ---- the mesh's: vv-control */

@@ -35,13 +35,22 @@ JsonObject *vv_node_shown_json(const VvNodeShown *shown)
     return object;
 }
 
-static uint64_t disk_count(VvDaemon *daemon)
+/* Of node @id; those that are on no other are the first one's. */
+static uint64_t disk_count(VvDaemon *daemon, uint64_t id)
 {
     VvMeta *meta = vv_pool_meta(daemon->pool);
-    uint64_t count;
+    const GPtrArray *disks;
+    uint64_t count = 0;
 
     vv_meta_read_lock(meta);
-    count = vv_meta_disks(meta)->len;
+    disks = vv_meta_disks(meta);
+    for (unsigned i = 0; i < disks->len; i++) {
+        uint64_t node = VV_FIRST_NODE;
+        const char *path;
+
+        (void) vv_node_address_parse(((const VvDiskInfo *) g_ptr_array_index(disks, i))->path, &node, &path);
+        count += node == id;
+    }
     vv_meta_read_unlock(meta);
     return count;
 }
@@ -59,7 +68,7 @@ static JsonObject *item(VvDaemon *daemon, const VvNodeRecord *record)
         .since_ns = record->since_ns,
         .session = self ? session : 0,
         .have_disks = true,
-        .disks = vv_node_has_disks(daemon->cluster, record->id) ? disk_count(daemon) : 0 };
+        .disks = disk_count(daemon, record->id) };
 
     return vv_node_shown_json(&shown);
 }
@@ -72,7 +81,7 @@ static JsonObject *only_node(VvDaemon *daemon)
         .state = "up",
         .version = PACKAGE_VERSION,
         .have_disks = true,
-        .disks = disk_count(daemon) };
+        .disks = disk_count(daemon, VV_FIRST_NODE) };
 
     vv_meta_read_lock(meta);
     shown.since_ns = vv_meta_pool(meta)->created_ns;
@@ -154,7 +163,19 @@ static bool reaches(VvDaemon *daemon, const VvNodeRecord *record)
     return strcmp(vv_node_state(daemon->cluster, record), "up") == 0;
 }
 
-void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, bool is_there)
+/* How does the node @record come to a disk of @of? */
+static const char *way_of(VvDaemon *daemon, const VvNodeRecord *record, uint64_t of, bool is_there)
+{
+    bool has_map = vv_node_has_disks(daemon->cluster, record->id);
+
+    if (!is_there || record->role == VV_ROLE_WITNESS)
+        return "none";
+    if (record->id == of)
+        return "direct";
+    return has_map || reaches(daemon, record) ? "shipped" : "none";
+}
+
+void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, uint64_t of, bool is_there)
 {
     g_autoptr(GPtrArray) nodes = daemon->cluster ? vv_meta_nodes(vv_pool_meta(daemon->pool)) : NULL;
     JsonObject *paths = vv_json_set_object(object, "paths");
@@ -166,12 +187,11 @@ void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, bool is_there)
     }
     for (unsigned i = 0; i < nodes->len; i++) {
         const VvNodeRecord *record = g_ptr_array_index(nodes, i);
-        bool has = vv_node_has_disks(daemon->cluster, record->id);
 
-        if (has)
+        if (record->id == of)
             vv_json_set_string(object, "node", record->name);
         if (record->role != VV_ROLE_GONE)
-            vv_json_set_string(paths, record->name, !is_there || record->role == VV_ROLE_WITNESS ? "none" : has ? "direct" : reaches(daemon, record) ? "shipped" : "none");
+            vv_json_set_string(paths, record->name, way_of(daemon, record, of, is_there));
     }
 }
 

@@ -23,8 +23,8 @@ JsonObject *vv_node_shown_json(const VvNodeShown *shown);
 JsonArray *vv_nodes_json(VvDaemon *daemon);
 /* An item, and what `show` adds. NULL: not-found. */
 JsonObject *vv_node_show_json(VvDaemon *daemon, const char *name, GError **error);
-/* Of a disk: "node", whose it is, and "paths", how each node reaches it. */
-void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, bool is_there);
+/* Of a disk of @of: "node", whose it is, and "paths", how each node reaches it. */
+void vv_disk_nodes_json(VvDaemon *daemon, JsonObject *object, uint64_t of, bool is_there);
 JsonObject *vv_invite_json(VvDaemon *daemon, const VvInviteRecord *invite);
 
 #endif

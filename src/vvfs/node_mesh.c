@@ -7,6 +7,7 @@
 #include "base.h"
 #include "describe.h"
 #include "error.h"
+#include "far_disks.h"
 #include "object.h"
 #include "relay.h"
 #include "settle.h"
@@ -66,6 +67,7 @@ static void up_cb(VvMesh *mesh, VvPeer *peer, void *user)
 
     vvn_up_cb(mesh, peer, user);
     vvn_guests_up(user, peer);
+    vv_far_disks_up(((VvClusterNode *) user)->far, peer);
     if (server)
         vv_object_server_up(server, peer);
 }
@@ -76,16 +78,20 @@ static void down_cb(VvMesh *mesh, VvPeer *peer, const char *why, void *user)
 
     vvn_down_cb(mesh, peer, why, user);
     vvn_guests_down(user, peer);
+    vv_far_disks_down(((VvClusterNode *) user)->far, peer);
     if (server)
         vv_object_server_down(server, peer);
 }
 
 static void *place_cb(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *user)
 {
-    VvObjectServer *server = server_of(user, peer);
+    VvClusterNode *node = user;
+    VvObjectServer *server = server_of(node, peer);
 
     (void) mesh;
-    if (server)
+    if (in->kind == VV_FRAME_DISK && vv_far_disks_is_server(node->far, peer))
+        return vv_far_disks_place(node->far, peer, in);
+    if (in->kind != VV_FRAME_DISK && server)
         return vv_object_server_place(server, peer, in);
     vv_peer_close(peer, VV_GOODBYE_PROTOCOL, "data that nobody here has asked for");
     return NULL;
@@ -93,8 +99,13 @@ static void *place_cb(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *us
 
 static void unplace_cb(VvMesh *mesh, VvPeer *peer, void *data, void *user)
 {
+    VvClusterNode *node = user;
+
     (void) mesh;
-    vv_object_server_unplace(server_of(user, peer), peer, data);
+    if (node->objects) /* who has the map serves no disks (far_disks.h) */
+        vv_object_server_unplace(server_of(node, peer), peer, data);
+    else
+        vv_far_disks_unplace(node->far, peer, data);
 }
 
 /* A node that is alone with its pool has a driver that is not running: it listens to nobody. */
@@ -106,6 +117,8 @@ static void message_cb(VvMesh *mesh, VvPeer *peer, const VvIncoming *in, void *u
     (void) mesh;
     if (in->request != 0 && in->kind == VV_OBJECT_REQUEST && server)
         vv_object_server_take(server, peer, in);
+    else if (in->request != 0 && in->kind == VV_FRAME_DISK && vv_far_disks_is_server(node->far, peer))
+        vv_far_disks_take(node->far, peer, in);
     else if (in->request != 0 && in->kind == VV_RELAY_CALL)
         vv_relay_take(node->daemon, peer, in->request, in->body, in->body_bytes);
     else if (in->request != 0 && in->kind == VV_DESCRIBE)

@@ -21,6 +21,7 @@ struct VvClusterNode {
     VvDriver *driver;     /* owned */
     VvShipper *shipper;   /* owned; NULL: the disks are here */
     VvObjectServer *objects; /* owned: serves what others have open; NULL: the disks are not here */
+    struct VvFarDisks *far;  /* owned: disks of other nodes, or those of this one; NULL: a guest or a witness */
     struct VvGuests *guests; /* owned: tells guests; NULL: the same */
     struct VvGuest *guest;   /* owned: this node is one; NULL: a member */
     char *name, *address; /* owned; after the pool is there */

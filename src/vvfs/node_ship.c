@@ -4,6 +4,7 @@
 #include "node_private.h"
 
 #include "base.h"
+#include "far_disks.h"
 
 /* "db", or its number. */
 static char *lun_name(VvClusterNode *node, uint64_t id)
@@ -45,6 +46,21 @@ void vvn_make_shipper(VvClusterNode *node)
 const VvElsewhere *vv_node_elsewhere(VvClusterNode *node)
 {
     return node && node->shipper ? vv_shipper_elsewhere(node->shipper) : NULL;
+}
+
+bool vv_node_sees_disk(VvClusterNode *node, uint64_t of, uint64_t disk_id)
+{
+    VvMesh *mesh = node->mesh;
+    g_autoptr(VvPeer) peer = mesh && of != node->id ? vv_mesh_peer(mesh, of, 0) : NULL;
+
+    if (of == VV_FIRST_NODE)
+        return true; /* that is told by who reaches it */
+    return of == node->id ? vv_far_disks_serves(node->far, disk_id) : peer != NULL;
+}
+
+const VvDiskWays *vv_node_reach(VvClusterNode *node)
+{
+    return node ? vv_far_disks_reach(node->far) : NULL;
 }
 
 uint64_t vv_node_shipped_requests(VvClusterNode *node)
@@ -101,4 +117,5 @@ void vvn_writable_cb(VvMesh *mesh, VvPeer *peer, void *user)
     (void) mesh;
     if (is_for_data(node, peer))
         vv_shipper_writable(node->shipper, peer);
+    vv_far_disks_writable(node->far, peer);
 }

@@ -3,6 +3,7 @@
 #include "objects.h"
 
 #include "error.h"
+#include "far_disks.h"
 #include "node.h"
 #include "relay.h"
 #include "sharing.h"
@@ -87,6 +88,19 @@ static VvSnapshotItem *copy_snapshot(const VvLun *lun, const VvSnapshot *snapsho
     return item;
 }
 
+/* What is relative is so to the directory of the node that has it. */
+static char *path_of(const VvDaemon *daemon, const VvDiskInfo *disk, uint64_t *ret_node)
+{
+    const char *path;
+
+    *ret_node = daemon->cluster ? VV_FIRST_NODE : 0;
+    if (vv_node_address_parse(disk->path, ret_node, &path))
+        return g_strdup(path);
+    if (*disk->path == '/' || vv_is_address(disk->path) || vv_relay_is_elsewhere(daemon))
+        return g_strdup(disk->path);
+    return g_build_filename(daemon->directory, disk->path, NULL);
+}
+
 static VvDiskItem *copy_disk(const VvDaemon *daemon, const VvDiskInfo *disk)
 {
     VvDiskItem *item = g_new0(VvDiskItem, 1);
@@ -94,12 +108,13 @@ static VvDiskItem *copy_disk(const VvDaemon *daemon, const VvDiskInfo *disk)
     item->id = disk->id;
     item->uuid = disk->uuid;
     item->name = g_strdup(disk->name);
-    /* What is relative is so to the directory of the node that has it. */
-    item->path = *disk->path == '/' || vv_is_address(disk->path) || vv_relay_is_elsewhere(daemon) ? g_strdup(disk->path) : g_build_filename(daemon->directory, disk->path, NULL);
+    item->path = path_of(daemon, disk, &item->node);
     item->size_bytes = disk->size_bytes;
     item->free_bytes = (uint64_t) disk->free_unit_count << VV_SEGMENT_SHIFT_MIN;
     item->used_bytes = (uint64_t) (disk->unit_count - disk->free_unit_count) << VV_SEGMENT_SHIFT_MIN;
     item->state = vv_pool_disk_state(daemon->pool, disk);
+    if (item->state == VV_STATE_OK && vv_relay_is_elsewhere(daemon) && !vv_node_sees_disk(daemon->cluster, item->node, item->id))
+        item->state = VV_STATE_MISSING;
     return item;
 }
 
@@ -291,21 +306,23 @@ VvDiskItem *vv_disk_item(VvDaemon *daemon, const char *disk, GError **error)
 {
     g_autoptr(GPtrArray) items = vv_disk_items(daemon);
     g_autofree char *path = *disk == '/' ? g_canonicalize_filename(disk, "/") : NULL;
+    uint64_t node = 0, own = daemon->cluster ? vv_node_id(daemon->cluster) : 0;
+    const char *there = NULL;
+    unsigned at = items->len; /* whose path it is */
     VvUuid uuid;
     bool is_uuid = vv_uuid_parse(disk, &uuid);
 
+    (void) vv_node_address_parse(disk, &node, &there);
     for (unsigned i = 0; i < items->len; i++) {
         VvDiskItem *item = items->pdata[i];
 
-        if (strcmp(item->name, disk) == 0 || (is_uuid && vv_uuid_equal(&item->uuid, &uuid)) ||
-            (path && strcmp(item->path, path) == 0)) {
-            g_ptr_array_set_free_func(items, NULL);
-            for (unsigned j = 0; j < items->len; j++)
-                if (j != i)
-                    vv_disk_item_free(items->pdata[j]);
-            return item;
-        }
+        if (strcmp(item->name, disk) == 0 || (is_uuid && vv_uuid_equal(&item->uuid, &uuid)) || (node && item->node == node && strcmp(item->path, there) == 0))
+            return g_ptr_array_steal_index(items, i);
+        if (path && strcmp(item->path, path) == 0 && (at == items->len || item->node == own))
+            at = i;
     }
+    if (at < items->len)
+        return g_ptr_array_steal_index(items, at);
     vv_set_error(error, VV_ERROR_NOT_FOUND, disk, "vvfs-admin disk list", "no disk %s in pool %s", disk, daemon->name);
     return NULL;
 }

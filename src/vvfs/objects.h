@@ -39,7 +39,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VvSnapshotItem, vv_snapshot_item_free)
 typedef struct {
     uint64_t id;
     VvUuid uuid;
-    char *name, *path;
+    uint64_t node;     /* whose it is; 0: the pool does not listen */
+    char *name, *path; /* there */
     uint64_t size_bytes, free_bytes, used_bytes;
     VvState state;
 } VvDiskItem;
@@ -55,7 +56,7 @@ GPtrArray *vv_disk_items(VvDaemon *daemon);
 /* One, with its clones. Errors: not-found, with the words of the protocol; invalid-name. */
 VvLunItem *vv_lun_item(VvDaemon *daemon, const char *name, GError **error);
 VvSnapshotItem *vv_snapshot_item(VvDaemon *daemon, const char *object, GError **error);
-/* By name, UUID or path. */
+/* By name, UUID, address or path; a path is first one of this node. */
 VvDiskItem *vv_disk_item(VvDaemon *daemon, const char *disk, GError **error);
 /* Is each a LUN of the pool? Errors: as vv_lun_item. */
 bool vv_lun_names_check(VvDaemon *daemon, char **names, GError **error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* LUNs, snapshots and disks as the documents of the protocol. */
+#include "node.h"
 #include "node_json.h"
 #include "objects.h"
 #include "pool_jobs.h"
@@ -157,7 +158,7 @@ JsonObject *vv_disk_json(VvDaemon *daemon, const VvDiskItem *item)
     vv_json_set_u64(object, "used", item->used_bytes);
     vv_json_set_u64(object, "free", item->free_bytes);
     vv_json_set_string(object, "state", vv_state_name(item->state));
-    vv_disk_nodes_json(daemon, object, item->state != VV_STATE_MISSING);
+    vv_disk_nodes_json(daemon, object, item->node, item->state != VV_STATE_MISSING);
     return object;
 }
 
@@ -254,7 +255,7 @@ void vv_snapshot_json_more(VvDaemon *daemon, const VvSnapshotItem *item, JsonObj
 void vv_disk_json_more(VvDaemon *daemon, const VvDiskItem *item, JsonObject *object)
 {
     struct stat st;
-    bool there = !vv_relay_is_elsewhere(daemon) && stat(item->path, &st) == 0;
+    bool there = (!daemon->cluster || item->node == vv_node_id(daemon->cluster)) && stat(item->path, &st) == 0;
 
     vv_json_set_string(object, "kind", vv_is_address(item->path) ? "nbd" : there ? S_ISBLK(st.st_mode) ? "device" : "file" : NULL);
     vv_json_set_u64(object, "label_version", 1);

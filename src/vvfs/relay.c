@@ -3,7 +3,9 @@
 
 #include "base.h"
 #include "driver.h"
+#include "far_disks.h"
 #include "node.h"
+#include "objects.h"
 #include "peer.h"
 #include "server.h"
 
@@ -185,7 +187,7 @@ bool vv_relay_is_elsewhere(const VvDaemon *daemon)
 
 bool vv_relay_is_wanted(const VvCall *call)
 {
-    return (call->method->flags & VV_METHOD_DISKS) && vv_relay_is_elsewhere(call->daemon);
+    return (call->method->flags & VV_METHOD_DISKS) && call->method->handler != vv_rpc_disk_add && vv_relay_is_elsewhere(call->daemon);
 }
 
 bool vv_relay_may_mend(const VvCall *call)
@@ -236,9 +238,21 @@ JsonObject *vv_relay_look(VvDaemon *daemon, uint64_t node, const char *method, J
     return result;
 }
 
+/* A path is one of this node first; there it would be another. */
+static void name_disk(VvCall *call)
+{
+    const char *text = vv_json_get_string(call->params, "disk");
+    g_autoptr(VvDiskItem) item = text && *text == '/' ? vv_disk_item(call->daemon, text, NULL) : NULL;
+
+    if (item)
+        json_object_set_string_member(call->params, "disk", item->name);
+}
+
 bool vv_relay_call(VvCall *call, GError **error)
 {
     JsonObject *result;
+
+    name_disk(call);
 
     if (vv_relay_ask(call->daemon, call->method->name, call->params, &result, error) != VV_RELAY_DONE)
         return false;
@@ -307,6 +321,7 @@ static const VvMethod *lookup(const char *name)
     const VvMethod *method = vv_method_lookup(name);
 
     method = method ? method : vv_relay_mount_method(name);
+    method = method ? method : vv_far_disk_method(name);
     return method ? method : vv_lease_method(name);
 }
 

@@ -26,20 +26,30 @@ static char *params_checksum(VvCall *call)
     return g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
 }
 
+char *vv_call_checksum(VvCall *call)
+{
+    return params_checksum(call);
+}
+
+char *vv_request_record(const char *method, const char *checksum, JsonObject *recipe)
+{
+    g_autoptr(JsonObject) record = json_object_new();
+
+    vv_json_set_string(record, "m", method);
+    vv_json_set_string(record, "p", checksum);
+    json_object_set_object_member(record, "r", json_object_ref(recipe));
+    return vv_json_object_text(record);
+}
+
 VvRequest *vv_call_request(VvCall *call, JsonObject *recipe)
 {
-    g_autoptr(JsonObject) record = NULL;
     g_autofree char *checksum = NULL;
 
     if (!vv_call_records(call) || vv_call_dry(call))
         return NULL;
-    record = json_object_new();
     checksum = params_checksum(call);
-    vv_json_set_string(record, "m", call->method->name);
-    vv_json_set_string(record, "p", checksum);
-    json_object_set_object_member(record, "r", json_object_ref(recipe));
     g_free(call->record);
-    call->record = vv_json_object_text(record);
+    call->record = vv_request_record(call->method->name, checksum, recipe);
     call->request.id = vv_call_string(call, "request_id");
     call->request.result_json = call->record;
     return &call->request;

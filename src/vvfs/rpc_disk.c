@@ -2,7 +2,9 @@
 /* Methods of disks. Crews' threads. */
 #include "rpc.h"
 
+#include "far_disks.h"
 #include "objects.h"
+#include "relay.h"
 
 #include <string.h>
 
@@ -49,6 +51,12 @@ bool vv_rpc_disk_add(VvCall *call, GError **error)
         vv_set_error(error, VV_ERROR_USAGE, path, NULL, "disk.add: the param path must be absolute, or an address");
         return false;
     }
+    if (vv_is_node_address(path)) {
+        vv_set_error(error, VV_ERROR_USAGE, path, "vvfs-admin disk add PATH, on that node", "the disk of a node is added there");
+        return false;
+    }
+    if (vv_relay_is_elsewhere(call->daemon))
+        return vv_is_address(path) ? vv_relay_call(call, error) : vv_far_disk_add(call, error);
     /* The name is chosen in the transaction; the path finds the disk in any case. */
     base = vv_is_address(path) ? g_strdup(path) : g_canonicalize_filename(path, "/");
     vv_json_set_string(recipe, "@disk", wanted ? wanted : base);
