@@ -362,10 +362,19 @@ bool vv_alloc_is_hopeless(VvAlloc *alloc, uint64_t family_id)
 
 /* ---- meta's hooks */
 
+void vv_alloc_begin(VvAlloc *alloc)
+{
+    VV_LOCKED(&alloc->lock);
+    g_assert(g_hash_table_size(alloc->families) == 0); /* else its pieces are older than the map */
+    alloc->begun = true;
+}
+
 void vv_alloc_freed(VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count)
 {
     {
         VV_LOCKED(&alloc->lock);
+        if (!alloc->begun)
+            return;
         vv_cooling_add(alloc, family, segment, first, count);
     }
     vv_ticker_kick(alloc->pool->ticker);

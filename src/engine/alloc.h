@@ -45,6 +45,9 @@ bool vv_alloc_take_out(VvAlloc *alloc, uint64_t family, uint32_t segment, uint8_
 void vv_alloc_put_back(VvAlloc *alloc, uint64_t family, uint32_t segment);
 /* Free bytes of the pool's disks changed from outside (disk added, grown): parked requests try again. [any] */
 void vv_alloc_space_changed(VvAlloc *alloc);
+/* The map is up to date: whatever is freed from now on may still be looked at by somebody here. What was freed by the entries before, which a
+ * predecessor had written, was perhaps used again by later ones; only the map tells. Before anything is allocated or adopted. */
+void vv_alloc_begin(VvAlloc *alloc);
 /* From meta's hooks. */
 void vv_alloc_freed(VvAlloc *alloc, uint64_t family, uint32_t segment, uint32_t first, uint32_t count);
 void vv_alloc_granted(VvAlloc *alloc, const VvSegment *segment);

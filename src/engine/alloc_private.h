@@ -63,6 +63,7 @@ struct VvAlloc {
     VvPool *pool;
     pthread_mutex_t lock;
     /* all below: lock */
+    bool begun;             /* vv_alloc_begin */
     GHashTable *families;   /* VvAllocFamily by its id */
     VvCoolingList cooling;  /* by tag, ascending */
     VvCoolingList punching; /* taken from it, on their way */

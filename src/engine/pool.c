@@ -546,7 +546,10 @@ static bool start_parts(VvPool *pool, GError **error)
     if (!pool->service ||
         !start_thread(&pool->service_thread, service_main, pool->service, &pool->threads->service_runs, error))
         return false;
-    if (!join_log(pool, error) || !follow_disks(pool, error) || !vv_pending_adopt(pool, error)) /* while nobody journals */
+    if (!join_log(pool, error) || !follow_disks(pool, error))
+        return false;
+    vv_alloc_begin(pool->alloc);
+    if (!vv_pending_adopt(pool, error)) /* while nobody journals */
         return false;
     pool->ticker = vv_ticker_new(pool);
     vv_ticker_kick(pool->ticker);

@@ -363,15 +363,22 @@ static void live_once(Net *net)
     net_stop(node);
 }
 
+static int new_pending(void)
+{
+    int fd = memfd_create("pending", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    g_assert_cmpint(ftruncate(fd, VV_PENDING_FILE_BYTES), ==, 0);
+    g_assert_cmpint(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), ==, 0);
+    return fd;
+}
+
 static void test_taken_over(void)
 {
     Net *net = net_new();
     Node *node = &net->nodes[1];
     Acknowledged *acknowledged = mmap(NULL, sizeof *acknowledged, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-    net->pending_fd = memfd_create("pending", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    g_assert_cmpint(ftruncate(net->pending_fd, VV_PENDING_FILE_BYTES), ==, 0);
-    g_assert_cmpint(fcntl(net->pending_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), ==, 0);
+    net->pending_fd = new_pending();
     net_create(net);
     in_child(live_once, net);
     for (unsigned i = 0; i < ROUNDS; i++) {
@@ -397,6 +404,94 @@ static void test_taken_over(void)
     munmap(acknowledged, sizeof *acknowledged);
 }
 
+/* ---- what was freed and used again since the checkpoint is in use, whatever is applied before the pool is there */
+
+#define TURNS 40u
+#define PIECES 40u /* written in each, of one block to six, anywhere */
+
+typedef struct {
+    GRand *random;
+    uint8_t blocks[BLOCKS]; /* what they are filled with */
+} Turned;
+
+/* @view NULL: as if. */
+static void write_pieces(VvView *view, Turned *turned)
+{
+    uint8_t bytes[6 * VV_BLOCK_BYTES];
+
+    for (unsigned i = 0; i < PIECES; i++) {
+        unsigned first = (unsigned) g_rand_int_range(turned->random, 0, BLOCKS), count = (unsigned) g_rand_int_range(turned->random, 1, 7);
+        int value = g_rand_int_range(turned->random, 1, 256);
+
+        count = MIN(count, BLOCKS - first);
+        memset(bytes, value, sizeof bytes);
+        memset(turned->blocks + first, value, count);
+        if (view)
+            g_assert_cmpint(vv_view_write(view, bytes, (uint64_t) first * VV_BLOCK_BYTES, count * VV_BLOCK_BYTES), ==, count * VV_BLOCK_BYTES);
+    }
+}
+
+/* What is overwritten goes elsewhere, and where it was is freed. The last pieces are not flushed. */
+static void turn_over(Node *node, Turned *turned)
+{
+    VvHandle *handle = open_lun(node, "db");
+    VvView *view = vv_handle_view(handle);
+    const char *const name[] = { "db@s", NULL };
+    VvSpaceSummary space;
+
+    for (unsigned i = 0; i < TURNS; i++) {
+        g_autoptr(GError) error = NULL;
+
+        snapshot(node, "db@s");
+        write_pieces(view, turned);
+        g_assert_cmpint(vv_view_flush(view), ==, 0);
+        vv_pool_snapshot_remove(node->pool, name, false, false, NULL, NULL, &error);
+        g_assert_no_error(error);
+        net_wait_for((vv_meta_space(vv_pool_meta(node->pool), &space), space.freeing_bytes == 0));
+    }
+    snapshot(node, "db@s");
+    write_pieces(view, turned);
+    vv_handle_close(handle);
+}
+
+static void live_in_turns(Net *net)
+{
+    Node *node = &net->nodes[1];
+    Turned turned = { .random = g_rand_new_with_seed((uint32_t) net->seed) };
+    g_autoptr(GError) error = NULL;
+
+    net_start(node);
+    net_convert(node, 1, &error);
+    g_assert_no_error(error);
+    g_assert_true(net_create_lun(node, "db", &error));
+    turn_over(node, &turned);
+}
+
+static void test_used_again(void)
+{
+    Net *net = net_new();
+    Node *node = &net->nodes[1];
+    Turned turned = { .random = g_rand_new_with_seed((uint32_t) net->seed) };
+    const char *const name[] = { "db@s", NULL };
+    g_autoptr(GError) error = NULL;
+
+    net->pending_fd = new_pending();
+    net_create(net);
+    in_child(live_in_turns, net);
+    for (unsigned i = 0; i <= TURNS; i++)
+        write_pieces(NULL, &turned); /* what the child has written */
+    net_begin(net);
+    net_start(node);
+    vv_pool_snapshot_remove(node->pool, name, false, false, NULL, NULL, &error);
+    g_assert_no_error(error);
+    turn_over(node, &turned);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        check_block(node, "db", i, turned.blocks[i]);
+    net_compare(net);
+    net_free(net);
+    g_rand_free(turned.random);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -405,5 +500,6 @@ int main(int argc, char **argv)
     g_test_add_func("/driver/alone/checkpoints", test_checkpoints);
     g_test_add_func("/driver/alone/full", test_full);
     g_test_add_func("/driver/alone/taken-over", test_taken_over);
+    g_test_add_func("/driver/alone/used-again", test_used_again);
     return g_test_run();
 }
