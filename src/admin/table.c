@@ -429,7 +429,8 @@ const VvCommand vv_commands[] = {
             { "listen", 0, "ADDR[:PORT]", "listen", VV_VALUE_TEXT, 0,
                 "the address of this machine at which other nodes reach it (port 7333)" },
             { "node", 0, "NAME", "node", VV_VALUE_TEXT, 0, "name of this node (the token's, or the machine's)" },
-            { "disk", 0, "PATH", NULL, VV_VALUE_PATH, VV_UNSUPPORTED, NULL } } },
+            { "disk", 0, "PATH", "disks", VV_VALUE_PATH, VV_MANY,
+                "a device or file of this machine, which becomes a disk of the pool when it is mounted here first; may be repeated" } } },
     { "node", "set", "node.set", NULL, CHANGES, NULL, "change the role or the address of a node",
         "Keys: role (voter, standby), address (ADDR[:PORT], at which the node listens from its next start on). A witness stays one, "
         "a guest too, and no other node becomes one: evict it and let it join anew.",

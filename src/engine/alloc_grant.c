@@ -10,7 +10,8 @@
  *
  * G1  Free space is chosen and the entry that takes it is applied under pool->grant_lock: nobody chooses it twice.
  * G2  Space that is given back is out of the allocator before it is punched, and punched before the entry that gives it
- *     back is logged: what the next owner writes is never punched. */
+ *     back is logged: what the next owner writes is never punched.
+ * G3  A disk that is not reached just now gets nothing while there is space on others. */
 #include "alloc_private.h"
 
 #include <errno.h>
@@ -38,9 +39,38 @@ static GHashTable *taken_by(const VvGrants *grants)
     return taken;
 }
 
+/* Those of @disks that are reached, if some are and some are not; else NULL. Read lock held. */
+static VvDiskSet *reached_of(VvPool *pool, const VvDiskSet *disks)
+{
+    const GPtrArray *all = vv_meta_disks(pool->meta);
+    uint64_t ids[VV_FAMILY_DISKS_MAX];
+    unsigned count = 0;
+    bool missing = false;
+    for (unsigned i = 0; i < all->len && count < G_N_ELEMENTS(ids); i++) {
+        const VvDiskInfo *disk = g_ptr_array_index(all, i);
+        if (!vv_disk_set_has(disks, disk->id))
+            continue;
+        if (vv_pool_disk_state(pool, disk) == VV_STATE_MISSING)
+            missing = true;
+        else
+            ids[count++] = disk->id;
+    }
+    return missing && count > 0 ? vv_disk_set_new(ids, count) : NULL;
+}
+
+static bool find_run(const VvPool *pool, const VvDiskSet *disks, const GHashTable *taken, uint8_t *shift, VvCopy *ret_copy)
+{
+    for (uint8_t at = *shift; at >= VV_SEGMENT_SHIFT_MIN; at--)
+        if (vv_space_find_run(pool->meta, at, disks, taken, ret_copy)) {
+            *shift = at;
+            return true;
+        }
+    return false;
+}
+
 bool vv_grant_add(VvPool *pool, VvGrants *grants, VvOps *ops, uint64_t family, uint32_t number, uint8_t shift)
 {
-    bool found = false;
+    bool found;
     if (!grants->locked)
         pthread_mutex_lock(&pool->grant_lock); /* G1 */
     grants->locked = true;
@@ -49,8 +79,8 @@ bool vv_grant_add(VvPool *pool, VvGrants *grants, VvOps *ops, uint64_t family, u
     g_autoptr(GHashTable) taken = taken_by(grants);
     VvCopy copy;
     vv_meta_read_lock(pool->meta);
-    for (; !found && shift >= VV_SEGMENT_SHIFT_MIN; shift = (uint8_t) (shift - !found))
-        found = vv_space_find_run(pool->meta, shift, grants->disks, taken, &copy);
+    g_autofree VvDiskSet *reached = reached_of(pool, grants->disks); /* G3 */
+    found = (reached && find_run(pool, reached, taken, &shift, &copy)) || find_run(pool, grants->disks, taken, &shift, &copy);
     vv_meta_read_unlock(pool->meta);
     if (!found)
         return false;

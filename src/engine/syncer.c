@@ -4,8 +4,9 @@
  * Y1  A sync starts after the last ticket that it carries was asked for: the batch is taken first, then the disk is
  *     synced. So a ticket covers every write completed before it was asked for, and one in flight never covers more.
  * Y2  The error of the first sync that fails stays. The kernel reports a lost write once and then calls the pages
- *     clean: a second sync that succeeds would say nothing about them. But one of a medium that was not reached in time
- *     (ETIMEDOUT, remote.h) has lost nothing: its tickets fail, and the next sync may succeed. */
+ *     clean: a second sync that succeeds would say nothing about them.
+ * Y3  But one of a medium that was not reached in time (ETIMEDOUT, remote.h) has lost nothing: its tickets fail, with those that came
+ *     meanwhile, so that none waits longer; and the next sync may succeed. */
 #include "disk_private.h"
 #include "waiter.h"
 #include "slab.h"
@@ -49,23 +50,40 @@ static void batch_add(VvSyncBatch *batch, VvSyncDone done, void *user)
     batch->tickets[batch->count++] = (VvSyncTicket){ .done = done, .user = user };
 }
 
-static void run_batch(VvDisk *disk, VvSyncBatch *batch)
+static void answer(VvSyncBatch *batch, int result)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        batch->tickets[i].done(batch->tickets[i].user, result);
+    batch->count = 0;
+}
+
+/* False: the medium was not reached in time (Y3). */
+static bool run_batch(VvDisk *disk, VvSyncBatch *batch)
 {
     int result = atomic_load(&disk->syncer.error);
+    bool reached = true;
     if (result == 0) {
         int raw = disk->ops->sync(disk);
         result = vv_disk_errno(raw);
         vv_disk_count_sync(disk, result);
-        if (result != 0 && !(disk->remote && raw == -ETIMEDOUT)) {
+        reached = !(disk->remote && raw == -ETIMEDOUT);
+        if (result != 0 && reached) {
             atomic_store(&disk->syncer.error, result); /* Y2 */
             if (disk->syncer.failed)
                 disk->syncer.failed(disk->syncer.failed_user, disk, result);
             vv_trouble_note(disk, VV_TROUBLE_SYNC, 0, result);
         }
     }
-    for (size_t i = 0; i < batch->count; i++)
-        batch->tickets[i].done(batch->tickets[i].user, result);
-    batch->count = 0;
+    answer(batch, result);
+    return reached;
+}
+
+/* Those that wait are the ones to be run. Lock held. */
+static void take_waiting(VvSyncer *syncer)
+{
+    VvSyncBatch batch = syncer->waiting;
+    syncer->waiting = syncer->running;
+    syncer->running = batch;
 }
 
 static void *syncer_main(void *user)
@@ -82,11 +100,15 @@ static void *syncer_main(void *user)
             pthread_cond_wait(&syncer->changed, &syncer->lock);
         if (syncer->waiting.count == 0)
             break;
-        VvSyncBatch batch = syncer->waiting; /* Y1 */
-        syncer->waiting = syncer->running;
-        syncer->running = batch;
+        take_waiting(syncer); /* Y1 */
         pthread_mutex_unlock(&syncer->lock);
-        run_batch(disk, &syncer->running);
+        bool reached = run_batch(disk, &syncer->running);
+        pthread_mutex_lock(&syncer->lock);
+        if (reached)
+            continue;
+        take_waiting(syncer); /* Y3 */
+        pthread_mutex_unlock(&syncer->lock);
+        answer(&syncer->running, -EIO);
         pthread_mutex_lock(&syncer->lock);
     }
     pthread_mutex_unlock(&syncer->lock);

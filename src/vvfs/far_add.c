@@ -96,41 +96,42 @@ const VvMethod *vv_far_disk_method(const char *name)
 /* ---- here */
 
 typedef struct {
-    VvCall *call;
-    const char *path;
+    VvDaemon *daemon;
+    const char *path, *name, *id; /* name, id: NULL: none */
+    const char *checksum;         /* a repeat of the call is known by it */
     uint64_t create_bytes;
+    bool overwrite;
     VvLabel label;
 } Adding;
 
 static JsonObject *adopt_params(const Adding *adding, bool dry)
 {
     JsonObject *params = json_object_new();
-    const char *name = vv_call_string(adding->call, "name"), *id = vv_call_string(adding->call, "request_id");
-    g_autofree char *address = vv_node_address(vv_node_id(adding->call->daemon->cluster), adding->path);
-    g_autofree char *uuid = vv_uuid_format(&adding->label.disk_uuid), *checksum = vv_call_checksum(adding->call);
+    g_autofree char *address = vv_node_address(vv_node_id(adding->daemon->cluster), adding->path);
+    g_autofree char *uuid = vv_uuid_format(&adding->label.disk_uuid);
 
-    vv_json_set_string(params, "checksum", checksum); /* a repeat of the call is known by it */
+    vv_json_set_string(params, "checksum", adding->checksum);
     vv_json_set_string(params, "path", address);
     vv_json_set_string(params, "uuid", uuid);
     /* Of a dry one it is not known yet. */
     vv_json_set_u64(params, "size", dry ? VV_DISK_BYTES_MIN : adding->label.size_bytes);
     vv_json_set_u64(params, "created", adding->label.created_ns);
-    if (name)
-        vv_json_set_string(params, "name", name);
+    if (adding->name)
+        vv_json_set_string(params, "name", adding->name);
     if (dry)
         vv_json_set_bool(params, "dry_run", true);
-    else if (id)
-        vv_json_set_string(params, "id", id);
+    else if (adding->id)
+        vv_json_set_string(params, "id", adding->id);
     return params;
 }
 
 /* A label of this pool that no record knows is what an attempt before, or a removal that this node did not see, has left. */
 static VvDiskClaim *claim(Adding *adding, GError **error)
 {
-    VvPool *pool = adding->call->daemon->pool;
+    VvPool *pool = adding->daemon->pool;
     const VvDiskFormat format = { .pool_directory = vv_pool_directory(pool),
         .mount_point = vv_pool_mount(pool),
-        .overwrite = vv_call_bool(adding->call, "overwrite"),
+        .overwrite = adding->overwrite,
         .create_bytes = adding->create_bytes };
     g_autoptr(GError) why = NULL;
     VvDiskClaim *claimed = vv_disk_claim(adding->path, &format, &adding->label.pool_uuid, &why);
@@ -149,7 +150,7 @@ static VvDiskClaim *claim(Adding *adding, GError **error)
 
 static void fill_label(Adding *adding)
 {
-    const VvDaemon *daemon = adding->call->daemon;
+    const VvDaemon *daemon = adding->daemon;
     g_autofree char *base = vv_disk_base_name(adding->path);
 
     adding->label = (VvLabel){ .pool_uuid = daemon->uuid, .created_ns = vv_now_ns() };
@@ -170,23 +171,23 @@ static void undo(const Adding *adding)
 }
 
 /* It may have been done. */
-static bool look_at_map(const Adding *adding, GError **error)
+static JsonObject *look_at_map(const Adding *adding, GError **error)
 {
     uint64_t until_ms = vv_monotonic_ms() + UNHEARD_MS;
     g_autofree char *uuid = vv_uuid_format(&adding->label.disk_uuid);
     JsonObject *recipe;
 
-    while (!is_known(adding->call->daemon->pool, &adding->label.disk_uuid, false)) {
+    while (!is_known(adding->daemon->pool, &adding->label.disk_uuid, false)) {
         if (vv_monotonic_ms() >= until_ms) {
             g_prefix_error(error, "%s may be a disk of the pool now (`disk list` tells): ", adding->path);
-            return false;
+            return NULL;
         }
         g_usleep(UNHEARD_LOOK_US);
     }
     g_clear_error(error);
     recipe = json_object_new();
     vv_json_set_string(recipe, "@disk", uuid);
-    return vv_call_done(adding->call, recipe);
+    return recipe;
 }
 
 static bool label_it(Adding *adding, GError **error)
@@ -195,36 +196,63 @@ static bool label_it(Adding *adding, GError **error)
     g_autoptr(JsonObject) params = adopt_params(adding, true);
     JsonObject *would = NULL;
 
-    if (!claimed || vv_relay_ask(adding->call->daemon, "disk.adopt", params, &would, error) != VV_RELAY_DONE)
+    if (!claimed || vv_relay_ask(adding->daemon, "disk.adopt", params, &would, error) != VV_RELAY_DONE)
         return false; /* before anything is erased */
     json_object_unref(would);
     return vv_disk_claim_write(claimed, &adding->label, error);
 }
 
-bool vv_far_disk_add(VvCall *call, GError **error)
+/* NULL: @error. The result is a recipe, or what one became. */
+static JsonObject *add_it(Adding *adding, GError **error)
 {
-    Adding adding = { .call = call, .path = vv_call_string(call, "path"), .create_bytes = vv_call_u64(call, "size", 0) };
-    g_autofree char *path = g_canonicalize_filename(adding.path, "/");
     g_autoptr(JsonObject) params = NULL;
     JsonObject *result = NULL;
 
-    adding.path = path;
+    fill_label(adding);
+    if (!label_it(adding, error))
+        return NULL;
+    params = adopt_params(adding, false);
+    switch (vv_relay_ask(adding->daemon, "disk.adopt", params, &result, error)) {
+    case VV_RELAY_DONE:
+        return result;
+    case VV_RELAY_UNHEARD:
+        return look_at_map(adding, error);
+    default:
+        undo(adding);
+        return NULL;
+    }
+}
+
+bool vv_far_disk_add(VvCall *call, GError **error)
+{
+    g_autofree char *path = g_canonicalize_filename(vv_call_string(call, "path"), "/"), *checksum = vv_call_checksum(call);
+    Adding adding = { .daemon = call->daemon,
+        .path = path,
+        .name = vv_call_string(call, "name"),
+        .id = vv_call_string(call, "request_id"),
+        .checksum = checksum,
+        .create_bytes = vv_call_u64(call, "size", 0),
+        .overwrite = vv_call_bool(call, "overwrite") };
+    JsonObject *result;
+
     if (call->daemon->options->witness) {
         vv_set_error(error, VV_ERROR_UNSUPPORTED, path, "vvfs-admin disk add, on another node", "node %s is a witness, and has no disks",
             call->daemon->node);
         return false;
     }
-    fill_label(&adding);
-    if (!label_it(&adding, error))
-        return false;
-    params = adopt_params(&adding, false);
-    switch (vv_relay_ask(call->daemon, "disk.adopt", params, &result, error)) {
-    case VV_RELAY_DONE:
-        return vv_call_done(call, result);
-    case VV_RELAY_UNHEARD:
-        return look_at_map(&adding, error);
-    default:
-        undo(&adding);
-        return false;
-    }
+    result = add_it(&adding, error);
+    return result && vv_call_done(call, result);
+}
+
+bool vv_far_disk_add_path(VvDaemon *daemon, const char *path, GError **error)
+{
+    Adding adding = { .daemon = daemon, .path = path, .checksum = "" };
+    g_autoptr(JsonObject) result = NULL;
+    VvLabel label;
+
+    if (vv_disk_read_label(path, &label, NULL, NULL) && vv_uuid_equal(&label.pool_uuid, &daemon->uuid) &&
+        is_known(daemon->pool, &label.disk_uuid, false))
+        return true; /* by an attempt whose end was not seen */
+    result = add_it(&adding, error);
+    return result != NULL;
 }

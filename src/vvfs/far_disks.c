@@ -6,6 +6,7 @@
 #include "disk_line.h"
 #include "disk_server.h"
 #include "error.h"
+#include "far_join.h"
 #include "node_private.h"
 
 #include <errno.h>
@@ -40,6 +41,8 @@ struct VvFarDisks {
     GPtrArray *own;    /* Own, owned; changed by the thread alone */
     GQueue *ends;      /* End, owned */
     bool look, stopping, runs;
+    bool joining; /* disks of `node join` are to be added ... */
+    bool adding;  /* ... and a changer is at it */
     pthread_t thread;
     /* the thread's */
     VvPool *pool;
@@ -255,6 +258,45 @@ static void follow(VvFarDisks *far)
     }
 }
 
+/* ---- what `node join` named: a changer's, as it asks the other node */
+
+static void add_chore(void *data)
+{
+    VvFarDisks *far = data;
+    bool over = vv_far_join_add(far->node->daemon);
+    VV_LOCKED(&far->lock);
+
+    far->adding = false;
+    far->joining = !over;
+}
+
+/* Again and again, until each was added or refused. */
+static void add_joined(VvFarDisks *far)
+{
+    {
+        VV_LOCKED(&far->lock);
+        if (!far->joining)
+            return;
+        far->again_ms = MIN(far->again_ms ? far->again_ms : UINT64_MAX, vv_monotonic_ms() + VV_FAR_AGAIN_MS);
+        if (far->adding)
+            return;
+        far->adding = true;
+    }
+    VV_LOCKED(&far->node->join_lock);
+    if (!far->node->ending)
+        vv_crew_run(far->node->daemon->changers, add_chore, far);
+}
+
+void vv_far_disks_serve(VvFarDisks *far)
+{
+    if (!far || !far->server)
+        return;
+    VV_LOCKED(&far->lock);
+    far->joining = vv_far_join_wanted(far->node->daemon->directory);
+    far->look |= far->joining;
+    pthread_cond_signal(&far->changed);
+}
+
 /* ---- fences: FD2 */
 
 static void tell_ends(VvFarDisks *far)
@@ -326,6 +368,7 @@ static void *far_main(void *user)
         tell_ends(far);
         if (look || (far->again_ms != 0 && vv_monotonic_ms() >= far->again_ms))
             follow(far);
+        add_joined(far);
     }
     return NULL;
 }

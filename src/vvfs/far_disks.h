@@ -35,6 +35,8 @@ const VvDiskWays *vv_far_disks_reach(VvFarDisks *far);
  * allowed. */
 void vv_far_disks_begin(VvFarDisks *far, VvPool *pool);
 void vv_far_disks_end(VvFarDisks *far);
+/* The pool is served: what `node join --disk` named is added (far_join.h). */
+void vv_far_disks_serve(VvFarDisks *far);
 /* Records of disks have changed. Waits for nothing. */
 void vv_far_disks_changed(VvFarDisks *far);
 /* VvDriverOptions.ended. */
@@ -55,6 +57,8 @@ void vv_far_disks_take(VvFarDisks *far, VvPeer *peer, const VvIncoming *in);
 /* ---- far_add.c: changers */
 /* `disk add` on a node whose pool's map is elsewhere: the disk is made here, and becomes the pool's there. As a handler. */
 bool vv_far_disk_add(VvCall *call, GError **error);
+/* The same without a call, of what is there. True also if it was done before. */
+bool vv_far_disk_add_path(VvDaemon *daemon, const char *path, GError **error);
 /* The method by which it does. NULL: @name is another. */
 const VvMethod *vv_far_disk_method(const char *name);
 

@@ -176,6 +176,8 @@ bool vv_node_serve(VvDaemon *daemon, GError **error)
 {
     VvClusterNode *node = daemon->cluster;
 
+    if (node)
+        vv_far_disks_serve(node->far);
     return !node || !node->objects ||
            (vv_object_server_open(node->objects, daemon->pool, error) && vv_guests_begin(node->guests, daemon->pool, error));
 }

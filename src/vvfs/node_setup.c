@@ -11,6 +11,7 @@
 #include "address.h"
 #include "config.h"
 #include "error.h"
+#include "far_join.h"
 #include "lock.h"
 #include "node.h"
 
@@ -163,7 +164,7 @@ static bool refuse_other_pool(const char *directory, const VvToken *token, bool 
 /* Nothing but what a join that was cut short has left. */
 static bool refuse_foreign(const char *directory, GError **error)
 {
-    static const char *const ours[] = { "tls", "nodes", "nodes.new", "vvfs-pool.new", VV_LOCK_FILE, NULL };
+    static const char *const ours[] = { "tls", "nodes", "nodes.new", "vvfs-pool.new", VV_LOCK_FILE, VV_FAR_JOIN_FILE, VV_FAR_JOIN_FILE ".new", NULL };
     g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
     const char *name;
 
@@ -244,7 +245,16 @@ static bool ask(const VvNodeJoin *join, const VvToken *token, const char *direct
     if (!key || !vv_join(token, key, name, addresses, PACKAGE_VERSION, join->timeout_ms, ret_joined, error))
         return false;
     return vv_credentials_save(&ret_joined->credentials, directory, error) && vv_nodes_save(directory, ret_joined, error) &&
-           vv_meta_write_identity(directory, &identity, error);
+           vv_far_join_note(directory, join->disks, error) && vv_meta_write_identity(directory, &identity, error);
+}
+
+static bool check_disks(const VvNodeJoin *join, const VvToken *token, const char *directory, GError **error)
+{
+    if (*join->disks && (token->role == VV_TOKEN_WITNESS || token->role == VV_TOKEN_GUEST)) {
+        vv_set_error(error, VV_ERROR_UNSUPPORTED, *join->disks, "join without --disk", "a %s has no disks", vv_token_role_name(token->role));
+        return false;
+    }
+    return vv_far_join_check(join->disks, &token->pool, directory, error);
 }
 
 static bool join_in(const VvNodeJoin *join, const VvToken *token, const char *directory, VvJoined *ret_joined, bool *ret_again,
@@ -257,9 +267,13 @@ static bool join_in(const VvNodeJoin *join, const VvToken *token, const char *di
 
     if (!address || !refuse_other_pool(directory, token, ret_again, error))
         return false;
+    if (*ret_again && *join->disks) {
+        vv_set_error(error, VV_ERROR_EXISTS, directory, "vvfs-admin disk add PATH, when it is mounted", "this machine has joined already");
+        return false;
+    }
     if (*ret_again)
         return vv_nodes_load(directory, ret_joined, error);
-    if (!refuse_foreign(directory, error) || !vv_token_check_time(token, vv_now_ns() / 1000000000u, error) ||
+    if (!refuse_foreign(directory, error) || !check_disks(join, token, directory, error) || !vv_token_check_time(token, vv_now_ns() / 1000000000u, error) ||
         !make_directory(directory, &made, error))
         return false;
     lock_fd = vv_lock_take(directory, token->pool_name, false, error);

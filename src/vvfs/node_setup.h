@@ -33,6 +33,7 @@ typedef struct {
     const char *token;     /* the line */
     const char *listen;    /* as typed */
     const char *name;      /* NULL: the token's, else this machine's */
+    const char *const *disks; /* NULL-terminated paths: to be added when its daemon serves the pool first (far_join.h) */
     uint64_t timeout_ms;
 } VvNodeJoin;
 /* Makes the directory, then durably: the key; what the pool answered; the nodes; the identity. Repeatable with the same token until it

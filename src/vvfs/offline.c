@@ -44,7 +44,7 @@ static bool need_directory(JsonObject *params, const char **ret_directory, GErro
 }
 
 /* ---- pool.create */
-static char **disk_paths(JsonObject *params)
+char **vv_offline_disks(JsonObject *params)
 {
     GPtrArray *paths = g_ptr_array_new();
 
@@ -141,7 +141,7 @@ static bool set_up_node(JsonObject *params, VvNodeSetup *setup, VvPoolCreate *cr
 
 static JsonObject *pool_create(JsonObject *params, GError **error)
 {
-    g_auto(GStrv) disks = disk_paths(params);
+    g_auto(GStrv) disks = vv_offline_disks(params);
     g_auto(VvNodeSetup) setup = { .node = { .id = 0 } };
     bool have_size = vv_json_has(params, "size");
     VvPoolCreate create = { .name = param_string(params, "name"),
@@ -276,7 +276,7 @@ static const struct {
     { { "pool.create", NULL, 0, "dir:s name:s size?:u disks?:S overwrite?:b listen?:s node?:s dry_run?:b" }, pool_create },
     { { "pool.check", NULL, 0, "dir:s repair?:b" }, pool_check },
     { { "pool.destroy", NULL, 0, "dir:s yes?:b dry_run?:b" }, pool_destroy },
-    { { "node.join", NULL, 0, "dir?:s parent?:s token:s listen:s node?:s" }, vv_offline_node_join },
+    { { "node.join", NULL, 0, "dir?:s parent?:s token:s listen:s node?:s disks?:S" }, vv_offline_node_join },
     { { "node.list", NULL, 0, "dir:s" }, vv_offline_node_list },
     { { "version.get", NULL, 0, "" }, version_get },
 };

@@ -24,6 +24,7 @@ JsonObject *vv_offline_node_join(JsonObject *params, GError **error)
         .name = vv_json_get_string(params, "node"),
         .timeout_ms = JOIN_MS };
     g_auto(VvJoined) joined = { 0 };
+    g_auto(GStrv) disks = vv_offline_disks(params);
     g_autofree char *directory = NULL, *uuid = NULL, *name = NULL;
     const char *place = join.directory ? join.directory : join.parent;
     JsonObject *result;
@@ -34,6 +35,7 @@ JsonObject *vv_offline_node_join(JsonObject *params, GError **error)
         vv_set_error(error, VV_ERROR_USAGE, "dir", NULL, "the param dir or parent must be an absolute path");
         return NULL;
     }
+    join.disks = (const char *const *) disks;
     if (vv_json_has(params, "timeout_ms"))
         join.timeout_ms = (uint64_t) json_object_get_int_member(params, "timeout_ms");
     if (!vv_node_join(&join, &directory, &joined, &again, error) || !vv_meta_identify(directory, &name, &id, error))

@@ -5,6 +5,8 @@
 
 #include "json.h"
 
+/* Its param "disks"; never NULL, owned. offline.c */
+char **vv_offline_disks(JsonObject *params);
 JsonObject *vv_offline_node_join(JsonObject *params, GError **error);
 JsonObject *vv_offline_node_list(JsonObject *params, GError **error);
 

@@ -81,8 +81,6 @@ for words in "pool import x" "lun move db" "snapshot send db@x" "disk scan" "sch
     a --json $words
     [[ $code -eq 1 ]] && json 'd["error"]["code"] == "unsupported"'; ok "$words: not in this version"
 done
-a node join --token x --listen 10.0.0.1 --disk /dev/null
-gives 1 "" "vvfs-admin: not in this version: node join --disk" "node join --disk: not in this version"
 
 # More names than a request may have are told before anybody is connected to (no pool is there).
 many() { seq -f "$1" "$2"; }
