@@ -4,6 +4,7 @@
 #include "daemon.h"
 
 #include "config.h"
+#include "desk.h"
 #include "fusefs.h"
 #include "held.h"
 #include "http.h"
@@ -134,6 +135,10 @@ void vv_daemon_may_leave(VvDaemon *daemon)
     static const struct timeval soon = { .tv_usec = LAST_ANSWERS_MS * 1000 };
     VvRun *run = (VvRun *) daemon; /* its first member */
 
+    if (daemon->waiting_since_ns != 0) {
+        vv_desk_may_leave(daemon);
+        return;
+    }
     if (run->mount_ended && (run->leaving || vv_server_busy(daemon->server) == 0))
         event_add(run->last_answers, &soon);
     else if (run->leaving && vv_server_busy(daemon->server) == 0)

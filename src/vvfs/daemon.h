@@ -36,6 +36,7 @@ struct VvDaemon {
     gid_t admin_gid; /* (gid_t) -1: none */
     VvHeld *held; /* borrowed; NULL: nobody holds the mount for us */
     VvPool *pool;
+    uint64_t waiting_since_ns; /* not 0: this is a desk's, which only answers looks: desk.h */
     struct VvClusterNode *cluster; /* owned; NULL: the pool does not listen */
     VvFuse *fuse; /* borrowed; NULL before it is made */
     VvControl *loop;

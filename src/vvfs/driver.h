@@ -50,6 +50,8 @@ typedef struct {
     void (*send)(void *user, uint64_t node, uint16_t kind, const uint8_t *body, size_t body_bytes);
     /* The opener's thread: the driver runs over @pool, and is about to wait for the others. False: it cannot be. NULL: not wanted. */
     bool (*opened)(void *user, VvPool *pool, GError **error);
+    /* The opener's thread, after @opened: it waits no more, whatever became of it. NULL: not wanted. */
+    void (*waited)(void *user);
     /* The closer's thread: the pool that was told by @opened goes, also one that could not be opened. NULL: not wanted. */
     void (*closed)(void *user);
     /* The driver's thread, once: a state was taken and is complete. The driver does nothing any more. NULL: not wanted. */

@@ -153,9 +153,13 @@ static bool ready(void *user, GError **error)
 
     while (d->options.witness && !caught_up && !has_failed(d))
         caught_up = vv_driver_catch_up(d, READY_LOOK_MS);
-    VV_LOCKED(&d->lock);
+    pthread_mutex_lock(&d->lock);
     while (!serves(d, caught_up) && !d->status.failed)
         pthread_cond_wait(&d->told, &d->lock);
+    pthread_mutex_unlock(&d->lock);
+    if (d->options.waited)
+        d->options.waited(d->options.user);
+    VV_LOCKED(&d->lock);
     if (serves(d, caught_up))
         return true;
     vv_set_error(error, VV_ERROR_NO_QUORUM, d->directory, "vvfs-admin node list", "this node cannot serve the pool in %s: %s", d->directory, d->why);

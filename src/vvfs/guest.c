@@ -121,6 +121,7 @@ static bool ready(void *user, GError **error)
             wait_a_little_locked(guest);
         followed = guest->followed;
     }
+    guest->options.waited(guest->options.user);
     if (!followed)
         vv_set_error(error, VV_ERROR_NO_QUORUM, NULL, "vvfs-admin node list, on a member", "%s", why);
     return followed;

@@ -30,6 +30,8 @@ typedef struct {
     bool (*opened)(void *user, VvPool *pool, GError **error);
     /* The opener's, about ten times a second while it waits: why it waits no more, newly allocated; NULL: it does. */
     char *(*impatient)(void *user);
+    /* The opener's: it waits no more. */
+    void (*waited)(void *user);
     /* The committer's: an entry could not be applied. */
     void (*failed)(void *user);
     /* The closer's: the pool that was told by @opened goes. */

@@ -256,6 +256,13 @@ VvMesh *vv_node_mesh(VvClusterNode *node)
     return node->mesh;
 }
 
+/* Also while the pool is being opened. */
+static bool is_cluster(VvClusterNode *node)
+{
+    VV_LOCKED(&node->event_lock);
+    return node->pool && vv_meta_is_cluster(vv_pool_meta(node->pool));
+}
+
 const char *vv_node_state(VvClusterNode *node, const VvNodeRecord *record)
 {
     VvMesh *mesh = vv_node_mesh(node);
@@ -266,7 +273,7 @@ const char *vv_node_state(VvClusterNode *node, const VvNodeRecord *record)
     peer = mesh ? vv_mesh_peer(mesh, record->id, 0) : NULL;
     if (peer)
         return "up";
-    return node->guest || record->role == VV_ROLE_GUEST || vv_meta_is_cluster(vv_pool_meta(node->daemon->pool)) ? "down" : "joining";
+    return node->guest || record->role == VV_ROLE_GUEST || is_cluster(node) ? "down" : "joining";
 }
 
 uint64_t vv_node_coordinator(VvClusterNode *node, uint64_t *ret_session)
@@ -276,7 +283,7 @@ uint64_t vv_node_coordinator(VvClusterNode *node, uint64_t *ret_session)
     *ret_session = 0;
     if (node->guest)
         return 0;
-    if (!vv_meta_is_cluster(vv_pool_meta(node->daemon->pool)))
+    if (!is_cluster(node))
         return node->id;
     vv_driver_status(node->driver, &status);
     *ret_session = status.session;
@@ -288,7 +295,7 @@ bool vv_node_may_change(VvClusterNode *node, bool here, uint64_t deadline_ms, GE
     uint64_t until_ms = vv_monotonic_ms() + CHOICE_MS;
     VvDriverStatus status;
 
-    if (!node || !vv_meta_is_cluster(vv_pool_meta(node->daemon->pool)))
+    if (!node || !is_cluster(node))
         return true;
     if (deadline_ms != 0)
         until_ms = MIN(until_ms, deadline_ms - MIN(deadline_ms, ANSWER_MS));

@@ -5,8 +5,10 @@
 
 #include "error.h"
 #include "base.h"
+#include "desk.h"
 #include "far_disks.h"
 #include "fusefs.h"
+#include "held.h"
 #include "holds.h"
 #include "node_setup.h"
 #include "sharing.h"
@@ -103,6 +105,28 @@ static char *lose_patience(Patience *p)
     return g_strdup_printf("no coordinator was found within %u s (wait=): a majority of the nodes has to be up", daemon->options->wait_s);
 }
 
+/* When the mount was served last. */
+static uint64_t served_until_ns(const VvDaemon *daemon, uint64_t began_ms)
+{
+    uint64_t ended_ns = daemon->held ? vv_held_state(daemon->held)->ended_ns : 0, now_ns = vv_monotonic_ns();
+
+    ended_ns = ended_ns != 0 ? ended_ns : began_ms * 1000000u;
+    return vv_now_ns() - (now_ns - MIN(now_ns, ended_ns));
+}
+
+void vvn_open_desk(VvClusterNode *node, uint64_t began_ms)
+{
+    if (node->desk || node->desk_tried || !node->takes_over || vv_monotonic_ms() < began_ms + VV_DESK_AFTER_MS)
+        return;
+    node->desk_tried = true;
+    node->desk = vv_desk_open(node->daemon, node->pool, served_until_ns(node->daemon, began_ms));
+}
+
+void vvn_close_desk(VvClusterNode *node)
+{
+    g_clear_pointer(&node->desk, vv_desk_close);
+}
+
 /* Its own thread, while the pool is being opened: the loop that would hear of a wish to end does not run yet. */
 static void *wait_main(void *user)
 {
@@ -121,6 +145,7 @@ static void *wait_main(void *user)
             break;
         }
         tell_waiting(node, began_ms, &told);
+        vvn_open_desk(node, began_ms);
         g_usleep(LOOK_US);
     }
     return NULL;
@@ -133,6 +158,7 @@ void vvn_end_waiting(VvClusterNode *node)
     node->waited = true;
     pthread_join(node->waiter, NULL);
     node->waiter_runs = false;
+    vvn_close_desk(node);
 }
 
 static bool opened_cb(void *user, VvPool *pool, GError **error)
@@ -143,6 +169,12 @@ static bool opened_cb(void *user, VvPool *pool, GError **error)
         return false;
     node->waiter_runs = pthread_create(&node->waiter, NULL, wait_main, node) == 0;
     return true;
+}
+
+/* Ready, or not to be. */
+static void waited_cb(void *user)
+{
+    vvn_end_waiting(user);
 }
 
 /* The mesh goes on telling, and crews follow records, also when the pool could not be opened. */
@@ -173,6 +205,7 @@ bool vvn_make_driver(VvClusterNode *node, GError **error)
         .pool = node->daemon->uuid,
         .send = send_cb,
         .opened = opened_cb,
+        .waited = waited_cb,
         .closed = closed_cb,
         .taken = taken_cb,
         .ended = ended_cb,

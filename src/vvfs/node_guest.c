@@ -42,6 +42,7 @@ static char *impatient_cb(void *user)
     if (node->wait_asked_ms == 0 && vv_daemon_is_asked_to_end(node->daemon))
         node->wait_asked_ms = now_ms;
     tell_waiting(node, waited_ms);
+    vvn_open_desk(node, node->wait_began_ms);
     if (node->gone)
         return g_strdup("this node is none of the pool's any more");
     if (node->wait_asked_ms != 0 && (!node->takes_over || now_ms >= node->wait_asked_ms + LAST_WAIT_MS))
@@ -50,6 +51,11 @@ static char *impatient_cb(void *user)
         return NULL;
     return g_strdup_printf("node %s is a guest of pool %s, and the node with the disks did not tell it within %u s (wait=) what is shared with it",
         node->daemon->node, node->daemon->name, wait_s);
+}
+
+static void waited_cb(void *user)
+{
+    vvn_close_desk(user);
 }
 
 /* Runs only if the pool had been opened. */
@@ -72,7 +78,7 @@ static void closed_cb(void *user)
 bool vvn_make_guest(VvClusterNode *node, GError **error)
 {
     VvDaemon *daemon = node->daemon;
-    const VvGuestOptions options = { .self = node->id, .opened = opened_cb, .impatient = impatient_cb, .failed = failed_cb, .closed = closed_cb, .user = node };
+    const VvGuestOptions options = { .self = node->id, .opened = opened_cb, .impatient = impatient_cb, .waited = waited_cb, .failed = failed_cb, .closed = closed_cb, .user = node };
 
     if (!vv_guest_reset(daemon->directory, daemon->name, &daemon->uuid, error))
         return false;

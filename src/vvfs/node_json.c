@@ -89,6 +89,62 @@ static JsonObject *only_node(VvDaemon *daemon)
     return vv_node_shown_json(&shown);
 }
 
+/* While it is waited for others the map may be older than a node's record, and a guest's is empty: then whom the directory knows counts too. */
+static JsonObject *known_item(VvDaemon *daemon, const VvKnownNode *known)
+{
+    const VvNodeRecord record = { .id = known->id, .role = known->guest ? VV_ROLE_GUEST : VV_ROLE_VOTER };
+    VvNodeShown shown = { .name = known->name,
+        .id = known->id,
+        .address = known->addresses[0],
+        .role = known->guest ? "guest" : NULL,
+        .state = vv_node_state(daemon->cluster, &record) };
+
+    return vv_node_shown_json(&shown);
+}
+
+static bool has_record(const GPtrArray *records, uint64_t id)
+{
+    for (unsigned i = 0; i < records->len; i++)
+        if (((const VvNodeRecord *) g_ptr_array_index(records, i))->id == id)
+            return true;
+    return false;
+}
+
+static void add_known(VvDaemon *daemon, const GPtrArray *records, JsonArray *items)
+{
+    g_autoptr(GArray) nodes = vv_node_known(daemon->cluster);
+
+    for (unsigned i = 0; i < nodes->len; i++) {
+        const VvKnownNode *known = &g_array_index(nodes, VvKnownNode, i);
+
+        if (!has_record(records, known->id))
+            json_array_add_object_element(items, known_item(daemon, known));
+    }
+}
+
+/* NULL: none of that name. */
+static JsonObject *show_known(VvDaemon *daemon, const char *name)
+{
+    g_autoptr(GArray) nodes = vv_node_known(daemon->cluster);
+
+    for (unsigned i = 0; i < nodes->len; i++) {
+        const VvKnownNode *known = &g_array_index(nodes, VvKnownNode, i);
+        VvMesh *mesh = vv_node_mesh(daemon->cluster);
+        g_autofree char *why = NULL;
+        JsonObject *object;
+
+        if (strcmp(known->name, name) != 0)
+            continue;
+        why = mesh ? vv_mesh_why(mesh, known->id) : NULL;
+        object = known_item(daemon, known);
+        vv_json_set_strings(object, "addresses", (const char *const *) known->addresses);
+        vv_json_set_null(object, "key");
+        vv_json_set_string(object, "reason", why);
+        return object;
+    }
+    return NULL;
+}
+
 JsonArray *vv_nodes_json(VvDaemon *daemon)
 {
     JsonArray *items = json_array_new();
@@ -105,6 +161,8 @@ JsonArray *vv_nodes_json(VvDaemon *daemon)
         if (record->role != VV_ROLE_GONE)
             json_array_add_object_element(items, item(daemon, record));
     }
+    if (daemon->waiting_since_ns != 0)
+        add_known(daemon, nodes, items);
     return items;
 }
 
@@ -121,6 +179,7 @@ JsonObject *vv_node_show_json(VvDaemon *daemon, const char *name, GError **error
 {
     g_autoptr(VvNodeRecord) record = NULL;
     g_autofree char *key = NULL, *why = NULL;
+    g_autoptr(GError) unknown = NULL;
     JsonObject *object;
     VvMesh *mesh;
 
@@ -131,9 +190,13 @@ JsonObject *vv_node_show_json(VvDaemon *daemon, const char *name, GError **error
         vv_json_set_null(object, "reason");
         return object;
     }
-    record = vv_pool_node(daemon->pool, name, error);
-    if (!record)
+    record = vv_pool_node(daemon->pool, name, &unknown);
+    if (!record && daemon->waiting_since_ns != 0 && (object = show_known(daemon, name)))
+        return object;
+    if (!record) {
+        g_propagate_error(error, g_steal_pointer(&unknown));
         return NULL;
+    }
     object = item(daemon, record);
     key = hex(record->key_id, sizeof record->key_id);
     mesh = vv_node_mesh(daemon->cluster);

@@ -54,6 +54,8 @@ struct VvClusterNode {
     /* while it is waited for other nodes: node_wait.c */
     pthread_t waiter;
     bool waiter_runs;
+    bool desk_tried;
+    struct VvDesk *desk; /* owned: answers meanwhile; NULL: not yet, or not at all. Who waits opens and closes it */
     _Atomic bool waited; /* no longer */
     _Atomic bool taken;  /* the state of the cluster is there */
 
@@ -128,5 +130,8 @@ void vvn_tell_members(VvClusterNode *node);
 /* If there is more than one node, and the pool runs on one still: now it is a cluster's. */
 bool vvn_make_cluster(VvClusterNode *node, GError **error);
 void vvn_end_waiting(VvClusterNode *node);
+/* It is waited since @began_ms: after a while commands are answered (desk.h). Who waits calls it now and then, and vvn_close_desk at the end. */
+void vvn_open_desk(VvClusterNode *node, uint64_t began_ms);
+void vvn_close_desk(VvClusterNode *node);
 
 #endif

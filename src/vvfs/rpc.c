@@ -244,6 +244,19 @@ static void show(VvCall *call)
         vv_settle(call->daemon, (flags & VV_METHOD_MOUNT) && call->relayed ? vv_relayed_by(call->relayed) : 0);
 }
 
+/* While its pool waits for other nodes it answers what it knows. */
+static bool may_be_told(VvCall *call)
+{
+    VvDaemon *daemon = call->daemon;
+    bool look = (call->method->flags & ~(unsigned) (VV_METHOD_LIST | VV_METHOD_EXACT)) == 0 && !vv_call_bool(call, "exact");
+
+    if (daemon->waiting_since_ns == 0 || (look && call->method->handler != vv_rpc_subscribe && call->method->handler != vv_rpc_unsubscribe))
+        return true;
+    vv_set_error(&call->error, VV_ERROR_NO_COORDINATOR, daemon->name, "vvfs-admin node list",
+        "node %s waits until it reaches other nodes of pool %s: nothing was changed", daemon->node, daemon->name);
+    return false;
+}
+
 /* A guest answers what it was told, and about itself; it may leave. */
 static bool may_answer(VvCall *call)
 {
@@ -287,7 +300,7 @@ static void call_chore(void *data)
     else if (call->deadline_ms && vv_monotonic_ms() > call->deadline_ms)
         vv_set_error(&call->error, VV_ERROR_TIMEOUT, NULL, NULL, "%s could not begin in time: nothing was changed",
             call->method->name);
-    else if (may_answer(call) && !vv_call_replay(call) && may_be_decided(call) && !vv_call_replay(call)) { /* the map may have learned of it meanwhile */
+    else if (may_be_told(call) && may_answer(call) && !vv_call_replay(call) && may_be_decided(call) && !vv_call_replay(call)) { /* the map may have learned of it meanwhile */
         bool good;
 
         vv_holds_author(call->method->name, call->relayed ? vv_relayed_by(call->relayed) : 0);

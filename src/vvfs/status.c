@@ -31,11 +31,27 @@ static void add_problem(JsonArray *array, const VvProblem *problem)
     }
 }
 
+/* Of desk.h. */
+static void add_waiting(VvDaemon *daemon, JsonArray *array)
+{
+    static char *fix[] = { (char *) "vvfs-admin node list", NULL };
+    g_autofree char *since = vv_time_format_local(daemon->waiting_since_ns);
+    bool guest = vv_node_is_guest(daemon->cluster);
+    g_autofree char *message = g_strdup_printf("node %s reaches no %s since %s: its mount stands still until it does, and what it tells is %s",
+        daemon->node, guest ? "node that says what is shared with it" : "majority of the nodes", since,
+        guest ? "nothing of LUNs and snapshots" : "as of its last checkpoint");
+    const VvProblem problem = { .severity = VV_SEVERITY_CRITICAL, .code = (char *) "waiting", .object = daemon->node, .message = message, .fix = fix };
+
+    add_problem(array, &problem);
+}
+
 JsonArray *vv_problems_json(VvDaemon *daemon)
 {
     JsonArray *array = json_array_new();
     g_autoptr(GPtrArray) problems = vv_pool_problems(daemon->pool);
 
+    if (daemon->waiting_since_ns != 0)
+        add_waiting(daemon, array);
     for (unsigned i = 0; i < problems->len; i++)
         add_problem(array, problems->pdata[i]);
     return array;
@@ -43,7 +59,7 @@ JsonArray *vv_problems_json(VvDaemon *daemon)
 
 const char *vv_status_state(VvDaemon *daemon)
 {
-    return vv_pool_state(daemon->pool);
+    return daemon->waiting_since_ns != 0 ? "no-quorum" : vv_pool_state(daemon->pool);
 }
 
 /* ---- pool.status */
@@ -145,11 +161,11 @@ JsonObject *vv_status_json(VvDaemon *daemon)
     missing_bytes = set_disks(daemon, status);
     set_space(daemon, status, missing_bytes);
     set_jobs(daemon, status);
-    vv_json_set_time(status, "stale_since", vv_node_stale_since_ns(daemon->cluster));
+    vv_json_set_time(status, "stale_since", daemon->waiting_since_ns != 0 ? daemon->waiting_since_ns : vv_node_stale_since_ns(daemon->cluster));
     vv_json_set_string(status, "directory", daemon->directory);
-    vv_json_set_string(status, "mountpoint", vv_pool_mount(daemon->pool));
+    vv_json_set_string(status, "mountpoint", daemon->waiting_since_ns != 0 ? daemon->options->mountpoint : vv_pool_mount(daemon->pool));
     set_counts(daemon, status);
-    if (vv_sampler_full_in(daemon->sampler, &seconds))
+    if (daemon->sampler && vv_sampler_full_in(daemon->sampler, &seconds))
         vv_json_set_u64(status, "full_in_seconds", seconds);
     else
         vv_json_set_null(status, "full_in_seconds");

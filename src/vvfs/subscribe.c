@@ -432,5 +432,6 @@ static gboolean is_of_client(gpointer key, gpointer value, gpointer client)
 
 void vv_subscriptions_drop_client(VvSubscriptions *all, uint64_t client)
 {
-    g_hash_table_foreach_remove(all->by_number, is_of_client, &client);
+    if (all) /* else it is a desk's client: desk.h */
+        g_hash_table_foreach_remove(all->by_number, is_of_client, &client);
 }

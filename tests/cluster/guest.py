@@ -5,6 +5,7 @@ as arguments run these alone."""
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -237,6 +238,36 @@ def cut():
     n1.must("snapshot", "remove", "db@unheard")
 
 
+def alone():
+    """Who serves dies while the node with the disks cannot be reached: the successor waits, and answers what it knows."""
+    nightly()
+    rig("cut", "n1", "n3")
+    before = bk.server()
+    os.kill(before, signal.SIGKILL)
+    died = time.time_ns()
+    ok(wait_for(lambda: bk.server() not in (None, before), "a successor"), "who serves a guest that is cut off dies")
+    ok(wait_for(lambda: bk.look("pool", "status"), "an answer", 10), "its successor, which waits, answers")
+    for words, wanted in ((("pool", "status"), 0), (("lun", "list"), 0), (("snapshot", "list"), 0), (("node", "list"), 0), (("node", "show", "n1"), 0), (("doctor",), 5), (("events",), 0),
+                          (("disk", "list"), 0), (("lease", "list"), 0), (("stats",), 0), (("pool", "get"), 0), (("snapshot", "show", "db@nightly"), 1), (("version",), 0)):
+        (code, out, err), seconds = timed(bk.admin, *words)
+        same(code, wanted, f"it answers {' '.join(words)} ({seconds:.2f} s) {err.strip()}")
+        ok(seconds < LOOK_SECONDS + SLACK, "... at once")
+    status = bk.look("pool", "status")
+    same((status["state"], status["problems"][0]["code"], status["luns"]), ("no-quorum", "waiting", 0), "it says that it waits")
+    ok(abs(status["stale_since_ns"] - died) < 5 * 10**9, "... since when")
+    contains(bk.admin("pool", "status")[2], "this is what this node knew at", "... and to people")
+    contains(bk.admin("doctor")[1], "reaches no node that says what is shared with it since", "the doctor too")
+    same({name: (item["role"], item["state"]) for name, item in bk.nodes().items()}, {"n1": (None, "down"), "bk": ("guest", "up")}, "it knows nodes by its directory")
+    same((bk.names(), bk.look("snapshot", "list")), ([], []), "it knows nothing of objects")
+    for words in (("lun", "create", "mine", "1M"), ("lun", "attach", "db"), ("node", "leave")):
+        code, _, err = bk.admin(*words)
+        same((code, "bk waits until it reaches other nodes of pool prod: nothing was changed" in err), (3, True), f"it does not {' '.join(words)}: {err.strip()}")
+    rig("heal")
+    ok(wait_for(lambda: bk.answers(), "bk"), "when it reaches n1 it serves")
+    same("snapshots/db/nightly" in tree(bk), True, "... what is shared with it")
+    same(bk.admin("doctor")[0], 0, "nothing is wrong")
+
+
 def refused():
     nightly()
     for words in (("lun", "create", "mine", "1M"), ("snapshot", "create", "db@mine"), ("snapshot", "remove", "db@nightly"), ("share", "set", "db@nightly", "bk=none"),
@@ -315,7 +346,7 @@ def left():
     n1.start()
 
 
-for each in (nothing, shared, written, renamed, taken_away, killed, cut, refused, clustered, left):
+for each in (nothing, shared, written, renamed, taken_away, killed, cut, alone, refused, clustered, left):
     part(each)
 for node in (n2, n1):
     if node.process:

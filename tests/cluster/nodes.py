@@ -177,8 +177,8 @@ def made_by_rest(name="while-n1-was-dead"):
 LOOKS = (("lun", "list"), ("lun", "show", "db"), ("pool", "status"), ("doctor",), ("node", "list"), ("events",), ("snapshot", "list"))
 
 
-def looks(node, what):
-    for words in LOOKS:
+def looks(node, what, which=LOOKS):
+    for words in which:
         (code, out, err), seconds = timed(node.admin, *words)
         ok(code in (0, 5) and seconds < LOOK_SECONDS + SLACK, f"{what}: {' '.join(words)} answers ({code}, {seconds:.1f} s) {err}")
 
@@ -205,6 +205,27 @@ def cut_off():
     same(code, 0, f"the same --id settles it {err}")
     everywhere(nodes, lambda node: ("of-the-cut" in node.names(), "not-by-the-cut" in node.names()), (True, False), "... once, everywhere")
     ok(wait_for(lambda: all(item["state"] == "up" for node in nodes for item in node.nodes().values()), "all up"), "all see all again")
+
+
+def cut_off_and_dead():
+    """Who serves dies on a node that is cut off: the mount stands still until it is back, and commands are answered."""
+    for lone in (n3, n1):
+        rig("cut", lone.name)
+        before = lone.server()
+        os.kill(before, signal.SIGKILL)
+        died = time.time_ns()
+        ok(wait_for(lambda: lone.look("pool", "status"), "an answer", 15), f"{lone.name} is cut off, who serves there dies, and its successor answers")
+        looks(lone, "cut off and waiting", [words for words in LOOKS if words[1:2] != ("show",)])
+        status = lone.look("pool", "status")
+        same((status["state"], status["problems"][0]["code"], abs(status["stale_since_ns"] - died) < 5 * 10**9), ("no-quorum", "waiting", True), "it says that it waits, and since when")
+        contains(lone.admin("doctor")[1], f"node {lone.name} reaches no majority of the nodes since", "... also to people")
+        same({name: item["state"] for name, item in lone.nodes().items()}, {node.name: "up" if node is lone else "down" for node in nodes}, "it knows all nodes")
+        same([lone.look("node", "show", node.name)["name"] for node in nodes], ["n1", "n2", "n3"], "... one by one")
+        code, _, err = lone.admin("lun", "create", "not-now", "1M")
+        same(code, 3, f"it makes no change {err}")
+        rig("heal")
+        ok(wait_for(lone.answers, "it to serve"), "healed, it serves")
+        made(lone, f"after-{lone.name}-waited")
 
 
 def stopped():
@@ -271,7 +292,7 @@ def copied():
     made(n3, "after-old")
 
 
-for function in (day_two, restarts, all_down, lose_coordinator, lose_disks, cut_off, stopped, upgraded, copied, last_one):
+for function in (day_two, restarts, all_down, lose_coordinator, lose_disks, cut_off, cut_off_and_dead, stopped, upgraded, copied, last_one):
     part(function)
 for node in nodes:
     same(node.stop(), 0, f"{node.name} ends")

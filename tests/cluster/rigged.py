@@ -105,7 +105,9 @@ class Node:
         return self
 
     def answers(self):
-        return self.admin("pool", "status", seconds=30)[0] in (0, 5) and self.is_mounted()
+        """It serves: who waits for others says so."""
+        code, out, _ = self.admin("--json", "pool", "status", seconds=30)
+        return code in (0, 5) and not any(problem["code"] == "waiting" for problem in json.loads(out)["problems"]) and self.is_mounted()
 
     def is_mounted(self):
         return rig("run", self.name, "mountpoint", "-q", "mnt", check=False).returncode == 0
