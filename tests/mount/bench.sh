@@ -164,6 +164,15 @@ if mount -t tmpfs -o size=64M none "$disk/small" 2>/dev/null; then
 else
     pass_over "a medium that is too small" "no tmpfs can be mounted"
 fi
+mkdir "$disk/ram"
+if mount -t ramfs none "$disk/ram" 2>/dev/null; then
+    try "a disk without O_DIRECT is no failure" runs --disk "$disk/ram" --media disk --workloads r1 --peers raw --size 16M
+    grep -qE '^disk: skipped: .*: no O_DIRECT there' "$err"
+    ok "and that is told"
+    umount "$disk/ram"
+else
+    pass_over "a disk without O_DIRECT" "no ramfs can be mounted"
+fi
 
 # ---- others' mounts
 truncate -s 64M "$disk/theirs.img"
