@@ -13,6 +13,8 @@
 #include "util.h"
 
 #define READ_BYTES 65536
+#define TAKEN_OVER_MS 1500u /* a takeover is to take less than a second */
+#define TAKEN_OVER_LOOK_US 20000u
 
 struct VvClient {
     int fd;
@@ -228,6 +230,19 @@ static void set_error_connect(const VvPlace *place, int err, GError **error)
             vv_place_is_witness(place) ? "served by this witness" : "mounted");
 }
 
+/* A mount whose serving process has died is taken over in a moment: there is nobody to ask until then. 0 or -errno. */
+static int connect_to(int fd, const VvPlace *place, const struct sockaddr_un *address)
+{
+    uint64_t until_ms = vv_monotonic_ms() + (place->mountpoint ? TAKEN_OVER_MS : 0);
+
+    while (connect(fd, (const struct sockaddr *) address, sizeof *address) < 0) {
+        if ((errno != ECONNREFUSED && errno != ENOENT) || vv_monotonic_ms() >= until_ms)
+            return -errno;
+        g_usleep(TAKEN_OVER_LOOK_US);
+    }
+    return 0;
+}
+
 VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t timeout_ms, GError **error)
 {
     g_autoptr(VvClient) client = g_new0(VvClient, 1);
@@ -235,6 +250,7 @@ VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     struct timeval patience = { .tv_sec = (time_t) (timeout_ms / 1000),
         .tv_usec = (suseconds_t) (timeout_ms % 1000 * 1000) };
+    int err;
 
     client->fd = -1;
     client->inv = inv;
@@ -255,8 +271,9 @@ VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t
     }
     /* A daemon that hangs with a full backlog would make connect() wait for ever. */
     setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (connect(client->fd, (const struct sockaddr *) &address, sizeof address) < 0) {
-        set_error_connect(place, errno, error);
+    err = connect_to(client->fd, place, &address);
+    if (err < 0) {
+        set_error_connect(place, -err, error);
         return NULL;
     }
     if (!check_greeting(client, vv_monotonic_ms() + timeout_ms, error))

@@ -242,8 +242,13 @@ umount "$disk/fs"
 try "the file system is sound" fsck_clean ext4 "$device"
 losetup -d "$device"
 
-# ---- ending
+# ---- commands wait for who takes over
 steady
+kill_server
+try "a command while nobody serves" a lun list
+steady
+
+# ---- ending
 exec 6<>"$l/v"
 kill -TERM "$holder"
 is_detached() { [[ -z $(findmnt -no FSTYPE --mountpoint "$mnt") ]]; }
