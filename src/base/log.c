@@ -66,3 +66,12 @@ void vv_log(VvLogLevel level, const char *format, ...)
     else /* one call, so that lines of several threads do not mix: stdio locks the stream */
         fprintf(stderr, "%s: %s: %s\n", log_ident ? log_ident : "vvfs", levels[level].name, message);
 }
+
+void vv_log_signal(const char *what, int signal, unsigned pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%u/comm", pid), *comm = NULL;
+
+    if (pid == 0 || !g_file_get_contents(path, &comm, NULL, NULL))
+        comm = g_strdup(pid == 0 ? "outside of this container" : "ended");
+    vv_log(VV_LOG_NOTE, "%s: signal %d (%s) from process %u (%s)", what, signal, strsignal(signal), pid, g_strchomp(comm));
+}

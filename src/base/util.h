@@ -67,6 +67,8 @@ typedef enum { VV_LOG_ERROR, VV_LOG_WARNING, VV_LOG_NOTE, VV_LOG_INFO, VV_LOG_DE
 void vv_log_init(VvLogLevel level, bool to_syslog, const char *ident);
 bool vv_log_level_parse(const char *text, VvLogLevel *ret_level);
 void vv_log(VvLogLevel level, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* A note of who asks @what to end; @pid as signalfd(2) says it, 0: somebody outside of this PID namespace. Any thread. */
+void vv_log_signal(const char *what, int signal, unsigned pid);
 
 /* ---- whole-buffer file I/O: 0 or -errno; a short read is -EIO */
 int vv_pread_full(int fd, void *data, size_t length_bytes, uint64_t offset);

@@ -315,6 +315,7 @@ static void signals_cb(evutil_socket_t fd, short what, void *user)
     if (read((int) fd, &info, sizeof(info)) != sizeof(info))
         return;
     run->terms_here++;
+    vv_log_signal(run->daemon.name, (int) info.ssi_signo, info.ssi_pid);
     if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
         end(run, info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
 }

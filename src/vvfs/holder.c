@@ -200,6 +200,7 @@ static void take_signal(VvHolding *h)
         if (info.ssi_signo == SIGCHLD)
             continue;
         atomic_fetch_add(&h->state->terms, 1);
+        vv_log_signal(vv_holder_what(h), (int) info.ssi_signo, info.ssi_pid);
         if (h->child > 0)
             vv_holder_tell(h, VV_HOLD_TERM);
         else if (atomic_load(&h->state->terms) > 1)

@@ -80,7 +80,7 @@ JsonObject *vv_call_object(VvCall *call, const char *name); /* NULL: not given; 
 /* ---- what a handler does (rpc.c, result.c) */
 /* The request to hand to the engine, with @recipe as what to record; NULL if the call has no request id. */
 VvRequest *vv_call_request(VvCall *call, JsonObject *recipe);
-/* What that records, for who asks another node in a call's stead: the checksum of its params, and the text. Newly allocated. */
+/* The same for who asks another node in a call's stead: the checksum of its params, and what is recorded. Newly allocated. */
 char *vv_call_checksum(VvCall *call);
 char *vv_request_record(const char *method, const char *checksum, JsonObject *recipe);
 static inline bool vv_call_dry(VvCall *call)

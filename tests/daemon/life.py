@@ -81,6 +81,7 @@ with open(mnt + "/luns/db", "rb") as lun:
 lun = open(mnt + "/luns/db", "r+b", buffering=0)
 pool.process.send_signal(signal.SIGTERM)
 ok(wait_for(lambda: not is_mounted(mnt), "the mount to go"), "SIGTERM with an open LUN: the mount goes")
+ok(f"signal 15 (Terminated) from process {os.getpid()} (" in pool.log_text(), "  and the log says who sent it")
 ok(pool.process.poll() is None, "  the daemon stays")
 lun.seek(4096)
 lun.write(b"still")
