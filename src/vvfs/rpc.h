@@ -4,9 +4,8 @@
  * How a call travels: server.c reads a line -> rpc.c checks it against the method's row (loop's thread) -> a crew runs the
  * handler, which fills call->result or the error -> rpc.c answers and lets go (loop's thread).
  *
- * Results of changes are recipes: members whose names begin with '@' are replaced, after the handler, by what they name as
- * it is then (result.c). A recipe is known before the change, so it can go into the same journal entry as the change when
- * the call has a request id, and a repeat expands it again. */
+ * Results of changes are recipes: members whose names begin with '@' are replaced, after the handler, by what they name as it is then (result.c). A recipe is
+ * known before the change, so it can go into the same journal entry when the call has a request id, and a repeat expands it again. */
 #ifndef VV_RPC_H
 #define VV_RPC_H
 
