@@ -398,8 +398,8 @@ static VvDisk *open_disk(VvPool *pool, const VvUuid *pool_uuid, const VvDiskInfo
     return vv_disk_open_far(pool->options.reach, path, &label, error);
 }
 
-/* Those of the records that are not open. @early: of a cluster the newest entries are not applied yet, so a disk that is not there may be
- * one that was removed; what was added since is opened when they are. */
+/* Those of the records that are not open. @early: of a cluster the newest entries are not applied yet, so a disk that cannot be opened may
+ * be one that was removed, and is somebody else's by now; when they are it counts, and what was added since is opened. */
 static bool open_disks(VvPool *pool, bool early, GError **error)
 {
     bool lags = early && atomic_load(&pool->cluster);
@@ -428,7 +428,7 @@ static bool open_disks(VvPool *pool, bool early, GError **error)
         if (g_hash_table_contains(pool->disk_slots, &info->id))
             continue;
         disk = open_disk(pool, &pool_uuid, info, g_ptr_array_index(paths, i), &why);
-        if (!disk && lags && g_error_matches(why, VV_ERROR, VV_ERROR_NOT_FOUND))
+        if (!disk && lags)
             continue;
         if (!disk) {
             g_propagate_prefixed_error(error, g_steal_pointer(&why), "disk %s: ", info->name);

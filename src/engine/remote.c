@@ -54,8 +54,13 @@ static int remote_sync(VvDisk *disk)
     return vv_remote_do(disk->remote, VV_REMOTE_SYNC, NULL, 0, 0);
 }
 
+/* Nothing depends on it, so who returns space does not wait for a medium that is away. */
 static int remote_discard(VvDisk *disk, uint64_t offset, uint64_t length_bytes)
 {
+    g_autofree char *away = disk->remote->ops->trouble(disk->remote);
+
+    if (away)
+        return 0;
     return vv_remote_do(disk->remote, VV_REMOTE_DISCARD, NULL, length_bytes, offset);
 }
 

@@ -410,6 +410,8 @@ void vv_disk_line_up(VvDiskLine *line, VvPeer *peer)
 
     g_clear_pointer(&line->peer, vv_peer_unref);
     line->peer = vv_peer_ref(peer);
+    g_free(line->name);
+    line->name = g_strdup(vv_peer_theirs(peer)->name);
     for (unsigned i = 0; i < line->transports->len; i++) {
         meet_locked(g_ptr_array_index(line->transports, i));
         wake(g_ptr_array_index(line->transports, i));

@@ -19,7 +19,7 @@ typedef struct VvDiskLine VvDiskLine;
 /* This node's session, and the index of the last end of a session that its map has applied. Any thread. */
 typedef void (*VvDiskStamp)(void *user, uint64_t *ret_session, uint64_t *ret_fence);
 
-/* To one node; @name: of it, for messages. */
+/* To one node; @name: of it, for messages, until it has told its own. */
 VvDiskLine *vv_disk_line_new(const char *name, VvDiskStamp stamp, void *user);
 /* Its transports are freed. NULL is allowed. */
 void vv_disk_line_free(VvDiskLine *line);

@@ -49,7 +49,7 @@ bool vv_node_refuse_guest(VvDaemon *daemon, GError **error);
 void vv_node_op_applied(void *daemon, const VvOp *op);
 /* Requests that this node has shipped to the node with the disks. Any thread; @node may be NULL. */
 uint64_t vv_node_shipped_requests(VvClusterNode *node);
-/* In this version a pool's disks are those of its first node. */
+/* In this version all disks of a pool, also those of other nodes (far_disks.h), are used by the engine of its first node. */
 bool vv_node_has_disks(const VvClusterNode *node, uint64_t id);
 /* On a node without the map: is the disk of @of there, as far as this node knows? Any thread; map's read lock may be held. */
 bool vv_node_sees_disk(VvClusterNode *node, uint64_t of, uint64_t disk_id);

@@ -208,6 +208,7 @@ for call in (lambda: os.pwrite(f, b"x" * 4096, 4096), lambda: os.fsync(f)):
 
 def cut_off():
     """n2 is cut from n1: what needs its disk waits, then ends with EIO, and goes on when it is back."""
+    n1.must("node", "lead", "n1")  # else it is n1 that is cut off, from who leads
     make("cut")
     n1.must("lun", "create", "here", "16M", "--disks", "d1")
     good(n1, "echo before | dd of=mnt/luns/cut bs=4096 conv=sync,notrunc status=none", "n1 has written, and not flushed")
@@ -215,7 +216,7 @@ def cut_off():
     ok(wait_for(lambda: disks(n1)["far"]["state"] == "missing", "it is missing"), "n1 shows that it is missing")
     same(disks(n1)["far"]["paths"], {"n1": "none", "n2": "none", "n3": "none"}, "and no way to it")
     code, out, _ = n1.admin("doctor")
-    ok(code == 5 and "disk far is not reached" in out, f"doctor names it {out}")
+    ok(code == 5 and "disk far is not reached (node n2" in out, f"doctor names it {out}")
     good(n3, "dd if=/dev/zero of=mnt/luns/here bs=64K count=4 conv=notrunc,fsync status=none", "n3 writes to n1's disk")
     good(n3, "timeout 40 dd if=/dev/zero of=mnt/luns/new bs=64K count=4 conv=fsync status=none", "a new LUN gets its space on a disk that is there, though the other has more")
     code, text = sh(n1, f"python3 -c '{TIMED}'")
