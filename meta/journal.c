@@ -49,6 +49,8 @@
  *       over an entry that the chain lacks, of the chain's last incarnation or later, is damage.
  *   J6  The first failed write or sync is the last: append and sync return -EIO until the journal is opened again, and
  *       open writes what no later entry proves durable once more before it trusts it.
+ *   J10 A file's name is durable before its header says that it is in use: who makes the file syncs the folder, and open does, as a
+ *       process that died may have left a name that only the kernel knows.
  *
  *     file state   header                         becomes
  *     prepared     number 0                       in use: next_file

@@ -9,8 +9,8 @@
  *     3. the end   Behind the chain's end in the newest file, an entry header that proves the missing entry durable (J4)
  *                  makes it damage; so does an entry that the chain lacks under a bad header (J5); so does a chain that
  *                  ends before applied. Otherwise the journal ends there.
- *     4. repair    Bring files to full length; write the newest header and last batch once more, with zeroes up to the
- *                  next sector, and sync (J6). A process that dies leaves entries that are in the page cache only, and after
+ *     4. repair    Sync the folder (J10). Bring files to full length; write the newest header and last batch once more, with zeroes up
+ *                  to the next sector, and sync (J6). A process that dies leaves entries that are in the page cache only, and after
  *                  a failed sync even a successful one says nothing about them. */
 #include "journal.h"
 
@@ -546,8 +546,12 @@ static bool repair(Walk *walk, GError **error)
     VvJournal *journal = walk->journal;
     g_autofree char *name = NULL;
     unsigned slot = walk->slot;
-    int err = 0;
+    int err = vv_sync_directory(journal->path);
 
+    if (err != 0) {
+        vv_set_error_errno(error, err, journal->path, "journal %s: syncing the folder", journal->path);
+        return false;
+    }
     for (unsigned i = 0; err == 0 && i < VV_JOURNAL_FILES_MAX; i++) {
         const JournalFile *file = &journal->files[i];
 

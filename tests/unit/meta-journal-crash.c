@@ -9,7 +9,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define STRIDE (2 * TEST_SHARE - 1) /* odd: all masks have their turn */
 #define LEAST(of_all) (TEST_SHARE == 1 ? (of_all) : (of_all) / STRIDE / 2)
@@ -431,6 +434,56 @@ static void test_torn_header(Fixture *f, gconstpointer data)
     reopen_at(f, 13);
 }
 
+/* ---- names */
+
+static bool folder_is_synced;
+
+int noted_fsync(int fd) __asm__("fsync") __attribute__((used, visibility("default")));
+
+int noted_fsync(int fd)
+{
+    struct stat st;
+
+    folder_is_synced = folder_is_synced || (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode));
+    return (int) syscall(SYS_fsync, fd);
+}
+
+/* J10: the prepared file has a name that only the kernel knows, as the process that gave it died before it could sync the folder. It is
+ * put to use, and power fails. */
+static void test_name_then_power(Fixture *f, gconstpointer data)
+{
+    g_autofree char *prepared = file_name(f, 1), *named = file_name(f, 2);
+
+    (void) data;
+    g_clear_pointer(&f->journal, vv_journal_close);
+    g_assert_cmpint(rename(prepared, named), ==, 0);
+    folder_is_synced = false;
+    reopen(f);
+    append_large(f, 9);
+    sync_all(f);
+    g_assert_cmpuint(count_files(f), ==, 2); /* no other one was made, which would sync the folder too */
+    crash(f, NULL, false);
+    if (!folder_is_synced)
+        g_assert_cmpint(unlink(named), ==, 0);
+    reopen(f);
+    g_assert_cmpuint(f->replayed, ==, 9);
+}
+
+/* Who only reads changes nothing. */
+static void test_names_read_only(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+
+    (void) data;
+    append(f, 10);
+    sync_all(f);
+    g_clear_pointer(&f->journal, vv_journal_close);
+    folder_is_synced = false;
+    f->journal = try_open(f, 0, true, &error);
+    g_assert_no_error(error);
+    g_assert_false(folder_is_synced);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -446,5 +499,7 @@ int main(int argc, char **argv)
     ADD("failed-sync-then-power", test_failed_sync_then_power);
     ADD("failed-header-then-power", test_failed_header_then_power);
     ADD("torn-header", test_torn_header);
+    ADD("name-then-power", test_name_then_power);
+    ADD("names-read-only", test_names_read_only);
     return g_test_run();
 }
