@@ -2,13 +2,15 @@
 /* What a peer sends: queue (any thread) -> waiting (the loop) -> the bufferevent's output -> TLS.
  *
  * Copies: header and body once, into one piece of memory; data and shared bodies not at all before TLS, which encrypts from where they
- * lie into its record. The output holds VV_PEER_QUEUE_BATCH_BYTES and what one message goes beyond it; the rest waits outside, where
+ * lie into its record, save data of a block or two, which shares a record with its header. The output holds VV_PEER_QUEUE_BATCH_BYTES and what one message goes beyond it; the rest waits outside, where
  * a request whose time is over is taken away unsent. */
 #include "peer_private.h"
 
 #include <errno.h>
 
 #define SMALL_BYTES 2048u /* copied into the output rather than referenced: fewer TLS records and system calls */
+#define RECORD_BYTES 16384u /* what TLS has in one. Each piece of the output becomes one record at least, and each record costs who reads it a turn of its loop */
+#define RECORD_DATA_BYTES 8192u /* data up to here is copied behind its header: that costs less than a record of its own */
 
 typedef struct {
     void (*done)(void *user);
@@ -214,6 +216,8 @@ static int add_data(struct evbuffer *output, VvSend *send)
 
     if (send->data_bytes == 0)
         return 0;
+    if (send->data_bytes <= RECORD_DATA_BYTES) /* who lent it has it back when the message is freed */
+        return evbuffer_add(output, send->data, send->data_bytes);
     lent = g_new(VvLent, 1);
     *lent = (VvLent){ send->data_done, send->data_user };
     if (evbuffer_add_reference(output, send->data, send->data_bytes, data_cleanup, lent) != 0) {
@@ -230,9 +234,13 @@ static void put(VvPeer *peer, VvSend *send)
     struct evbuffer *output = bufferevent_get_output(peer->bev);
     gsize shared_bytes = 0;
     const void *shared = send->shared ? g_bytes_get_data(send->shared, &shared_bytes) : NULL;
-    int err;
+    int err = 0;
 
-    if (send->head_bytes <= SMALL_BYTES)
+    if (evbuffer_get_length(output) == 0 && send->data_bytes > 0 && send->data_bytes <= RECORD_DATA_BYTES)
+        err = evbuffer_expand(output, RECORD_BYTES); /* in one piece, with what follows */
+    if (err != 0)
+        ;
+    else if (send->head_bytes <= SMALL_BYTES)
         err = evbuffer_add(output, send->head, send->head_bytes);
     else if ((err = evbuffer_add_reference(output, send->head, send->head_bytes, head_cleanup, send->head)) == 0)
         send->head = NULL;
