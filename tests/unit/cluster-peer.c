@@ -9,6 +9,7 @@
 #include <openssl/ssl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #define DATA_BYTES (1u << 20)
@@ -377,6 +378,42 @@ static void test_data(void)
 }
 
 /* No room at the receiver: it is asked again when there is; nothing is lost. */
+static void count_records(int written, int version, int type, const void *data, size_t bytes, SSL *ssl, void *count)
+{
+    (void) version;
+    (void) data;
+    (void) bytes;
+    (void) ssl;
+    if (written && type == SSL3_RT_HEADER)
+        atomic_fetch_add((atomic_uint *) count, 1);
+}
+
+/* A message with data of a block or two is one record, with what is lent given back all the same. */
+static void test_records(void)
+{
+    static const VvPeerTimes times = { 0 };
+    static const uint32_t sizes[] = { 512, 4096, 8192, 4096 };
+    Line *line = line_new();
+    End *client = &line->end[0], *server = &line->end[1];
+    atomic_uint records = 0;
+
+    SSL_set_msg_callback(line->ssl[0], count_records);
+    SSL_set_msg_callback_arg(line->ssl[0], &records);
+    line_start(line, 0, VV_PURPOSE_DATA, &times, &place_events);
+    line_start(line, 1, VV_PURPOSE_DATA, &times, &place_events);
+    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        VvOutgoing out = {
+            .kind = KIND, .data = client->data, .data_bytes = sizes[i], .data_done = data_done_cb, .data_user = client
+        };
+
+        g_assert_cmpint(vv_peer_send(client->peer, &out), ==, 0);
+        await(server, &server->messages, i + 1);
+        await(client, &client->data_done, i + 1);
+        g_assert_cmpuint(atomic_load(&records), ==, i + 1);
+    }
+    line_free(line);
+}
+
 static void test_no_place(void)
 {
     Line *line = line_new_both(VV_PURPOSE_DATA, &place_events);
@@ -744,6 +781,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* of the hostile ends, which have no loop */
     g_test_add_func("/cluster/peer/many", test_many);
     g_test_add_func("/cluster/peer/data", test_data);
+    g_test_add_func("/cluster/peer/records", test_records);
     g_test_add_func("/cluster/peer/no-place", test_no_place);
     g_test_add_func("/cluster/peer/timeout", test_timeout);
     g_test_add_func("/cluster/peer/back-pressure", test_back_pressure);
