@@ -128,18 +128,18 @@ static void take_off(VvPool *pool, VvIntent *intent, uint64_t offset, uint64_t e
 }
 
 /* ---- requests of other nodes */
-static VvIntent *find_left(const VvIntents *intents, const VvIntended *what)
+static VvIntent *find(const VvIntents *intents, const VvIntended *what)
 {
     for (VvIntent *intent = intents->first; intent; intent = intent->next)
-        if (!intent->running && intent->what.number == what->number && intent->what.origin == what->origin && intent->what.node == what->node)
+        if (intent->what.number == what->number && intent->what.origin == what->origin && intent->what.node == what->node)
             return intent;
     return NULL;
 }
 
-/* Of a predecessor. lock held. */
+/* Of a predecessor, or (running) one that this process did not end. lock held. */
 static VvIntentNow take_up(VvIntent *intent, VvIntended *intended, VvTask *task)
 {
-    if (intent->over > 0) {
+    if (!intent->running && intent->over > 0) {
         intent->task = task;
         intent->worker = vv_worker_current();
         return VV_INTENT_WAITS;
@@ -156,7 +156,7 @@ VvIntentNow vv_intent_begin(VvPool *pool, VvIntended *intended, VvTask *task, Vv
 {
     VvIntents *intents = pool->intents;
     VV_LOCKED(&intents->lock);
-    VvIntent *intent = find_left(intents, intended);
+    VvIntent *intent = find(intents, intended);
     VvIntentNow now = intent ? take_up(intent, intended, task) : VV_INTENT_GO;
 
     *ret_intent = now == VV_INTENT_GO || now == VV_INTENT_NONE ? intent : NULL;

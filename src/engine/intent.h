@@ -5,7 +5,8 @@
  * no note; the write will be asked again, perhaps after others have overwritten these bytes. To write it again would bring back what is
  * gone. So what it is about to change is noted first, in the pending memory, and what is changed meanwhile is taken off that.
  *
- * I1  An intent is noted before its request goes to the engine, and ends after what it did is noted as done, or after it failed.
+ * I1  An intent is noted before its request goes to the engine, and ends after what it did is noted as done, or after it failed. It stays if the
+ *     request is given up because this process ends: then it is asked again, of this one or the next.
  * I2  What a predecessor left is kept until it is asked again, or its node is gone for good. Asked again, only what is left of it is done: nothing, or the
  *     range that nothing else has changed since; with a hole in it, it fails (EIO): nothing says any more what it may change.
  * I3  What changes bytes of an intent, and ends well, has them taken off it before it is answered. What fails may have changed some: the intent fails then.

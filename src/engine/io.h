@@ -86,6 +86,8 @@ void vv_io_submit(VvWorker *worker, VvIo *io);
 /* Any thread: if @io is parked and not at a disk yet it ends with -EINTR soon. The caller guarantees that @io is not done
  * while this runs (it holds whatever its done takes). */
 void vv_io_interrupt(VvIo *io);
+/* Does what would wait end with -EIO, as this process is about to end (vv_pool_abort_waiting)? Any thread. */
+bool vv_pool_aborts_waiting(const VvPool *pool);
 /* Any thread, with the same guarantee: does it wait for space of which none is in sight? */
 bool vv_io_is_hopeless(VvIo *io);
 

@@ -199,6 +199,11 @@ void vv_pool_abort_waiting(VvPool *pool)
     vv_views_abort_waiting(pool);
 }
 
+bool vv_pool_aborts_waiting(const VvPool *pool)
+{
+    return atomic_load(&pool->abort_waiting);
+}
+
 int vv_pool_flush(VvPool *pool)
 {
     g_autoptr(VvViewList) views = vv_views_all(pool);

@@ -80,8 +80,8 @@ static void io_over(VvoRequest *request, int64_t result)
 
     vvo_lock(server); /* nobody interrupts it meanwhile */
     ios_remove(request);
-    if (result == -EINTR && server->state != VVO_OPEN)
-        result = -ESHUTDOWN; /* by us: nothing of it was done */
+    if ((result == -EINTR && server->state != VVO_OPEN) || (result == -EIO && vv_pool_aborts_waiting(server->pool)))
+        result = -ESHUTDOWN; /* by us: who serves next does it */
     if (result >= 0 && (request->ask.op == VV_OBJECT_READ || request->ask.op == VV_OBJECT_WRITE_DATA))
         request->answer.value = bytes_of(request, (uint64_t) result);
     vvo_over_locked(request, result < 0 ? (int) result : 0);

@@ -523,6 +523,33 @@ static void test_end(void)
     rig_free(rig);
 }
 
+/* The process is about to leave its mount to another one, and its requests are the kernel's again: those of other nodes are no failures either. */
+static void test_leaving(void)
+{
+    Rig *rig = rig_new();
+    ServeCall parked;
+    VvView *view;
+
+    g_assert_cmpint(open_as(rig, rig->lun, 1, VV_OBJECT_WRITE), ==, 0);
+    g_assert_cmpint(put(rig, rig->lun, 0, 4096, 1), ==, 4096);
+    view = rig_view(rig, rig->lun);
+    g_assert_true(vv_gate_close(view, false, 1000));
+    parked = write_call(rig->lun, 0, 4096, 2);
+    parked.ask.origin = 5;
+    parked.ask.number = 1;
+    serve_net_send(rig->net, &parked);
+    await(rig, is.under_way == 1);
+    vv_pool_abort_waiting(rig->pool->pool);
+    serve_net_await(&parked);
+    g_assert_cmpint(parked.answer.result, ==, -ESHUTDOWN);
+    g_assert_cmpint(call(rig, &parked), ==, -ESHUTDOWN); /* again, of the same process */
+    vv_gate_open(view, false);
+    g_assert_cmpint(call(rig, &parked), ==, 0);
+    g_assert_cmpuint(parked.answer.value, ==, 4096);
+    vv_view_unref(view);
+    rig_free(rig);
+}
+
 /* The server and the pool begin anew; n2 is to come back. */
 static void begin_anew(Rig *rig, const VvObjectServerOptions *options)
 {
@@ -694,6 +721,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vvfs/objects/memory", test_memory);
     g_test_add_func("/vvfs/objects/before", test_before);
     g_test_add_func("/vvfs/objects/end", test_end);
+    g_test_add_func("/vvfs/objects/leaving", test_leaving);
     g_test_add_func("/vvfs/objects/back", test_back);
     g_test_add_func("/vvfs/objects/not-back", test_not_back);
     g_test_add_func("/vvfs/objects/incarnation", test_incarnation);
