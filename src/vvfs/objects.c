@@ -304,9 +304,14 @@ VvSnapshotItem *vv_snapshot_item(VvDaemon *daemon, const char *object, GError **
 
 VvDiskItem *vv_disk_item(VvDaemon *daemon, const char *disk, GError **error)
 {
+    return vv_disk_item_for(daemon, daemon->cluster ? vv_node_id(daemon->cluster) : 0, disk, error);
+}
+
+VvDiskItem *vv_disk_item_for(VvDaemon *daemon, uint64_t own, const char *disk, GError **error)
+{
     g_autoptr(GPtrArray) items = vv_disk_items(daemon);
     g_autofree char *path = *disk == '/' ? g_canonicalize_filename(disk, "/") : NULL;
-    uint64_t node = 0, own = daemon->cluster ? vv_node_id(daemon->cluster) : 0;
+    uint64_t node = 0;
     const char *there = NULL;
     unsigned at = items->len; /* whose path it is */
     VvUuid uuid;

@@ -58,6 +58,7 @@ VvLunItem *vv_lun_item(VvDaemon *daemon, const char *name, GError **error);
 VvSnapshotItem *vv_snapshot_item(VvDaemon *daemon, const char *object, GError **error);
 /* By name, UUID, address or path; a path is first one of this node. */
 VvDiskItem *vv_disk_item(VvDaemon *daemon, const char *disk, GError **error);
+VvDiskItem *vv_disk_item_for(VvDaemon *daemon, uint64_t node, const char *disk, GError **error); /* asked by that node */
 /* Is each a LUN of the pool? Errors: as vv_lun_item. */
 bool vv_lun_names_check(VvDaemon *daemon, char **names, GError **error);
 /* not-found, in the words of the protocol. */

@@ -5,7 +5,6 @@
 #include "driver.h"
 #include "far_disks.h"
 #include "node.h"
-#include "objects.h"
 #include "peer.h"
 #include "server.h"
 
@@ -238,21 +237,9 @@ JsonObject *vv_relay_look(VvDaemon *daemon, uint64_t node, const char *method, J
     return result;
 }
 
-/* A path is one of this node first; there it would be another. */
-static void name_disk(VvCall *call)
-{
-    const char *text = vv_json_get_string(call->params, "disk");
-    g_autoptr(VvDiskItem) item = text && *text == '/' ? vv_disk_item(call->daemon, text, NULL) : NULL;
-
-    if (item)
-        json_object_set_string_member(call->params, "disk", item->name);
-}
-
 bool vv_relay_call(VvCall *call, GError **error)
 {
     JsonObject *result;
-
-    name_disk(call);
 
     if (vv_relay_ask(call->daemon, call->method->name, call->params, &result, error) != VV_RELAY_DONE)
         return false;

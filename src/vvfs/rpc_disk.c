@@ -70,9 +70,17 @@ bool vv_rpc_disk_add(VvCall *call, GError **error)
     return vv_call_done(call, result);
 }
 
+/* A path is first one of the node where it was typed. */
+static VvDiskItem *find(VvCall *call, GError **error)
+{
+    const char *disk = vv_call_string(call, "disk");
+
+    return call->relayed ? vv_disk_item_for(call->daemon, vv_relayed_node(call->relayed), disk, error) : vv_disk_item(call->daemon, disk, error);
+}
+
 bool vv_rpc_disk_grow(VvCall *call, GError **error)
 {
-    g_autoptr(VvDiskItem) item = vv_disk_item(call->daemon, vv_call_string(call, "disk"), error);
+    g_autoptr(VvDiskItem) item = find(call, error);
     g_autoptr(JsonObject) recipe = json_object_new();
 
     if (!item)
@@ -86,7 +94,7 @@ bool vv_rpc_disk_grow(VvCall *call, GError **error)
 
 bool vv_rpc_disk_remove(VvCall *call, GError **error)
 {
-    g_autoptr(VvDiskItem) item = vv_disk_item(call->daemon, vv_call_string(call, "disk"), error);
+    g_autoptr(VvDiskItem) item = find(call, error);
     g_autoptr(JsonObject) recipe = json_object_new();
     const char *removed[2] = { NULL, NULL };
 

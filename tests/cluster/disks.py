@@ -149,7 +149,8 @@ def ids():
     everywhere(nodes, lambda node: "again" in disks(node), False, "it is removed by n3")
     ok(wait_for(lambda: sh(n2, "dd if=again bs=4096 count=1 status=none | tr -d '\\0' | wc -c") == (0, "0"), "the label goes"), "n2 has erased its label")
     same(n2.admin("disk", "add", f"{n2.home}/again")[0], 0, "so it can be added again")
-    n2.must("disk", "remove", f"{n2.home}/again", "--yes")
+    for _ in range(2):
+        n2.must("disk", "remove", f"{n2.home}/again", "--yes", "--id", "disk-2")
     everywhere(nodes, lambda node: "again" in disks(node), False, "by its path it is removed there")
 
 

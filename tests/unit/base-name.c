@@ -106,6 +106,23 @@ static void test_split_bad(void)
     }
 }
 
+static void test_node_address(void)
+{
+    static const char *const bad[] = { "", "node://", "node:///x", "node://2", "node://2/", "node://0/x", "node://-1/x", "node://+2/x", "node:// 2/x",
+        "node://2x/y", "node://99999999999999999999/x", "node://18446744073709551615/x", "nbd://2/x", "/node://2/x" };
+    g_autofree char *made = vv_node_address(12, "/srv/a?b"), *base = vv_disk_base_name(made);
+    const char *path = "untouched";
+    uint64_t node = 7;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++)
+        g_assert_false(vv_node_address_parse(bad[i], &node, &path));
+    g_assert_true(node == 7 && strcmp(path, "untouched") == 0);
+    g_assert_true(vv_node_address_parse(made, &node, &path) && vv_is_address(made));
+    g_assert_cmpuint(node, ==, 12);
+    g_assert_cmpstr(path, ==, "/srv/a?b");
+    g_assert_cmpstr(base, ==, "a?b");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -114,5 +131,6 @@ int main(int argc, char **argv)
     g_test_add_func("/base/name/split", test_split);
     g_test_add_func("/base/name/split-pattern", test_split_pattern);
     g_test_add_func("/base/name/split-bad", test_split_bad);
+    g_test_add_func("/base/name/node-address", test_node_address);
     return g_test_run();
 }

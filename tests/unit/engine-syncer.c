@@ -188,6 +188,49 @@ static void test_failure_stays(Fixture *f, const void *data G_GNUC_UNUSED)
     g_assert_cmpuint(vv_disk_counters(f->disk).errors, ==, 1);
 }
 
+static void set_result(Fixture *f, int result)
+{
+    VV_LOCKED(&f->medium.lock);
+    f->medium.result = result;
+}
+
+/* A medium that is away for too long: who waits is told, at once with the first, and it is not the end. */
+static void test_not_reached_passes(Fixture *f, const void *data G_GNUC_UNUSED)
+{
+    VvRemote remote = { 0 };
+    Ticket carried = { 0 }, waiting = { 0 }, later = { 0 };
+
+    f->disk->remote = &remote;
+    set_result(f, -ETIMEDOUT);
+    ask(f, &carried);
+    wait_until(f, &f->medium.begun, 1);
+    write_one(f);
+    ask(f, &waiting);
+    allow(f, 1);
+    wait_until(f, &f->medium.answered, 2);
+    g_assert_cmpint(carried.result, ==, -EIO);
+    g_assert_cmpint(waiting.result, ==, -EIO);
+    g_assert_cmpint(vv_disk_sync_error(f->disk), ==, 0);
+
+    set_result(f, 0);
+    allow(f, 100);
+    ask(f, &later);
+    wait_until(f, &f->medium.answered, 3);
+    g_assert_true(later.result == 0 && !later.missed);
+    g_assert_cmpuint(f->medium.begun, ==, 2);
+    f->disk->remote = NULL;
+}
+
+/* A file's is one like any other. */
+static void test_timeout_of_a_file_stays(Fixture *f, const void *data G_GNUC_UNUSED)
+{
+    set_result(f, -ETIMEDOUT);
+    allow(f, 100);
+    g_assert_cmpint(vv_disk_sync(f->disk), ==, -EIO);
+    set_result(f, 0);
+    g_assert_cmpint(vv_disk_sync(f->disk), ==, -EIO);
+}
+
 /* A done that asks for the next ticket, as a committer does. */
 typedef struct {
     Fixture *f;
@@ -292,6 +335,8 @@ int main(int argc, char **argv)
     ADD("ticket-in-flight-covers-no-later-write", test_ticket_in_flight_covers_no_later_write);
     ADD("those-who-wait-share-a-sync", test_those_who_wait_share_a_sync);
     ADD("failure-stays", test_failure_stays);
+    ADD("not-reached-passes", test_not_reached_passes);
+    ADD("timeout-of-a-file-stays", test_timeout_of_a_file_stays);
     ADD("done-may-ask-again", test_done_may_ask_again);
     ADD("many-threads", test_many_threads);
     ADD("close-answers-all", test_close_answers_all);
