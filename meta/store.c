@@ -341,6 +341,12 @@ VvStore *vv_store_open_as(const char *path, bool read_only, VvMapCheck check, GE
         vv_set_error(error, VV_ERROR_DAMAGED, path, NULL, "metadata store %s: data.mdb is empty", path);
         return NULL;
     }
+    /* Who gave a file its name (sums, by a rebuild) may have died before that was durable. */
+    rc = read_only ? 0 : vv_sync_directory(path);
+    if (rc != 0) {
+        vv_set_error_errno(error, rc, path, "metadata store %s: syncing the directory", path);
+        return NULL;
+    }
     return open_store(path, read_only, false, check, error);
 }
 
