@@ -29,6 +29,7 @@ static const struct {
     [VV_OBJECT_SEEK] = { VV_OBJECT_DATA, OFFSET },
     [VV_OBJECT_TRUNCATE] = { 0, LENGTH | NUMBER },
     [VV_OBJECT_EXTEND] = { 0, LENGTH | NUMBER },
+    [VV_OBJECT_INTERRUPT] = { 0, NUMBER },
 };
 
 static bool refuse(GError **error, const char *what, const char *why)
@@ -77,6 +78,8 @@ static const char *find_fault(const VvObjectAsk *ask, uint32_t data_bytes)
         return "it names no handle";
     if (ask->length_bytes > INT64_MAX || ask->offset_bytes > INT64_MAX - ask->length_bytes)
         return "it goes past the end of any object";
+    if (ask->op == VV_OBJECT_INTERRUPT && ask->number == 0)
+        return "it names no request";
     if (ask->pid > INT32_MAX)
         return "no process has such a number";
     if (moves && (ask->length_bytes == 0 || ask->length_bytes > VV_IO_BYTES_MAX))

@@ -37,6 +37,8 @@ typedef enum {
     VV_OBJECT_SEEK = 8,     /* flags: VV_OBJECT_DATA, else a hole */
     VV_OBJECT_TRUNCATE = 9, /* as ftruncate through the mount: vv_pool_lun_truncate */
     VV_OBJECT_EXTEND = 10,  /* vv_pool_lun_extend */
+    VV_OBJECT_INTERRUPT = 11, /* the request of this connection with that number: if it waits for space or a gate it ends with EINTR. Done in any
+                             * case; a server from before refuses it with EINVAL */
     VV_OBJECT_OPS
 } VvObjectOp;
 
@@ -51,7 +53,7 @@ typedef struct {
     uint64_t object, handle;
     uint64_t offset_bytes, length_bytes;
     uint64_t pid;
-    uint64_t origin, number; /* of WRITE_DATA, ZERO, ALLOCATE, TRUNCATE, EXTEND: engine/done.h; 0: none */
+    uint64_t origin, number; /* of WRITE_DATA, ZERO, ALLOCATE, TRUNCATE, EXTEND: engine/done.h; 0: none. INTERRUPT: whose it is */
 } VvObjectAsk;
 
 typedef struct {

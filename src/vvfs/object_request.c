@@ -97,6 +97,27 @@ static void io_done_cb(VvIo *io)
     io_over(io->user, io->result);
 }
 
+/* A worker's thread: who was interrupted before he waited need not begin to. */
+static void io_waits_cb(VvIo *io, bool waits)
+{
+    VvoRequest *request = io->user;
+
+    vvo_lock(request->server);
+    if (waits && request->interrupted)
+        vv_io_interrupt(io);
+    vvo_unlock(request->server);
+}
+
+static void interrupt_locked(VvoRequest *interrupt)
+{
+    for (VvoRequest *request = interrupt->server->ios; request; request = request->io_next)
+        if (request->line == interrupt->line && request->ask.number == interrupt->ask.number && request->ask.origin == interrupt->ask.origin) {
+            request->interrupted = true;
+            vv_io_interrupt(&request->io);
+        }
+    vvo_over_locked(interrupt, 0);
+}
+
 /* Engine/intent.h. True: to the engine, with what is left of it. */
 static bool begin_change(VvoRequest *request)
 {
@@ -157,6 +178,7 @@ void vvo_start_locked(VvoRequest *request)
         .length_bytes = (uint32_t) request->ask.length_bytes,
         .offset = request->ask.offset_bytes,
         .done = io_done_cb,
+        .waits = io_waits_cb,
         .user = request };
     request->task.run = submit_cb;
     request->in_ios = true;
@@ -212,6 +234,8 @@ void vvo_begin_locked(VvoRequest *request)
     request->line->under_way++;
     if (is_io(request->ask.op))
         begin_io(request);
+    else if (request->ask.op == VV_OBJECT_INTERRUPT)
+        interrupt_locked(request);
     else
         vvo_operate_locked(request);
 }
@@ -234,7 +258,7 @@ static void note(const VvoRequest *request)
         .node = request->node->id, .origin = request->ask.origin, .number = request->ask.number, .value = request->answer.value
     };
 
-    if (done.number != 0 && request->counted && !request->again && request->answer.result == 0)
+    if (done.number != 0 && request->ask.op != VV_OBJECT_INTERRUPT && request->counted && !request->again && request->answer.result == 0)
         vv_done_note(request->server->pool, &done);
 }
 

@@ -63,6 +63,7 @@ struct VvoRequest {
     VvObjectAsk ask;
     VvoObject *object; /* of whose users it is, or on whose operations it waits */
     bool again;        /* it was done before */
+    bool interrupted;  /* by who asked: it does not begin to wait */
     bool counted;      /* under way; else it is refused without having begun */
     VvoHandle *handle; /* through which it goes, one of whose users it is; NULL: none */
     bool in_ios;

@@ -167,6 +167,20 @@ static void submit_cb(void *user, VvWorker *worker, VvIo *io)
         io->waits(io, true);
 }
 
+/* What waits at the server; only what changes something waits there for long. */
+static void send_interrupt(const VvsRequest *request)
+{
+    VvObjectAsk ask = { .op = VV_OBJECT_INTERRUPT, .origin = request->ask.origin, .number = request->ask.number };
+    VvsRequest *interrupt;
+
+    if (ask.number == 0)
+        return;
+    interrupt = vvs_request_new(request->object, NULL, &ask);
+    interrupt->number = 0; /* before all others: Q7 */
+    vvs_enqueue(interrupt);
+    vvs_pump(request->shipper);
+}
+
 static bool interrupt_cb(void *user, VvIo *io)
 {
     VvShipper *shipper = user;
@@ -174,8 +188,10 @@ static bool interrupt_cb(void *user, VvIo *io)
     VV_LOCKED(&shipper->lock);
 
     request = (VvsRequest *) __atomic_load_n(&io->state, __ATOMIC_ACQUIRE);
-    if (request && request->state == VVS_SENT)
-        request->interrupted = true; /* nobody says it twice */
+    if (request && request->state == VVS_SENT && !request->interrupted) {
+        request->interrupted = true;
+        send_interrupt(request);
+    }
     if (!request || (request->state != VVS_QUEUED && request->state != VVS_LATE))
         return false;
     vvs_take_out(request);

@@ -13,6 +13,8 @@
  *     Then the flushes of the view that are under way end with EIO, or if there are none its next one; the event tells, and it is clean.
  * Q6  What changes data has a number that it keeps when it is sent again, the kernel's if it has one: the server does not do it twice. Else a write whose answer was lost with a
  *     connection would come again over what others wrote since.
+ * Q7  An interrupt of what was sent is told to the server, before all else and beyond Q3's part, as that may be all that waits: so who writes to a LUN that waits
+ *     for space can be killed. It is not told again: what was interrupted is not sent again.
  *
  *   thread             calls
  *   workers            submit

@@ -119,7 +119,9 @@ void vvs_take_answer(VvsRequest *request)
     vvs_list_remove(&object->sent, request);
     object->sent_count--;
     shipper->sent_count--;
-    if (request->wire == -ECONNRESET) {
+    if (request->ask.op == VV_OBJECT_INTERRUPT) {
+        vvs_finish(request, 0);
+    } else if (request->wire == -ECONNRESET) {
         if (request->tells && !request->handle)
             told(request, 0); /* closed meanwhile: another server need not hear of it */
         else if ((shipper->aborted || request->interrupted) && !request->tells)

@@ -89,6 +89,8 @@ static VvsRequest *next_of(const VvsObject *object)
 {
     VvsRequest *first = object->queue.first;
 
+    if (first && first->ask.op == VV_OBJECT_INTERRUPT)
+        return first; /* Q7 */
     if (object->telling > 0)
         return first && first->tells ? first : NULL; /* Q2 */
     return object->sent_count < VV_PEER_REQUESTS_MAX - MIN(object->shipper->sent_count, VV_PEER_REQUESTS_MAX) ? first : NULL; /* Q3 */

@@ -289,6 +289,52 @@ static void test_many_cuts(void)
     rig_free(rig);
 }
 
+static ServeCall interrupt_call(const ServeCall *of)
+{
+    ServeCall interrupt = call_of(VV_OBJECT_INTERRUPT, of->ask.object, 0, 0);
+
+    interrupt.ask.origin = of->ask.origin;
+    interrupt.ask.number = of->ask.number;
+    return interrupt;
+}
+
+/* Who asks wants no answer any more to what waits. */
+static void test_interrupt(void)
+{
+    Rig *rig = rig_new();
+    ServeCall parked, other, interrupt;
+    VvView *view;
+
+    g_assert_cmpint(open_as(rig, rig->lun, 1, VV_OBJECT_WRITE), ==, 0);
+    g_assert_cmpint(put(rig, rig->lun, 0, 4096, 1), ==, 4096);
+    await(rig, is.under_way == 0); /* what was answered is over */
+    view = rig_view(rig, rig->lun);
+    g_assert_true(vv_gate_close(view, false, 1000));
+    parked = write_call(rig->lun, 0, 4096, 2);
+    parked.ask.origin = 5;
+    parked.ask.number = 1;
+    other = call_of(VV_OBJECT_ZERO, rig->lun, 4096, 4096);
+    other.ask.origin = 5;
+    other.ask.number = 2;
+    interrupt = interrupt_call(&parked);
+    serve_net_send(rig->net, &parked);
+    serve_net_send(rig->net, &other);
+    g_assert_cmpint(call(rig, &interrupt), ==, 0); /* it may not wait yet */
+    serve_net_await(&parked);
+    g_assert_cmpint(parked.answer.result, ==, -EINTR);
+    g_assert_false(serve_net_is_over(&other));
+    vv_gate_open(view, false);
+    serve_net_await(&other);
+    g_assert_cmpint(other.answer.result, ==, 0);
+    g_assert_cmpint(get(rig, rig->lun, 0, 4096), ==, 1);
+    g_assert_cmpint(call(rig, &parked), ==, 0); /* its number was not noted as done by being interrupted */
+    g_assert_cmpint(get(rig, rig->lun, 0, 4096), ==, 2);
+    interrupt = interrupt_call(&parked);
+    g_assert_cmpint(call(rig, &interrupt), ==, 0); /* it is over */
+    vv_view_unref(view);
+    rig_free(rig);
+}
+
 /* A number that was done is not done again, and answered as it was. */
 static void test_done_once(void)
 {
@@ -722,6 +768,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vvfs/objects/before", test_before);
     g_test_add_func("/vvfs/objects/end", test_end);
     g_test_add_func("/vvfs/objects/leaving", test_leaving);
+    g_test_add_func("/vvfs/objects/interrupt", test_interrupt);
     g_test_add_func("/vvfs/objects/back", test_back);
     g_test_add_func("/vvfs/objects/not-back", test_not_back);
     g_test_add_func("/vvfs/objects/incarnation", test_incarnation);

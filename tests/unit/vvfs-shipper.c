@@ -390,24 +390,39 @@ static void test_interrupt(void)
     Rig *rig = rig_new(true);
     VvHandle *handle = test_open(rig->test, rig->lun, true);
     Job *sent, *waiting;
+    ShipAsked told;
 
     ship_net_hold(rig->net, ALL_IO, 0);
     sent = job_new(rig, handle, VV_IO_WRITE, 0, 1);
     ship_net_await(rig->net, 2);
-    g_assert_true(job_interrupt(sent)); /* too late */
+    g_assert_true(job_interrupt(sent)); /* too late, if it does not wait there */
+    g_assert_true(job_interrupt(sent)); /* said once */
+    ship_net_await(rig->net, 3);
+    told = ship_net_asked(rig->net, 2);
+    g_assert_cmpint(told.ask.op, ==, VV_OBJECT_INTERRUPT);
+    g_assert_cmpuint(told.ask.number, ==, ship_net_asked(rig->net, 1).ask.number);
+    g_assert_cmpuint(told.ask.origin, ==, ship_net_asked(rig->net, 1).ask.origin);
     ship_net_answer(rig->net, 1, 0);
     g_assert_cmpint(job_end(sent), ==, VV_BLOCK_BYTES);
 
     sent = job_new(rig, handle, VV_IO_WRITE, 0, 1);
-    ship_net_await(rig->net, 3);
-    g_assert_true(job_interrupt(sent)); /* too late, but it need not be sent again */
+    ship_net_await(rig->net, 4);
+    g_assert_true(job_interrupt(sent));
+    ship_net_await(rig->net, 5);
+    ship_net_answer(rig->net, 3, -EINTR); /* it did */
+    g_assert_cmpint(job_end(sent), ==, -EINTR);
+
+    sent = job_new(rig, handle, VV_IO_WRITE, 0, 1);
+    ship_net_await(rig->net, 6);
+    g_assert_true(job_interrupt(sent)); /* and it need not be sent again */
+    ship_net_await(rig->net, 7);
     ship_net_serve(rig->net, false);
     g_assert_cmpint(job_end(sent), ==, -EINTR);
     ship_net_serve(rig->net, true);
-    ship_net_await(rig->net, 4); /* its handle is told again */
+    ship_net_await(rig->net, 8); /* its handle is told again */
 
     sent = job_new(rig, handle, VV_IO_WRITE, 0, 1);
-    ship_net_await(rig->net, 5);
+    ship_net_await(rig->net, 9);
     ship_net_serve(rig->net, false);
     waiting = job_new(rig, handle, VV_IO_READ, 0, 0);
     job_await(waiting, NULL, &waiting->waits);
