@@ -6,35 +6,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 from daemon import done, ok, same, wait_for
-from rigged import RIG, FaultyNode, Node, everywhere, rig
+from rigged import RIG, FaultyNode, Node, begin_pool, everywhere, good, join_pool, part, rig, sh
 
-only = set(sys.argv[1:])
 SNAPSHOTS = int(os.environ.get("VV_DATA_SNAPSHOTS", "12"))
 rig("up", "3", "--local-disks", "1", "--disk-size", str(2 << 30))
 n1, n2, n3 = nodes = [FaultyNode("n1"), Node("n2"), Node("n3")]
 balls = 0
-
-
-def part(function):
-    if not only or function.__name__ in only or "all" in only:
-        begin = time.monotonic()
-        function()
-        print(f"# {function.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
-
-
-def sh(node, script, seconds=120):
-    """(exit code, stdout and stderr) of a script in NODE's directory."""
-    result = rig("run", node.name, "sh", "-c", script, check=False, timeout=seconds)
-    return result.returncode, (result.stdout + result.stderr).strip()
-
-
-def good(node, script, what):
-    code, text = sh(node, script)
-    return ok(code == 0, f"{what} ({node.name}: {code} {text[-300:]})" if code else what)
 
 
 def start(node, *words):
@@ -64,14 +44,8 @@ def make(name, size="16M"):
 
 
 # ---- making the cluster
-code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
-same(code, 0, f"a pool that listens {err}")
-n1.start()
-for node in (n2, n3):
-    token = n1.must("node", "invite", "--name", node.name).strip()
-    code, out, err = node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", node.name)
-    same((code, err), (0, ""), f"{node.name} joins")
-    node.start()
+begin_pool(n1)
+join_pool(n1, n2, n3)
 everywhere(nodes, lambda node: sorted(node.nodes()), ["n1", "n2", "n3"], "all know all")
 
 
@@ -259,6 +233,22 @@ def machine_lost():
     load.verify(n3, "--flushed")
 
 
+def held():
+    """Who writes on n2 to a LUN that waits for space can be killed."""
+    n1.must("lun", "create", "held", "64M", "on-full=wait", "timeout=120")
+    n1.must("lun", "create", "filler", "8G")
+    wait_for(lambda: all("held" in node.listing() for node in nodes), "held on all")
+    code, text = sh(n1, "dd if=/dev/zero of=mnt/luns/filler bs=1M oflag=direct conv=notrunc status=none")
+    ok(code != 0 and "No space" in text, f"the pool is full {text}")
+    writer = start(n2, "dd", "if=/dev/zero", "of=mnt/luns/held", "bs=1M", "oflag=direct", "conv=notrunc")
+    ok(wait_for(lambda: any(item["object"] == "held" and item["waiting"] for item in n1.look("lease", "list")), "the write"), "a write of n2 waits for space")
+    for pid in rig("pids", "n2", "^dd if=/dev/zero of=mnt/luns/held").stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    end(writer, "it can be killed", (137, -9, 247), 20)
+    n1.must("lun", "remove", "filler", "--yes")
+    ok(wait_for(lambda: sh(n2, "dd if=/dev/zero of=mnt/luns/held bs=1M count=8 oflag=direct conv=notrunc status=none")[0] == 0, "space"), "with space it is written")
+
+
 def begun_and_overwritten():
     """n1's process dies when a block that n2 writes is on the disk, but nobody was told; n2 is cut off and asks again when others have written there."""
     make("begun", "1M")
@@ -358,7 +348,7 @@ def linearizable():
     ok(result.returncode == 0, f"the blocks are linearizable {result.stdout[-1500:]} {result.stderr[-300:]}")
 
 
-for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, upgraded, cut_off, open_meanwhile, timeout, machine_lost, begun_and_overwritten, linearizable):
+for function in (to_and_fro, files, loop_device, pingpong_with_snapshots, write_and_verify, server_killed, upgraded, cut_off, open_meanwhile, timeout, held, machine_lost, begun_and_overwritten, linearizable):
     part(function)
 for node in nodes:
     same(node.stop(), 0, f"{node.name} ends")

@@ -1,37 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A disk of n2 in the pool of three nodes whose map is on n1: made there, used by all, and what happens when somebody dies or is cut off."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 from daemon import done, ok, same, wait_for
-from rigged import RIG, Node, everywhere, rig
+from rigged import RIG, Node, begin_pool, everywhere, good, join_pool, part, rig, sh
 
-only = set(sys.argv[1:])
 rig("up", "3", "--local-disks", "2", "--disk-size", str(2 << 30))
 n1, n2, n3 = nodes = [Node(name) for name in ("n1", "n2", "n3")]
-
-
-def part(function):
-    if not only or function.__name__ in only or "all" in only:
-        begin = time.monotonic()
-        function()
-        print(f"# {function.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
-
-
-def sh(node, script, seconds=180):
-    """(exit code, stdout and stderr) of a script in NODE's directory."""
-    result = rig("run", node.name, "sh", "-c", script, check=False, timeout=seconds)
-    return result.returncode, (result.stdout + result.stderr).strip()
-
-
-def good(node, script, what):
-    code, text = sh(node, script)
-    return ok(code == 0, f"{what} ({node.name}: {code} {text[-300:]})" if code else what)
 
 
 def refused(node, words, wanted, what):
@@ -80,14 +59,8 @@ class Load:
 
 
 # ---- making the cluster
-code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
-same(code, 0, f"a pool that listens {err}")
-n1.start()
-for node in (n2, n3):
-    token = n1.must("node", "invite", "--name", node.name).strip()
-    code, out, err = node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", node.name)
-    same((code, err), (0, ""), f"{node.name} joins")
-    node.start()
+begin_pool(n1)
+join_pool(n1, n2, n3)
 everywhere(nodes, lambda node: sorted(node.nodes()), ["n1", "n2", "n3"], "all know all")
 code, out, err = n2.admin("disk", "add", f"{n2.home}/far", "--size", "8G")
 same(code, 0, f"n2 adds a disk of its own {out} {err}")

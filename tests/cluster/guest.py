@@ -7,13 +7,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
 from daemon import contains, done, ok, same, wait_for
-from rigged import LOOK_SECONDS, RIG, SLACK, Holder, Node, everywhere, rig, timed
+from rigged import LOOK_SECONDS, RIG, SLACK, Holder, Node, begin_pool, part, rig, sh, timed
 
-only = set(sys.argv[1:])
 HOLDER = """
 def keep(name, flags=os.O_RDONLY): kept[name] = os.open(name, flags | getattr(os, 'O_DIRECT', 0)); return 'open'
 def got(name):
@@ -21,18 +19,6 @@ def got(name):
     return block[:1].hex() if os.preadv(kept[name], [block], 0) == 4096 else 'short'
 def close(name): os.close(kept.pop(name)); return 'closed'
 """
-
-
-def part(function):
-    if not only or function.__name__ in only:
-        begin = time.monotonic()
-        function()
-        print(f"# {function.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
-
-
-def sh(node, script):
-    result = rig("run", node.name, "sh", "-c", script, check=False)
-    return result.returncode, (result.stdout + result.stderr).strip()
 
 
 def tree(node):
@@ -81,9 +67,7 @@ def fill(node, name, byte, count=16):
 
 rig("up", "4", "--local-disks", "1", "--disk-size", str(1 << 30))
 n1, n2, bk, other = nodes = [Node(name) for name in ("n1", "n2", "n3", "n4")]
-code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
-same(code, 0, f"a pool that listens {err}")
-n1.start()
+begin_pool(n1)
 n1.must("lun", "create", "topsecret", "8M")
 n1.must("lun", "create", "db", "8M")
 n1.must("snapshot", "create", "topsecret@hushhush")

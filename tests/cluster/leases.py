@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from daemon import contains, done, ok, same, wait_for
-from rigged import LOOK_SECONDS, RIG, SLACK, FaultyNode, Holder, Node, everywhere, rig, timed
+from rigged import LOOK_SECONDS, RIG, SLACK, FaultyNode, Holder, Node, begin_pool, everywhere, join_pool, rig, timed
 
 HOLDER = """
 def keep(name, flags): kept[name, len(kept)] = os.open(name, flags); return 'open'
@@ -55,15 +55,9 @@ def hear(holder):
 rig("up", "3", "--local-disks", "1", "--disk-size", str(1 << 30))
 n1, n2, n3 = nodes = [FaultyNode("n1"), Node("n2"), Node("n3")]
 n1.arm("")
-code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
-same(code, 0, f"a pool that listens {err}")
-n1.start()
+begin_pool(n1)
 same(leases(n1), [], "nothing is held in a pool of one node that nobody uses")
-for node in (n2, n3):
-    token = n1.must("node", "invite", "--name", node.name).strip()
-    code, out, err = node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", node.name)
-    same((code, err), (0, ""), f"{node.name} joins")
-    node.start()
+join_pool(n1, n2, n3)
 
 # ---- sessions
 everywhere(nodes, lambda node: sorted(sessions(node)), ["n1", "n2", "n3"], "each node tells of three sessions")

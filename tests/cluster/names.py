@@ -12,7 +12,7 @@ import threading
 import time
 
 from daemon import done, ok, same, wait_for
-from rigged import RIG, Node, everywhere, rig
+from rigged import RIG, Node, begin_pool, everywhere, join_pool, rig
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 WATCHED = ("mnt/luns", "mnt/luns/a", "mnt/luns/b", "mnt/snapshots", "mnt/snapshots/base", "mnt/snapshots/base/s")
@@ -45,13 +45,8 @@ class Eyes:
 
 rig("up", "3", "--local-disks", "1", "--disk-size", str(1 << 30))
 n1, n2, n3 = nodes = [Node(name) for name in ("n1", "n2", "n3")]
-code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
-same(code, 0, f"a pool that listens {err}")
-n1.start()
-for node in (n2, n3):
-    token = n1.must("node", "invite", "--name", node.name).strip()
-    same(node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", node.name)[0], 0, f"{node.name} joins")
-    node.start()
+begin_pool(n1)
+join_pool(n1, n2, n3)
 for node in nodes:
     node.eyes = Eyes(node)
 everywhere(nodes, lambda node: sorted(item["role"] for item in node.nodes().values()), ["coordinator", "voter", "voter"], "all vote")

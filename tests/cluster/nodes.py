@@ -7,37 +7,22 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 from daemon import done, ok, same, contains, wait_for
-from rigged import LOOK_SECONDS, RIG, SLACK, Node, everywhere, rig, timed
+from rigged import LOOK_SECONDS, RIG, SLACK, Node, begin_pool, everywhere, join_pool, part, rig, timed
 
 rig("up", "3", "--local-disks", "1", "--disk-size", str(1 << 30))
 n1, n2, n3 = nodes = [Node(name) for name in ("n1", "n2", "n3")]
-only = set(sys.argv[1:])
 SOAK = {"restarts", "stopped", "lose_disks", "upgraded", "copied"}  # only when asked for
 
 
 SESSION_SECONDS = 5  # T: VV_DRIVER_SESSION_MS
 
 
-def part(function):
-    if function.__name__ in only or "all" in only or not only and function.__name__ not in SOAK:
-        begin = time.monotonic()
-        function()
-        print(f"# {function.__name__}: {time.monotonic() - begin:.1f} s", flush=True)
-
-
 # ---- making the cluster
-code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
-same(code, 0, f"a pool that listens {err}")
-n1.start()
-for node in (n2, n3):
-    token = n1.must("node", "invite", "--name", node.name).strip()
-    code, out, err = node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", node.name)
-    same((code, err), (0, ""), f"{node.name} joins")
-    node.start()
+begin_pool(n1)
+join_pool(n1, n2, n3)
 everywhere(nodes, lambda node: {name: (item["role"] == "coordinator" or item["role"], item["state"]) for name, item in node.nodes().items()},
            {"n1": (True, "up"), "n2": ("voter", "up"), "n3": ("voter", "up")}, "node list is the same on all")
 
@@ -293,7 +278,7 @@ def copied():
 
 
 for function in (day_two, restarts, all_down, lose_coordinator, lose_disks, cut_off, cut_off_and_dead, stopped, upgraded, copied, last_one):
-    part(function)
+    part(function, SOAK)
 for node in nodes:
     same(node.stop(), 0, f"{node.name} ends")
 for node in nodes:

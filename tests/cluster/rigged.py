@@ -3,9 +3,9 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
+import sys
 import time
 
 from daemon import DEADLINE, same, ok, wait_for
@@ -231,3 +231,40 @@ def timed(function, *words):
     begin = time.monotonic()
     result = function(*words)
     return result, time.monotonic() - begin
+
+
+# ---- parts of a script
+def part(function, asked_for=()):
+    """All run, or those that the script's arguments name; those of ASKED_FOR only then."""
+    names, name = set(sys.argv[1:]), function.__name__
+    if name in names or "all" in names or not names and name not in asked_for:
+        begin = time.monotonic()
+        function()
+        print(f"# {name}: {time.monotonic() - begin:.1f} s", flush=True)
+
+
+def sh(node, script, seconds=180):
+    """(exit code, stdout and stderr) of a script in NODE's directory."""
+    result = rig("run", node.name, "sh", "-c", script, check=False, timeout=seconds)
+    return result.returncode, (result.stdout + result.stderr).strip()
+
+
+def good(node, script, what):
+    code, text = sh(node, script)
+    return ok(code == 0, f"{what} ({node.name}: {code} {text[-300:]})" if code else what)
+
+
+def begin_pool(first):
+    """A pool that listens, on FIRST's disk d1, and is served."""
+    code, _, err = first.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", first.address, "--node", first.name)
+    same(code, 0, f"a pool that listens {err}")
+    first.start()
+
+
+def join_pool(first, *others, name=None):
+    for node in others:
+        called = name or node.name
+        token = first.must("node", "invite", "--name", called).strip()
+        code, _, err = node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", called)
+        same((code, err), (0, ""), f"{called} joins")
+        node.start()

@@ -5,7 +5,7 @@ away. One node has the disks, so only there files are opened."""
 import json
 
 from daemon import contains, done, ok, same
-from rigged import Holder, Node, everywhere, rig
+from rigged import Holder, Node, begin_pool, everywhere, join_pool, rig
 
 HOLDER = """
 def keep(name, flags): kept[name] = os.open(name, flags); return 'open'
@@ -25,14 +25,9 @@ def table(node, name):
 
 rig("up", "3", "--local-disks", "1", "--disk-size", str(1 << 30))
 n1, n2, bk = nodes = [Node(name) for name in ("n1", "n2", "n3")]
-code, out, err = n1.call("pool", "create", "./pool", "--name", "prod", "--disk", "dev/d1", "--listen", n1.address, "--node", "n1")
-same(code, 0, f"a pool that listens {err}")
-n1.start()
-for node, name in ((n2, "n2"), (bk, "bk")):
-    token = n1.must("node", "invite", "--name", name).strip()
-    code, out, err = node.call("node", "join", "./pool", "--token", token, "--listen", node.address, "--node", name)
-    same((code, err), (0, ""), f"{name} joins")
-    node.start()
+begin_pool(n1)
+join_pool(n1, n2)
+join_pool(n1, bk, name="bk")
 
 # ---- the three nodes of CLI.md
 n1.must("lun", "create", "db", "40M")
