@@ -230,27 +230,13 @@ static void set_error_connect(const VvPlace *place, int err, GError **error)
             vv_place_is_witness(place) ? "served by this witness" : "mounted");
 }
 
-/* A mount whose serving process has died is taken over in a moment: there is nobody to ask until then. 0 or -errno. */
-static int connect_to(int fd, const VvPlace *place, const struct sockaddr_un *address)
-{
-    uint64_t until_ms = vv_monotonic_ms() + (place->mountpoint ? TAKEN_OVER_MS : 0);
-
-    while (connect(fd, (const struct sockaddr *) address, sizeof *address) < 0) {
-        if ((errno != ECONNREFUSED && errno != ENOENT) || vv_monotonic_ms() >= until_ms)
-            return -errno;
-        g_usleep(TAKEN_OVER_LOOK_US);
-    }
-    return 0;
-}
-
-VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t timeout_ms, GError **error)
+static VvClient *open_once(const VvPlace *place, const VvInvocation *inv, uint64_t timeout_ms, GError **error)
 {
     g_autoptr(VvClient) client = g_new0(VvClient, 1);
     g_autofree char *path = g_build_filename(place->directory, "admin.sock", NULL);
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     struct timeval patience = { .tv_sec = (time_t) (timeout_ms / 1000),
         .tv_usec = (suseconds_t) (timeout_ms % 1000 * 1000) };
-    int err;
 
     client->fd = -1;
     client->inv = inv;
@@ -271,14 +257,32 @@ VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t
     }
     /* A daemon that hangs with a full backlog would make connect() wait for ever. */
     setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    err = connect_to(client->fd, place, &address);
-    if (err < 0) {
-        set_error_connect(place, -err, error);
+    if (connect(client->fd, (const struct sockaddr *) &address, sizeof address) < 0) {
+        set_error_connect(place, errno, error);
         return NULL;
     }
     if (!check_greeting(client, vv_monotonic_ms() + timeout_ms, error))
         return NULL;
     return g_steal_pointer(&client);
+}
+
+/* A mount whose serving process has died, or is just dying, is taken over in a moment: there is nobody to ask until then. */
+VvClient *vv_client_open(const VvPlace *place, const VvInvocation *inv, uint64_t timeout_ms, GError **error)
+{
+    uint64_t until_ms = vv_monotonic_ms() + (place->mountpoint ? TAKEN_OVER_MS : 0);
+
+    for (;;) {
+        g_autoptr(GError) why = NULL;
+        VvClient *client = open_once(place, inv, timeout_ms, &why);
+
+        if (client)
+            return client;
+        if (!g_error_matches(why, VV_ERROR, VV_ERROR_NO_DAEMON) || vv_monotonic_ms() >= until_ms) {
+            g_propagate_error(error, g_steal_pointer(&why));
+            return NULL;
+        }
+        g_usleep(TAKEN_OVER_LOOK_US);
+    }
 }
 
 static bool send_request(VvClient *client, const char *method, JsonObject *params, int64_t id, bool changes,
