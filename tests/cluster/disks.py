@@ -53,8 +53,8 @@ class Load:
         text, _ = self.process.communicate(timeout=90)
         ok(self.process.returncode in (0, 143, -15, 241), f"{self.name}: no error {text[-300:]}")
 
-    def verify(self, where):
-        result = rig("run", where.name, "vvpat", "verify", "--log", os.path.join(self.node.home, self.log), f"mnt/luns/{self.name}", check=False)
+    def verify(self, where, *options):
+        result = rig("run", where.name, "vvpat", "verify", *options, "--log", os.path.join(self.node.home, self.log), f"mnt/luns/{self.name}", check=False)
         ok(result.returncode == 0 and " 0 wrong" in result.stdout, f"{self.name}: {where.name} finds all {(result.stdout + result.stderr)[-300:] if result.returncode else ''}")
 
 
@@ -229,7 +229,7 @@ def machines():
     same((disks(n1)["far"]["state"], disks(n2)["far"]["state"]), ("missing", "missing"), "it is missing")
     good(n1, "mv ../n2/elsewhere ../n2/far", "it is there again")
     ok(wait_for(lambda: disks(n1)["far"]["state"] == "ok", "it is served"), "it is served")
-    load.verify(n3)
+    load.verify(n3, "--flushed")  # what was not went with n1's memory
 
 
 def joined():
