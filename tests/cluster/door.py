@@ -219,7 +219,7 @@ refused("a token that was altered", "token", other[:20] + ("A" if other[20] != "
 refused("half a token", "token", other[:60], "n4", f"127.0.0.3:{PORT}")
 refused("nothing is no token", "no token", "", "n4", f"127.0.0.3:{PORT}")
 refused("an address of another machine", "no address of this machine", other, "n4", "192.0.2.9")
-refused("a disk with it", "not in this version", other, "n4", f"127.0.0.3:{PORT}", "--disk", "/dev/null")
+refused("what is no disk with it", "is a character device", other, "n4", f"127.0.0.3:{PORT}", "--disk", "/dev/null")
 ok(any("n4 may not join: 127.0.0.2" in text for text in events(pool, "join-refused")), "who was refused is told as an event")
 same(join(pool, other, "n3", f"127.0.0.3:{PORT}")[0], 0, "after all that the invitation is still good")
 refused("the same token from another machine", "used already", other, "n4", f"127.0.0.4:{PORT}")
