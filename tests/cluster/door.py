@@ -72,10 +72,10 @@ def events(pool, code):
 
 
 def greets():
-    """Is there a daemon that says so itself? A socket whose owner dies may take a connection that nobody serves."""
+    """Is there a daemon that says so itself, and does not wait for others (desk.h)? A socket whose owner dies may take a connection that nobody serves."""
     try:
-        return pool.client().greeting is not None
-    except OSError:
+        return all(problem["code"] != "waiting" for problem in pool.client().result("pool.status")["problems"])
+    except (OSError, AssertionError):
         return False
 
 
