@@ -36,7 +36,7 @@ ok "snapshot, write, remove, rewrite: 100 times"
 flush
 space_falls "$base"
 is "used is what it was" "$(space used)" "$base"
-directory=$(directory) backed=$(backed)
+directory=$(directory) backed=$(backed) held=$(space held)
 rounds 100 1000
 ok "1,000 times"
 flush
@@ -45,8 +45,9 @@ is "used is what it was" "$(space used)" "$base"
 note "directory $directory, then $(directory); on the disk $backed, then $(backed); held $(space held)"
 [[ $(directory) -le $((directory + (16 << 20))) ]]
 ok "the pool directory does not grow"
-[[ $(backed) -le $((backed + (32 << 20))) && $(backed) -lt $((80 << 20)) ]]
-ok "nor does what is really taken on the disk"
+# What is granted ahead is a second of what is written, so it is more where that is fast.
+[[ $(($(backed) - $(space held))) -le $((backed - held + (8 << 20))) && $(backed) -lt $((80 << 20)) ]]
+ok "nor does what is really taken on the disk, but for what is held for who writes"
 is "no job is left" "$(get --json job list)" "[]"
 
 # ---- restore
