@@ -54,7 +54,7 @@ typedef struct VvIntents VvIntents;
 VvIntents *vv_intents_new(void);
 void vv_intents_free(VvIntents *intents);
 void vv_intents_clear(struct VvPool *pool); /* the pending memory begins anew */
-/* What a predecessor noted in @slot; when all were loaded, those that were done are ended. */
+/* What a predecessor noted in @slot; when all were loaded, and the memory is ours to write, those that were done are ended. */
 void vv_intents_load(struct VvPool *pool, uint32_t slot);
 void vv_intents_loaded(struct VvPool *pool);
 

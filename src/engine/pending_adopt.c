@@ -113,10 +113,8 @@ bool vv_pending_attach(VvPool *pool, const VvUuid *uuid, GError **error)
         return false;
     }
     Loading loading = { .pool = pool, .error = &why };
-    if (!vv_pending_file_load(pool->pending_file, load_slot_cb, &loading, &why))
-        return damaged(pool, error, "%s", why->message);
-    vv_intents_loaded(pool);
-    return true;
+    return vv_pending_file_load(pool->pending_file, load_slot_cb, &loading, &why) ||
+           damaged(pool, error, "%s", why->message);
 }
 
 bool vv_pending_check_cb(void *user, uint64_t before, GError **error)
@@ -163,8 +161,10 @@ bool vv_pending_own(VvPool *pool, GError **error)
         vv_random_bytes(&pool->incarnation, sizeof pool->incarnation);
     if (survives && !own(pool, error))
         return false;
-    if (survives)
+    if (survives) {
         pool->incarnation = vv_pending_file_salt(pool->pending_file);
+        vv_intents_loaded(pool);
+    }
     return true;
 }
 

@@ -218,6 +218,39 @@ static void test_not_a_reboot(Fixture *f, const void *data G_GNUC_UNUSED)
     close_lun(f);
 }
 
+/* Somebody else has had the pool since: what is in the memory is of no use, and begins anew. */
+static void test_not_ours(Fixture *f, const void *data G_GNUC_UNUSED)
+{
+    int fd;
+
+    dying_run(&f->dying, begin_six);
+    fd = f->dying.fd;
+    f->dying.fd = -1;
+    dying_open(&f->dying);
+    dying_close(&f->dying);
+    f->dying.fd = fd;
+    open_lun(f);
+    change(f, 0, 4096);
+    assert_left(f, 1, 0, 65536);
+    close_lun(f);
+}
+
+/* Who only reads writes nothing to the memory. */
+static void test_read_only(Fixture *f, const void *data G_GNUC_UNUSED)
+{
+    g_autoptr(GError) error = NULL;
+    VvPoolOptions options = { .lock_wait_ms = 5000, .have_pending = true, .pending_fd = f->dying.fd, .read_only = true };
+
+    dying_run(&f->dying, begin_six);
+    f->dying.pool = vv_pool_open(f->dying.directory, &options, &error);
+    g_assert_no_error(error);
+    dying_close(&f->dying);
+    open_lun(f);
+    change(f, 0, 4096);
+    assert_left(f, 1, 4096, 65536);
+    close_lun(f);
+}
+
 /* ---- who asks again while his bytes are being changed */
 static struct {
     pthread_mutex_t lock;
@@ -313,6 +346,8 @@ int main(int argc, char **argv)
     ADD("not-by-requests", test_not_by_requests);
     ADD("forgotten", test_forgotten);
     ADD("not-a-reboot", test_not_a_reboot);
+    ADD("not-ours", test_not_ours);
+    ADD("read-only", test_read_only);
     ADD("waits", test_waits);
     return g_test_run();
 }
